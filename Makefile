@@ -1,0 +1,38 @@
+# make demo: set everything up and turn a random latent into an example image.  make test: set up and run the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint bench docs examples bundled clean
+
+demo: $(INSTALLED)
+	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/start.py
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/generate.py
+
+examples: $(INSTALLED)
+	$(BIN)/python examples/make_pictures.py examples
+
+# Rebuilds the bundled autoencoder from this repository alone: about an hour on two cores.
+bundled: $(INSTALLED)
+	$(BIN)/python -m latentflow.bundled.build latentflow/bundled
+
+$(INSTALLED): pyproject.toml requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .[dev]
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,100 @@
+"""The command line: one group with a default command, and the one place where exceptions become exit codes."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from latentflow import __version__
+from latentflow.commands.options import CONTEXT
+from latentflow.config import did_you_mean
+from latentflow.errors import InputError, LatentflowError, OutOfMemoryError
+
+DEFAULT = "optimize"
+COMMANDS = {
+    "optimize": "Turn a random latent into an image (the default command).",
+    "weights": "Show and prepare the weights: list, fetch, verify, path.",
+}
+
+
+class DefaultGroup(click.Group):
+    """A leading option means the default command; a leading bare word is always a command."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        own = {"-h", "--help", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = [DEFAULT, *args]
+        return super().parse_args(context, args)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"latentflow.commands.{name}"), name)
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in COMMANDS:
+            return super().resolve_command(context, args)
+        word = args[0]
+        if "." in word or "/" in word:
+            raise InputError(f"There is no command {word!r}.", f"Did you mean --image_path {word}?")
+        raise InputError(
+            f"There is no command {word!r}.", did_you_mean(word, COMMANDS) or f"The commands are {', '.join(COMMANDS)}."
+        )
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        command = self.get_command(context, DEFAULT)
+        assert command is not None
+        command.format_options(context, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=DefaultGroup, context_settings=CONTEXT, subcommand_metavar="[COMMAND] [OPTIONS]")
+@click.version_option(__version__, prog_name="latentflow")
+def group() -> None:
+    """See what an image autoencoder's latent space does: a random latent becomes the target image, frame by frame.
+
+    \b
+    Example: latentflow --image_path examples/spheres.png --loss_type l1 --output_path spheres.gif
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code, with one line on stderr when it isn't 0. A bug keeps its traceback."""
+    try:
+        group.main(args=args, prog_name="latentflow", standalone_mode=False)
+        return 0
+    except LatentflowError as error:
+        return _say(error)
+    except click.ClickException as error:
+        return _say(InputError(error.format_message().rstrip(".") + "."))
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _say(OutOfMemoryError("Out of memory.", "A smaller --size needs less."))
+
+
+def _say(error: LatentflowError) -> int:
+    click.echo(f"latentflow: {error}", err=True)
+    return error.exit_code
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch has a class of its own for a device's memory, and on a CPU only words."""
+    words = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words

@@ -1,0 +1,72 @@
+"""The main command: a latent becomes the target image, and the frames go to a file."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from latentflow.commands.options import CONTEXT, config_options
+from latentflow.config import RunConfig
+from latentflow.errors import InputError
+
+
+def _from_manifest(context: click.Context, parameter: click.Parameter, path: str | None) -> dict[str, Any] | None:
+    """Take the options of an earlier run as defaults, so that those on the command line win."""
+    if path is None:
+        return None
+    from latentflow.sinks.manifest import read_manifest
+
+    content = read_manifest(Path(path))
+    known = {each.name for each in dataclasses.fields(RunConfig)}
+    unknown = set(content["options"]) - known
+    if unknown:
+        raise InputError(f"--from_manifest {path} has options that are unknown here: {', '.join(sorted(unknown))}.")
+    context.default_map = {key: value for key, value in content["options"].items() if value is not None}
+    return content
+
+
+@click.command(context_settings=CONTEXT | {"allow_extra_args": True})
+@config_options()
+@click.option(
+    "--from_manifest",
+    metavar="FILE",
+    is_eager=True,
+    callback=_from_manifest,
+    help="Repeat a run from its manifest; options given beside it win.",
+)
+@click.option("--quiet", is_flag=True, help="No progress and no hints.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
+def optimize(
+    context: click.Context, /, from_manifest: dict[str, Any] | None, quiet: bool, as_json: bool, **values: Any
+) -> None:
+    """Turn a random latent into the target image, by the gradient through a VAE decoder, and write the decoded frames.
+
+    \b
+    Example: latentflow --image_path examples/spheres.png --loss_type l1 --output_path spheres.gif
+    """
+    if context.args:
+        raise InputError(f"Unexpected argument {context.args[0]!r}.", f"Did you mean --image_path {context.args[0]}?")
+
+    def given(option: str) -> bool:
+        return context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+    if given("vae") and values["weights"] == "auto":
+        values["weights"] = "pretrained"  # an autoencoder the user named never falls back
+    earlier = None if given("image_path") or given("vae") or given("weights") else from_manifest
+    from latentflow.interrupts import Interrupts
+    from latentflow.plan import make_plan
+
+    with Interrupts() as interrupts:
+        plan = make_plan(RunConfig(**values))
+        from latentflow.run import run  # the first import of torch: whatever could be refused before, was
+
+        report = run(
+            plan, interrupts, lambda line: click.echo(f"latentflow: {line}", err=True), quiet=quiet, earlier=earlier
+        )
+    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
+    if report.error is not None:
+        raise report.error

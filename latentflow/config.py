@@ -1,0 +1,126 @@
+"""The options of a run: one source for defaults, limits and help of the command line and the Python API."""
+
+import math
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from latentflow.errors import InputError
+
+DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
+NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
+OUTPUT_SUFFIXES = (".gif", ".mp4", ".webm", ".webp")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    metavar: str = "",
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """A dataclass field that also says how the option is explained, shown and checked."""
+    limits = {"minimum": minimum, "above": above, "maximum": maximum}
+    metadata = {"help": help, "metavar": metavar, "choices": choices, **limits}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """The options of one run, checked when made; raises `InputError` naming the option that is wrong."""
+
+    image_path: str | None = option(None, "The target image.", metavar="FILE")
+    loss_type: str = option("mse", 'A loss, or a weighted sum such as "l1 + 0.1*ssim".', metavar="LOSS")
+    steps: int = option(100, "Updates of the latent.", minimum=1)
+    skip_step: int = option(1, "Keep every N-th frame; the first and the last always.", minimum=1)
+    lr: float = option(0.1, "Learning rate, in unit-variance latents.", above=0)
+    output_path: str = option(
+        "grad_result.gif",
+        "A .gif, .mp4, .webm or .webp, or a folder for PNGs; {stem} {loss} {seed} are filled in.",
+        metavar="PATH",
+    )
+    vae: str = option(
+        DEFAULT_VAE,
+        "The autoencoder: a hub name repo[:subfolder][@revision], a folder, a .safetensors file, or bundled.",
+        metavar="NAME",
+    )
+    weights: str = option(
+        "auto",
+        "auto: the real weights if cached or downloadable, else the bundled ones; pretrained: the real ones or an "
+        "error; bundled: never the network.",
+        choices=("auto", "pretrained", "bundled"),
+    )
+    size: int = option(512, "Longer side of the picture in pixels.", minimum=1, maximum=16384)
+    fit: str = option(
+        "contain",
+        "contain keeps the aspect; cover crops to a square; stretch distorts to a square.",
+        choices=("contain", "cover", "stretch"),
+    )
+    init: str = option(
+        "normal",
+        "The starting latent: normal, uniform, zeros, encode, an image file, or a saved latent (.safetensors).",
+        metavar="START",
+    )
+    seed: int | None = option(
+        None, "Seed of the start; drawn and reported when not given.", minimum=0, maximum=2**63 - 1
+    )
+    optimizer: str = option("adam", "The update rule.", choices=("adam", "adamw", "sgd", "lbfgs"))
+    schedule: str = option(
+        "constant", "The learning rate over the run.", choices=("constant", "cosine", "warmup_cosine")
+    )
+    device: str = option("auto", "auto, cpu, cuda[:n] or mps.", metavar="DEVICE")
+    fps: float = option(20.0, "Frames a second.", above=0, maximum=240)
+    hold: float = option(1.5, "Seconds the last frame stays.", minimum=0, maximum=600)
+    side_by_side: bool = option(False, "Show the target beside each frame.")
+    caption: bool = option(False, "Write step, loss and PSNR under each frame.")
+    save_latent: str | None = option(None, "Save the latent as .safetensors.", metavar="FILE")
+    save_image: str | None = option(None, "Save the picture without a GIF's palette.", metavar="FILE")
+    keep: str = option(
+        "last", "Which step --save_latent and --save_image keep: last, or best by loss.", choices=("last", "best")
+    )
+    target_psnr: float | None = option(None, "Stop when this PSNR in dB is reached.", above=0, maximum=200)
+    metrics: str | None = option(None, "Write one JSON line a step.", metavar="FILE")
+    plot: str | None = option(None, "Draw loss and PSNR over the steps (.png or .svg).", metavar="FILE")
+    overwrite: bool = option(False, "Allow a folder that already holds other frames.")
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name), each.metadata)
+
+
+def _check(name: str, value: Any, metadata: Any) -> None:
+    """Raise `InputError` when a value is outside what its option allows."""
+    choices = metadata["choices"]
+    if choices and value not in choices:
+        raise InputError(f"--{name} is one of {', '.join(choices)}, not {value!r}.", did_you_mean(str(value), choices))
+    if value is None or isinstance(value, str | bool):
+        return
+    if not math.isfinite(value):
+        raise InputError(f"--{name} must be a finite number, not {value}.")
+    for limit, wrong, words in (
+        ("minimum", lambda bound: value < bound, "at least"),
+        ("above", lambda bound: value <= bound, "greater than"),
+        ("maximum", lambda bound: value > bound, "at most"),
+    ):
+        bound = metadata[limit]
+        if bound is not None and wrong(bound):
+            raise InputError(f"--{name} must be {words} {bound}, not {value}.")
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """A question with the nearest known word, or nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"Did you mean {close[0]}?" if close else ""
+
+
+def check_start(init: str) -> None:
+    """Raise `InputError` when `init` is neither a named start nor an existing file."""
+    if init not in NAMED_STARTS and not Path(init).is_file():
+        raise InputError(
+            f"--init is one of {', '.join(NAMED_STARTS)}, an image or a saved latent; there is no file {init!r}.",
+            did_you_mean(init, NAMED_STARTS),
+        )

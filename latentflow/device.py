@@ -1,0 +1,42 @@
+"""The only place that asks for CUDA or MPS, the thread count and the processor's name."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from latentflow.errors import InputError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device `name` (auto, cpu, cuda, cuda:n, mps); raises `InputError` when this machine doesn't have it."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device is auto, cpu, cuda[:n] or mps, not {name!r}.") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device is auto, cpu, cuda[:n] or mps, not {name!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name}: this machine shows {torch.cuda.device_count()} CUDA devices.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps: this machine has no MPS device.")
+    return device
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """Device, processor and thread count: what a repeated run must share to give the same bytes."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": str(device), "processor": name, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

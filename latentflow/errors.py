@@ -1,0 +1,72 @@
+"""Everything that can go wrong and is not a bug.
+
+    LatentflowError
+    ├── InputError            2   bad input or usage
+    ├── MissingPackageError   3   an optional package is missing or broken
+    ├── WeightsError          4   weights missing or corrupt
+    ├── DivergedError         5   the optimization left the finite
+    ├── OutputError           6   output can't be written
+    ├── OutOfMemoryError      7
+    └── Interrupted           130 Ctrl-C, 143 terminated
+
+A message says what happened, with values; the remedy says what to do. `latentflow.cli` turns each into one line on
+stderr and its exit code; any other exception is a bug and shows its traceback.
+"""
+
+
+class LatentflowError(Exception):
+    """What happened, and `remedy`, what the user can do about it; `exit_code` is the command's."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} {self.remedy}" if self.remedy else message
+
+
+class InputError(LatentflowError):
+    """Bad input or usage: an option, an image, a latent, a manifest."""
+
+    exit_code = 2
+
+
+class MissingPackageError(LatentflowError):
+    """A package that only this output, loss or command needs is missing or broken."""
+
+    exit_code = 3
+
+
+class WeightsError(LatentflowError):
+    """Weights are missing, cut short, of the wrong kind, or don't have the hash they should have."""
+
+    exit_code = 4
+
+
+class DivergedError(LatentflowError):
+    """Loss, gradient or latent left the finite, or the latent's RMS passed 100."""
+
+    exit_code = 5
+
+
+class OutputError(LatentflowError):
+    """An output can't be written."""
+
+    exit_code = 6
+
+
+class OutOfMemoryError(LatentflowError):
+    """The machine or the device ran out of memory."""
+
+    exit_code = 7
+
+
+class Interrupted(LatentflowError):
+    """The run was stopped by a signal; `exit_code` is 128 plus its number."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,60 @@
+"""Latents on disk: safetensors, with the geometry and the name of the autoencoder they belong to."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentflow.autoencoder import Autoencoder
+from latentflow.errors import InputError
+from latentflow.files import write_whole
+
+
+def save_latent(path: str | Path, latent: Tensor, autoencoder: Autoencoder, size: tuple[int, int]) -> None:
+    """Write a latent (1, c, rows, columns) of about unit variance as safetensors, whole or not at all.
+
+    The metadata names the autoencoder and its hash, the geometry and the picture's `size` (height, width). Raises
+    `OutputError` when it can't be written.
+    """
+    from safetensors.torch import save
+
+    geometry = autoencoder.geometry
+    metadata = {
+        "format": "latentflow",
+        "autoencoder": autoencoder.name,
+        "sha256": autoencoder.sha256,
+        "channels": str(geometry.channels),
+        "stride": str(geometry.stride),
+        "scale": str(geometry.scale.flatten().tolist()),
+        "shift": str(geometry.shift.flatten().tolist()),
+        "height": str(size[0]),
+        "width": str(size[1]),
+    }
+    write_whole(Path(path), save({"latent": latent.detach().cpu().contiguous()}, metadata), "--save_latent")
+
+
+def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
+    """Read a latent that was saved for this autoencoder.
+
+    Raises `InputError` for a file that is none, and for a latent of another autoencoder: the same shape does not
+    mean the same thing under another decoder.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            latent: Tensor = file.get_tensor("latent").float()
+    except FileNotFoundError:
+        raise InputError(f"The latent {path} does not exist.") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no saved latent: {error}.") from error
+    owner = metadata.get("autoencoder", "an unnamed autoencoder")
+    if metadata.get("sha256") != autoencoder.sha256:
+        raise InputError(
+            f"The latent {path} belongs to {owner}, not to {autoencoder.name} as loaded.",
+            f"Use the weights it was made with: --vae {owner}",
+        )
+    if latent.ndim != 4 or latent.shape[1] != autoencoder.geometry.channels or not torch.isfinite(latent).all():
+        raise InputError(f"The latent {path} has shape {tuple(latent.shape)} or values that are not finite.")
+    return latent.to(autoencoder.device)

@@ -1,0 +1,132 @@
+"""One run, from a plan to its outputs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentflow import weights
+from latentflow.autoencoder import load_autoencoder
+from latentflow.device import describe, pick_device
+from latentflow.errors import InputError, LatentflowError, WeightsError
+from latentflow.images import fit, read_image, to_tensor
+from latentflow.interrupts import Interrupts
+from latentflow.latents import save_latent
+from latentflow.objective import Objective
+from latentflow.optimize import optimize
+from latentflow.perceptual import loader
+from latentflow.pictures import Drawing
+from latentflow.plan import Plan
+from latentflow.records import until
+from latentflow.report import Report, sha256, versions
+from latentflow.sinks import Sink, drive, every
+from latentflow.sinks.advice import Advice
+from latentflow.sinks.frames import open_frames
+from latentflow.sinks.keeper import Keeper, save_image
+from latentflow.sinks.manifest import Manifest
+from latentflow.sinks.metrics import Metrics
+from latentflow.sinks.plot import Plot
+from latentflow.sinks.progress import Progress
+from latentflow.starts import start
+
+Say = Callable[[str], None]
+
+
+def run(
+    plan: Plan, interrupts: Interrupts, say: Say, *, quiet: bool = False, earlier: dict[str, Any] | None = None
+) -> Report:
+    """Optimize as planned and write every output asked for; `say` shows a line, `earlier` is a manifest to repeat.
+
+    A run that broke off after its first step (interrupted, diverged, disk full) has the error in its report, since
+    what it wrote is valid. Raises `LatentflowError` for everything that is wrong before.
+    """
+    config = plan.config
+    device = pick_device(config.device)
+    picture = read_image(plan.image_path)
+    resolved = weights.resolve(config.vae, config.weights)
+    if resolved.notice:
+        say(resolved.notice)
+    if earlier:
+        _check_repeats(earlier, plan, resolved, device, say)
+    autoencoder = load_autoencoder(resolved, device)
+    target = to_tensor(fit(picture.image, config.size, config.fit)).to(device)
+    objective = Objective(config.loss_type, target, loader(config.weights, device))
+    latent = start(config.init, autoencoder, target, plan.seed)
+    report = Report(plan, resolved, autoencoder, target, objective.label, loader("auto", device))
+    frames = open_frames(
+        plan.frames,
+        fps=config.fps,
+        hold=config.hold,
+        overwrite=config.overwrite,
+        draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
+    )
+    sinks: list[Sink[Any]] = [
+        Manifest(plan.manifest, report.facts(), lambda: report.result),
+        report,
+        every(config.skip_step, frames),
+    ]
+    sinks += _sinks_asked_for(plan, report)
+    if not quiet:
+        for note in picture.notes:
+            say(f"{plan.image_path} {note}.")
+        sinks += [Advice(say, _frame_count(plan), frames), Progress(config.steps)]
+    records = optimize(
+        autoencoder,
+        objective,
+        latent,
+        steps=config.steps,
+        lr=config.lr,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+    )
+    goal = config.target_psnr
+    try:
+        drive(interrupts.watch(until(records, lambda step: goal is not None and float(step.psnr[0]) >= goal)), sinks)
+    except LatentflowError as error:
+        if report.last is None:
+            raise
+        report.error = error
+    report.frames_written = frames.frames
+    return report
+
+
+def _sinks_asked_for(plan: Plan, report: Report) -> list[Sink[Any]]:
+    """The sinks of the outputs that are named by options."""
+    outputs, keep = plan.outputs, plan.config.keep
+    autoencoder, size = report.autoencoder, report.size
+    makers: dict[str, Callable[[Path], Sink[Any]]] = {
+        "metrics": Metrics,
+        "plot": lambda path: Plot(path, report.label, report.ceiling["psnr"]),
+        "save_latent": lambda path: Keeper(lambda step: save_latent(path, step.latent, autoencoder, size), keep),
+        "save_image": lambda path: Keeper(lambda step: save_image(path, step.image), keep),
+    }
+    return [make(outputs[option]) for option, make in makers.items() if option in outputs]
+
+
+def _frame_count(plan: Plan) -> int:
+    """How many frames a whole run keeps."""
+    return len({*range(0, plan.config.steps + 1, plan.config.skip_step), plan.config.steps})
+
+
+def _check_repeats(
+    earlier: dict[str, Any], plan: Plan, resolved: weights.Resolved, device: torch.device, say: Say
+) -> None:
+    """Refuse to repeat a run with another image or other weights; say what else may change the bytes."""
+    if earlier.get("image", {}).get("sha256", "") != sha256(plan.image_path):
+        raise InputError(
+            f"{plan.image_path} is not the image of the manifest: its SHA-256 differs.",
+            "Give --image_path to use the manifest's options on another image.",
+        )
+    known = earlier.get("weights", {}).get("sha256")
+    if known != resolved.sha256:
+        raise WeightsError(
+            f"The weights of {resolved.name} are not those of the manifest: their SHA-256 is "
+            f"{resolved.sha256}, not {known}.",
+            "Give --vae to use the manifest's options with other weights.",
+        )
+    now = {**versions(), **describe(device)}
+    then = {**earlier.get("versions", {}), **earlier.get("machine", {})}
+    changed = [f"{key} {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
+    if changed:
+        say(f"The bytes may differ from the run of the manifest: {', '.join(changed)}.")

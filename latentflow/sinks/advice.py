@@ -1,0 +1,55 @@
+"""Says early what a run will cost, and what would make it cheaper."""
+
+from collections.abc import Callable
+from types import TracebackType
+
+from latentflow.files import part
+from latentflow.records import Step
+from latentflow.sinks.frames import FrameSink
+
+LONG_SECONDS = 120
+LARGE_GIF_BYTES = 10_000_000
+FRAMES_TO_JUDGE_BY = 8
+
+
+class Advice:
+    """Estimates the whole time after the first step, and a GIF's size after its first frames; `say` shows a line."""
+
+    def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink) -> None:
+        self.say, self.frames = say, frames
+        self.gif = sink if sink.path.suffix.lower() == ".gif" else None
+
+    def __enter__(self) -> "Advice":
+        return self
+
+    def write(self, record: Step) -> None:
+        """Judge by this record if it is time to."""
+        if record.index == 0 and record.seconds * record.total > LONG_SECONDS:
+            longer = max(record.image.shape[-2:])
+            hint = f"; --size {longer // 2} takes about a quarter of it" if longer > 256 else ""
+            self.say(
+                f"This will take about {duration(record.seconds * record.total)} ({record.seconds:.1f} s a step){hint}."
+            )
+        gif = self.gif
+        if gif and gif.frames >= FRAMES_TO_JUDGE_BY and self.frames > gif.frames:
+            self.gif = None
+            unfinished = part(gif.path)
+            size = unfinished.stat().st_size if unfinished.exists() else 0
+            expected = size / gif.frames * self.frames
+            if expected > LARGE_GIF_BYTES:
+                self.say(
+                    f"The GIF will have about {expected / 1e6:.0f} MB; --skip_step, a smaller --size or an .mp4 "
+                    "make it smaller."
+                )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

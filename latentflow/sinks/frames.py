@@ -1,0 +1,79 @@
+"""Sinks of frames, chosen by suffix: a moving picture, or a folder of PNGs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from latentflow.config import OUTPUT_SUFFIXES, did_you_mean
+from latentflow.errors import InputError, OutputError
+from latentflow.files import check_writable
+from latentflow.images import to_uint8
+from latentflow.records import Frame
+from latentflow.sinks import Sink
+
+Draw = Callable[[Any], np.ndarray]
+FASTEST_GIF = 50.0
+
+
+class FrameSink(Sink[Any], Protocol):
+    """A sink that counts the frames it has written to `path`."""
+
+    path: Path
+    frames: int
+
+
+def draw_image(record: Frame) -> np.ndarray:
+    """The record's own picture, (h, w, 3) uint8."""
+    return to_uint8(record.image)
+
+
+def check_frames_path(path: Path, fps: float = 20.0, overwrite: bool = False) -> None:
+    """Raise `InputError` for a suffix nobody writes, `OutputError` where frames can't be put."""
+    suffix = path.suffix.lower()
+    if suffix == "" or path.is_dir():
+        _check_folder(path, overwrite)
+        return
+    if suffix not in OUTPUT_SUFFIXES:
+        known = ", ".join(OUTPUT_SUFFIXES)
+        raise InputError(
+            f"--output_path {path}: frames are written as {known} or into a folder, not as {suffix}.",
+            did_you_mean(suffix, OUTPUT_SUFFIXES),
+        )
+    if suffix == ".gif" and fps > FASTEST_GIF:
+        raise InputError(
+            f"--fps {fps:g}: a GIF shows at most {FASTEST_GIF:g} frames a second.", "Choose .mp4, .webm or .webp."
+        )
+    check_writable(path, "--output_path")
+
+
+def _check_folder(path: Path, overwrite: bool) -> None:
+    if path.is_file():
+        raise OutputError(f"--output_path {path} is a file without a suffix, not a folder for PNGs.")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise OutputError(
+            f"--output_path {path} is a folder that already holds files.", "Add --overwrite, or name a new one."
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"--output_path {path}: the folder {path.parent} does not exist.", f"mkdir -p {path.parent}")
+    check_writable(path / "frame" if path.is_dir() else path, "--output_path")
+
+
+def open_frames(
+    path: str | Path, *, fps: float = 20.0, hold: float = 1.5, overwrite: bool = False, draw: Draw = draw_image
+) -> FrameSink:
+    """The sink for frames at `path`: .gif, .mp4, .webm, .webp, or a folder that gets PNGs.
+
+    `fps` is frames a second, `hold` the seconds the last frame stays, `draw` makes the picture (h, w, 3) uint8 of a
+    record. Raises what `check_frames_path` raises.
+    """
+    path = Path(path)
+    check_frames_path(path, fps, overwrite)
+    if path.suffix == "" or path.is_dir():
+        from latentflow.sinks.stills import Stills
+
+        return Stills(path, draw)
+    from latentflow.sinks.video import Video
+
+    return Video(path, draw, fps=fps, hold=hold)

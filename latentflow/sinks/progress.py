@@ -1,0 +1,45 @@
+"""One line that tells how far a run is, for a person at a terminal."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from latentflow.records import Step
+
+
+class Progress:
+    """A tqdm line on stderr with step, loss, PSNR and time left; nothing when stderr is no terminal."""
+
+    def __init__(self, total: int, enabled: bool = True) -> None:
+        self.total = total
+        self.enabled = enabled and sys.stderr.isatty()
+        self._line: Any = None
+
+    def __enter__(self) -> "Progress":
+        if self.enabled:
+            from tqdm import tqdm
+
+            self._line = tqdm(
+                total=self.total,
+                desc="step",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
+                bar_format="{desc} {n_fmt}/{total_fmt} {bar} {postfix}, {remaining} left",
+            )
+        return self
+
+    def write(self, record: Step) -> None:
+        """Show the step."""
+        if self._line is not None:
+            self._line.n = record.index
+            parts = "".join(
+                f" {label} {float(value[0]):.4g}" for label, value in record.parts.items() if len(record.parts) > 1
+            )
+            self._line.set_postfix_str(f"loss {float(record.loss[0]):.4g}{parts}, {float(record.psnr[0]):.2f} dB")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._line is not None:
+            self._line.close()

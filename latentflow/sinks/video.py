@@ -1,0 +1,156 @@
+"""Moving pictures by one road: raw frames through a pipe into ffmpeg, which ships with imageio-ffmpeg.
+
+Chosen over Pillow and imageio because ffmpeg streams (memory doesn't grow with the number of frames), gives every
+GIF frame a palette of its own, runs beside the loop in a process of its own, and finishes its file when the pipe ends.
+"""
+
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from latentflow.errors import MissingPackageError, OutputError
+from latentflow.files import check_writable, part, writing
+from latentflow.sinks.frames import Draw
+
+_TO_EVEN_YUV = "pad=ceil(iw/2)*2:ceil(ih/2)*2,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
+_BT709 = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
+# A palette a frame from all its pixels; dithering by error diffusion, undone nowhere by transparency.
+_GIF = "split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];[b][p]paletteuse=new=1:dither=sierra2_4a"
+
+
+class Video:
+    """A .gif, .mp4, .webm or animated .webp of `fps` frames a second whose last frame stays `hold` seconds."""
+
+    def __init__(self, path: Path, draw: Draw, *, fps: float, hold: float) -> None:
+        self.path, self.draw, self.fps, self.hold = path, draw, fps, hold
+        self.frames = 0
+        self._ffmpeg: subprocess.Popen[bytes] | None = None
+        self._messages: IO[bytes] | None = None
+
+    def __enter__(self) -> "Video":
+        check_writable(self.path, "--output_path")
+        self._executable = _ffmpeg_executable()
+        return self
+
+    def write(self, record: Any) -> None:
+        """Append one frame; raises `OutputError` with ffmpeg's own words when it has given up."""
+        picture = self.draw(record)
+        if self._ffmpeg is None:
+            self._ffmpeg = self._start(picture.shape[1], picture.shape[0])
+        assert self._ffmpeg.stdin is not None
+        try:
+            self._ffmpeg.stdin.write(picture.tobytes())
+        except OSError:
+            raise self._failure() from None
+        self.frames += 1
+
+    def _start(self, width: int, height: int) -> "subprocess.Popen[bytes]":
+        still = f"tpad=stop_mode=clone:stop_duration={max(0.0, self.hold - 1 / self.fps)}"
+        how = {
+            ".gif": [
+                "-vf",
+                _GIF,
+                "-loop",
+                "0",
+                "-final_delay",
+                str(max(round(self.hold * 100), round(100 / self.fps))),
+            ],
+            ".mp4": [
+                "-vf",
+                f"{still},{_TO_EVEN_YUV}",
+                "-c:v",
+                "libx264",
+                "-crf",
+                "18",
+                "-movflags",
+                "+faststart",
+                *_BT709,
+            ],
+            ".webm": [
+                "-vf",
+                f"{still},{_TO_EVEN_YUV}",
+                "-c:v",
+                "libvpx-vp9",
+                "-crf",
+                "24",
+                "-b:v",
+                "0",
+                "-cpu-used",
+                "4",
+                "-threads",
+                "2",
+                *_BT709,
+            ],
+            ".webp": ["-vf", still, "-c:v", "libwebp_anim", "-loop", "0", "-quality", "85"],
+        }[self.path.suffix.lower()]
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
+        with writing(self.path, "--output_path"):
+            return subprocess.Popen(
+                [
+                    self._executable,
+                    "-y",
+                    "-loglevel",
+                    "error",
+                    "-f",
+                    "rawvideo",
+                    "-pix_fmt",
+                    "rgb24",
+                    "-s",
+                    f"{width}x{height}",
+                    "-framerate",
+                    str(self.fps),
+                    "-i",
+                    "pipe:",
+                    "-an",
+                    "-fflags",
+                    "+bitexact",
+                    "-flags:v",
+                    "+bitexact",
+                    *how,
+                    "-flush_packets",
+                    "1",
+                    str(part(self.path).absolute()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._messages,
+                start_new_session=True,
+            )  # Ctrl-C in a terminal is for us alone: ffmpeg ends when its pipe does
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ffmpeg is None:
+            return
+        assert self._ffmpeg.stdin is not None
+        try:
+            try:
+                self._ffmpeg.stdin.close()
+            except OSError:
+                raise self._failure() from None
+            if self._ffmpeg.wait() != 0:
+                raise self._failure()
+            with writing(self.path, "--output_path"):
+                part(self.path).replace(self.path)
+        finally:
+            part(self.path).unlink(missing_ok=True)
+
+    def _failure(self) -> OutputError:
+        assert self._ffmpeg is not None and self._messages is not None
+        self._ffmpeg.wait()
+        self._messages.seek(0)
+        said = self._messages.read().decode(errors="replace").strip().splitlines()
+        return OutputError(
+            f"--output_path {self.path} can't be written: ffmpeg said: {said[-1] if said else 'nothing'}."
+        )
+
+
+def _ffmpeg_executable() -> str:
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise MissingPackageError(f"Moving pictures need ffmpeg: {error}.", "pip install imageio-ffmpeg") from error

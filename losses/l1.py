@@ -1,0 +1,14 @@
+"""Mean absolute error."""
+
+from torch import Tensor
+
+from losses._base import Loss
+from losses._registry import register
+
+
+@register("l1")
+class L1(Loss):
+    """Mean absolute difference over channels and pixels."""
+
+    def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
+        return (image - prepared).abs().mean(dim=(1, 2, 3))
