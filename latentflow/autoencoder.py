@@ -79,7 +79,7 @@ class Autoencoder:
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
-        output = self.model.encode(self._padded(image) * 2 - 1)
+        output = self.model.encode(self.pad(image) * 2 - 1)
         if hasattr(output, "latent_dist"):
             values = output.latent_dist.mode()
         else:
@@ -92,8 +92,8 @@ class Autoencoder:
         image = self.model.decode(latent / self.geometry.scale + self.geometry.shift).sample / 2 + 0.5
         return image if size is None else image[..., : size[0], : size[1]]
 
-    def _padded(self, image: Tensor) -> Tensor:
-        """The picture continued to whole cells: mirrored where it is large enough, its edge repeated where not."""
+    def pad(self, image: Tensor) -> Tensor:
+        """A picture (n, 3, h, w) continued at its right and bottom to whole latent cells: mirrored where it is large enough, its edge repeated where not."""
         height, width = image.shape[-2:]
         down, across = -height % self.geometry.stride, -width % self.geometry.stride
         for padding, side in (((0, across, 0, 0), width), ((0, 0, 0, down), height)):

@@ -50,12 +50,13 @@ class BundledFeatures:
 
     def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
         self.label = f"{name}[bundled]"
-        self.encoder: Any = load_autoencoder(weights.bundled(), device).model.encoder
+        self.autoencoder = load_autoencoder(weights.bundled(), device)
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The input stage and what each resolution ends with, of a picture (n, 3, h, w) in [-1, 1]."""
-        stages = [self.encoder.conv_in(image)]
-        for block in self.encoder.down_blocks:
+        encoder = self.autoencoder.model.encoder
+        stages = [encoder.conv_in(self.autoencoder.pad(image))]
+        for block in encoder.down_blocks:
             if len(block):
                 stages.append(block(stages[-1]))
         return stages

@@ -1,0 +1,101 @@
+"""What all tests share: no network, empty caches, one thread, small pictures."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_home = tempfile.TemporaryDirectory(prefix="latentflow-tests-")
+for variable in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"):
+    os.environ.pop(variable, None)
+os.environ |= {
+    "HF_HOME": f"{_home.name}/hf",
+    "TORCH_HOME": f"{_home.name}/torch",
+    "MPLCONFIGDIR": f"{_home.name}/mpl",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT / "tests" / "offline"),
+}
+sys.path.insert(0, str(ROOT / "tests" / "offline"))
+sys.path.insert(0, str(ROOT))  # the checkout is what is tested, installed or not
+
+import sitecustomize  # noqa: E402
+
+if not hasattr(sitecustomize, "NetworkBlockedError"):  # the interpreter has one of its own: load ours by path
+    import runpy
+
+    runpy.run_path(str(ROOT / "tests" / "offline" / "sitecustomize.py"))
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from latentflow.autoencoder import Autoencoder, load_autoencoder  # noqa: E402
+from latentflow.weights import bundled  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--network", action="store_true", help="run the tests that need the network")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "network" in item.keywords and not config.getoption("--network"):
+            item.add_marker(pytest.mark.skip(reason="needs the network: pytest --network"))
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def autoencoder() -> Autoencoder:
+    """The bundled autoencoder on the CPU."""
+    return load_autoencoder(bundled())
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """An example picture of 512 × 384 pixels."""
+    return ROOT / "examples" / "spheres.png"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A 48 × 40 picture in a file of its own, small enough to optimize in a blink."""
+    y, x = np.mgrid[0:40, 0:48]
+    pixels = np.stack([x * 5, y * 6, 128 + 100 * np.sin(x / 5)], axis=-1).astype(np.uint8)
+    path = tmp_path / "small.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable:
+    """Run the command line in this process, in `tmp_path`: invoke(*args) → (exit code, stdout, stderr)."""
+    from latentflow.cli import run
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(each) for each in args])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable:
+    """Run `python cli.py` of the checkout as a subprocess, in `tmp_path`: command(*args) → CompletedProcess."""
+
+    def call(*args: object, **kwargs: object) -> "subprocess.CompletedProcess[str]":
+        line = [sys.executable, str(ROOT / "cli.py"), *map(str, args)]
+        options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120} | kwargs
+        return subprocess.run(line, **options)  # type: ignore[call-overload, no-any-return]
+
+    return call
