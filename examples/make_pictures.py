@@ -122,14 +122,17 @@ def cat(size: int = 384) -> Image.Image:
     shape([(46, 48), (50, 48), (48, 50.5)], (200, 80, 90))
     pen.arc([42 * unit, 47 * unit, 48 * unit, 55 * unit], 10, 150, fill=ink, width=round(unit * 0.8))
     pen.arc([48 * unit, 47 * unit, 54 * unit, 55 * unit], 30, 170, fill=ink, width=round(unit * 0.8))
+
+    def stroke(x: float, y: float, to_x: float, to_y: float, fill: tuple[int, int, int], width: float) -> None:
+        for left, right in ((x, to_x), (96 - x, 96 - to_x)):  # and mirrored
+            pen.line([(left * unit, y * unit), (right * unit, to_y * unit)], fill=fill, width=round(width * unit))
+
     for dy in (-2, 1, 4):
-        pen.line([(30 * unit, (51 + dy * 1.4) * unit), (41 * unit, (51 + dy * 0.5) * unit)], fill=ink, width=round(unit / 2))
-        pen.line([(66 * unit, (51 + dy * 1.4) * unit), (55 * unit, (51 + dy * 0.5) * unit)], fill=ink, width=round(unit / 2))
+        stroke(30, 51 + dy * 1.4, 41, 51 + dy * 0.5, ink, 0.5)
     for x in (40, 56):
         oval(x, 86, 7, 5, light)
     for y in (59, 64, 69):
-        pen.line([(29.5 * unit, (y + 4.5) * unit), (33 * unit, (y + 6) * unit)], fill=(176, 92, 34), width=round(1.6 * unit))
-        pen.line([(66.5 * unit, (y + 4.5) * unit), (63 * unit, (y + 6) * unit)], fill=(176, 92, 34), width=round(1.6 * unit))
+        stroke(29.5, y + 4.5, 33, y + 6, (176, 92, 34), 1.6)
     return canvas.reduce(3)
 
 

@@ -18,8 +18,8 @@ _HOME = {
     "read_image": "images",
     "to_tensor": "images",
     "Objective": "objective",
-    "optimize": "optimize",
-    "quality": "quality",
+    "optimize": "loop",
+    "quality": "measures",
     "Frame": "records",
     "Step": "records",
     "drive": "sinks",
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'latentflow' has no attribute {name!r}")
     value = getattr(import_module(f"latentflow.{_HOME[name]}"), name)
-    globals()[name] = value  # a submodule of the same name (optimize, quality) must not win the second time
+    globals()[name] = value
     return value
 
 

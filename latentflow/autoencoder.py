@@ -93,7 +93,10 @@ class Autoencoder:
         return image if size is None else image[..., : size[0], : size[1]]
 
     def pad(self, image: Tensor) -> Tensor:
-        """A picture (n, 3, h, w) continued at its right and bottom to whole latent cells: mirrored where it is large enough, its edge repeated where not."""
+        """A picture (n, 3, h, w) continued at its right and bottom to whole latent cells.
+
+        It is mirrored where it is large enough, and its edge repeated where not.
+        """
         height, width = image.shape[-2:]
         down, across = -height % self.geometry.stride, -width % self.geometry.stride
         for padding, side in (((0, across, 0, 0), width), ((0, 0, 0, down), height)):

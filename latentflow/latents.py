@@ -1,5 +1,6 @@
 """Latents on disk: safetensors, with the geometry and the name of the autoencoder they belong to."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -30,7 +31,16 @@ def save_latent(path: str | Path, latent: Tensor, autoencoder: Autoencoder, size
         "height": str(size[0]),
         "width": str(size[1]),
     }
-    write_whole(Path(path), save({"latent": latent.detach().cpu().contiguous()}, metadata), "--save_latent")
+    content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
+    write_whole(Path(path), _canonical(content), "--save_latent")
+
+
+def _canonical(content: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library writes metadata in a random order."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:

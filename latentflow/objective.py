@@ -44,6 +44,8 @@ def parse(text: str) -> list[tuple[float, str]]:
 
 
 def _wrong(text: str, position: int, what: str, remedy: str = "") -> InputError:
+    while position < len(text) and text[position].isspace():
+        position += 1
     return InputError(f"--loss_type {text!r}, character {position + 1}: {what}.", remedy)
 
 

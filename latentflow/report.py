@@ -17,7 +17,7 @@ import torch
 from latentflow import __version__
 from latentflow.device import describe
 from latentflow.errors import LatentflowError
-from latentflow.quality import quality
+from latentflow.measures import quality
 from latentflow.records import Step
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class Report:
             f"steps, {values['seconds_a_step']:.2g} s a step"
         )
         lines.append(f"seed     {self.plan.seed}")
-        lines.append(f"weights  {self.resolved.name} ({self.resolved.source})")
+        instead = f", instead of {self.plan.config.vae}" if self.resolved.notice else f" ({self.resolved.source})"
+        lines.append(f"weights  {self.resolved.name}{instead}")
         names = {"psnr": "PSNR dB", "ssim": "SSIM"}
         found, ceiling = values["quality"], values["encoder_quality"]
         widths = {key: max(8, len(names.get(key, key))) for key in found}

@@ -13,8 +13,8 @@ from latentflow.errors import InputError, LatentflowError, WeightsError
 from latentflow.images import fit, read_image, to_tensor
 from latentflow.interrupts import Interrupts
 from latentflow.latents import save_latent
+from latentflow.loop import optimize
 from latentflow.objective import Objective
-from latentflow.optimize import optimize
 from latentflow.perceptual import loader
 from latentflow.pictures import Drawing
 from latentflow.plan import Plan

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder
 from latentflow.errors import DivergedError, InputError
+from latentflow.measures import psnr
 from latentflow.objective import Objective
-from latentflow.quality import psnr
 from latentflow.records import Step
 
 LARGEST_RMS = 100.0
@@ -20,7 +20,9 @@ OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = 
     "adamw": lambda latents, lr: torch.optim.AdamW(latents, lr=lr),
     "sgd": lambda latents, lr: torch.optim.SGD(latents, lr=lr, momentum=0.9),
     # one iteration a step, so that a record is an iterate and not twenty of them
-    "lbfgs": lambda latents, lr: torch.optim.LBFGS(latents, lr=lr, max_iter=1, line_search_fn="strong_wolfe"),
+    "lbfgs": lambda latents, lr: torch.optim.LBFGS(
+        latents, lr=lr, max_iter=1, tolerance_grad=0, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    ),
 }
 SCHEDULES: dict[str, Callable[[float], float]] = {  # progress in [0, 1) → share of the rate
     "constant": lambda progress: 1.0,
@@ -40,6 +42,7 @@ class _Evaluation:
     loss: Tensor
     parts: dict[str, Tensor]
     grad_norm: Tensor | None
+    scaled_loss: Tensor
 
 
 def optimize(
@@ -55,7 +58,9 @@ def optimize(
     """Move the latents `start`, (n, c, rows, columns), towards lower loss; yield `steps` + 1 records.
 
     Record k holds the latent after k updates with its own picture and loss, so the last update is seen. Every image
-    of a batch goes the way it would go alone: the loss is a sum, and L-BFGS takes one image only.
+    of a batch goes the way it would go alone: the loss is a sum, and L-BFGS takes one image only. The gradient is
+    divided, image by image, by its RMS at the start, so that `lr` is in units of the latent for every optimizer, loss
+    and picture size; figures in the records are of the loss as it is.
 
     Raises `InputError` for an unknown optimizer or schedule and for a batch under L-BFGS, `DivergedError` when loss,
     gradient or latent is not finite or the latent's RMS passes 100; the records before have been yielded by then.
@@ -71,7 +76,10 @@ def optimize(
     size = (objective.target.shape[-2], objective.target.shape[-1])
     updater = OPTIMIZERS[optimizer]([latent], lr)
 
+    scale: Tensor | None = None
+
     def evaluate(backward: bool = True) -> _Evaluation:
+        nonlocal scale
         updater.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(backward):
             image = autoencoder.decode(latent, size)
@@ -81,7 +89,11 @@ def optimize(
             loss.sum().backward()
             assert latent.grad is not None
             norm = latent.grad.flatten(1).norm(dim=1)
-        return _Evaluation(latent.detach().clone(), image.detach(), loss.detach(), parts, norm)
+            if scale is None:
+                scale = _first_scale(norm, latent[0].numel())
+            latent.grad.mul_(scale[:, None, None, None])
+        scaled = loss.detach() if scale is None else loss.detach() * scale
+        return _Evaluation(latent.detach().clone(), image.detach(), loss.detach(), parts, norm, scaled)
 
     for index in range(steps + 1):
         began = time.perf_counter()
@@ -107,6 +119,12 @@ def optimize(
         )
 
 
+def _first_scale(norm: Tensor, values: int) -> Tensor:
+    """What brings a gradient of `norm` (n,) over so many values to RMS 1; 1 where there is no gradient."""
+    rms = norm / math.sqrt(values)
+    return torch.where((rms > 0) & torch.isfinite(rms), 1 / rms, torch.ones_like(rms))
+
+
 def _updated(updater: torch.optim.Optimizer, evaluate: Callable[[], _Evaluation]) -> _Evaluation:
     """Update once; the evaluation is of the latent before the update, the first that the optimizer asks for."""
     seen: list[_Evaluation] = []
@@ -115,7 +133,7 @@ def _updated(updater: torch.optim.Optimizer, evaluate: Callable[[], _Evaluation]
         now = evaluate()
         if not seen:  # a line search asks again, of latents it may not keep
             seen.append(now)
-        return float(now.loss.sum()) if isinstance(updater, torch.optim.LBFGS) else 0.0
+        return float(now.scaled_loss.sum()) if isinstance(updater, torch.optim.LBFGS) else 0.0
 
     updater.step(closure)  # type: ignore[arg-type]
     return seen[0]

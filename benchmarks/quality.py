@@ -1,0 +1,57 @@
+"""How near a default run comes to its target, against the encoder's own reconstruction: `make bench`.
+
+Scikit-image's sample photographs, centre square, Lanczos to 256 × 256; the bundled autoencoder, which was trained on
+none of them; Adam at a constant 0.1 from a random normal start, as the defaults have it.
+"""
+
+from pathlib import Path
+
+import skimage
+import torch
+
+from latentflow import (
+    Objective,
+    RunConfig,
+    fit,
+    load_autoencoder,
+    optimize,
+    quality,
+    read_image,
+    resolve,
+    start,
+    to_tensor,
+)
+
+PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
+CHECKPOINTS = (50, 100, 200)
+
+
+def main() -> None:
+    """Print one row a photograph and the mean."""
+    config = RunConfig()
+    autoencoder = load_autoencoder(resolve("bundled"))
+    rows = []
+    print(f"{'PSNR in dB':<14}{'encoder':>9}" + "".join(f"{f'{steps} steps':>11}" for steps in CHECKPOINTS))
+    for name in PHOTOGRAPHS:
+        target = to_tensor(fit(read_image(Path(skimage.__file__).parent / "data" / name).image, 256, "cover"))
+        with torch.no_grad():
+            ceiling = quality(autoencoder.decode(autoencoder.encode(target), (256, 256)), target)["psnr"]
+        latent = start(config.init, autoencoder, target, seed=0)
+        steps = optimize(
+            *(autoencoder, Objective(config.loss_type, target), latent),
+            **{"steps": CHECKPOINTS[-1], "lr": config.lr, "optimizer": config.optimizer, "schedule": config.schedule},
+        )
+        psnr = {step.index: float(step.psnr) for step in steps}
+        rows.append([ceiling, *(psnr[steps] for steps in CHECKPOINTS)])
+        print(_row(name, rows[-1]), flush=True)
+    print(_row("mean", torch.tensor(rows).mean(0).tolist()))
+
+
+def _row(name: str, values: list[float]) -> str:
+    return f"{name:<14}{values[0]:>9.2f}" + "".join(
+        f"{value:>6.2f} {value - values[0]:+.1f}".rjust(11) for value in values[1:]
+    )
+
+
+if __name__ == "__main__":
+    main()

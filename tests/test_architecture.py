@@ -1,0 +1,154 @@
+"""The rules of docs/architecture.md that a machine can check."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+# lower may not import higher: each module belongs to one row, and imports only rows below its own, or its own
+ROWS = [
+    ["cli", "__main__"],
+    ["commands"],
+    ["run", "bundled"],
+    ["report"],
+    ["plan"],
+    ["loop", "sinks", "starts", "perceptual", "pictures"],
+    ["objective", "measures", "latents", "interrupts"],
+    ["autoencoder"],
+    ["weights", "images", "device", "files", "generated", "records"],
+    ["config"],
+    ["errors"],
+    ["__init__"],
+]
+HEAVY = {"torch", "diffusers", "PIL", "matplotlib", "numpy", "torchvision", "lpips", "huggingface_hub", "safetensors"}
+LIGHT = [
+    "cli.py",
+    "config.py",
+    "errors.py",
+    "weights.py",
+    "commands/*.py",
+    "../losses/__init__.py",
+    "../losses/_registry.py",
+]
+
+
+def modules():
+    return sorted((ROOT / "latentflow").rglob("*.py"))
+
+
+def imported(path, *, everywhere=True):
+    """(module, imported names) of a file; with everywhere=False only what is imported when the module is."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    def visit(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, []) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield child.module, [alias.name for alias in child.names]
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                if everywhere:
+                    yield from visit(child)
+            elif everywhere or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from visit(child)
+
+    return list(visit(tree))
+
+
+def row(name):
+    return next(index for index, names in enumerate(ROWS) if name in names)
+
+
+def room(path):
+    parts = path.relative_to(ROOT / "latentflow").with_suffix("").parts
+    return parts[0]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    for module, names in imported(path):
+        if not (module or "").startswith("latentflow"):
+            continue
+        targets = [module.split(".")[1]] if "." in module else [name for name in names if not name.startswith("_")]
+        for target in targets:
+            assert row(room(path)) <= row(target), f"{path.name} imports {target}, which is above it"
+
+
+def test_losses_never_import_latentflow():
+    for path in (ROOT / "losses").glob("*.py"):
+        assert not [module for module, _ in imported(path) if (module or "").startswith("latentflow")], path
+
+
+@pytest.mark.parametrize("pattern", LIGHT)
+def test_light_modules_import_nothing_heavy(pattern):
+    for path in (ROOT / "latentflow").glob(pattern) if ".." not in pattern else [ROOT / "latentflow" / pattern]:
+        heavy = {(module or "").split(".")[0] for module, _ in imported(path, everywhere=False)} & HEAVY
+        assert not heavy, f"{path}: {heavy}"
+
+
+def test_help_and_names_cost_no_torch():
+    code = (
+        "import sys, latentflow, losses, latentflow.cli; latentflow.cli.run(['--help']); losses.names();"
+        "import latentflow.plan; bad = {'torch', 'diffusers', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_resolves():
+    import latentflow
+    import latentflow.run  # a submodule of the same name would hide a function from now on
+
+    for name in latentflow.__all__:
+        assert not inspect.ismodule(getattr(latentflow, name))
+    with pytest.raises(AttributeError):
+        latentflow.nothing  # noqa: B018
+
+
+def test_only_commands_and_the_progress_line_print():
+    for path in [*modules(), *(ROOT / "losses").glob("*.py")]:
+        if path.parent.name == "commands" or path.name in ("cli.py", "build.py"):
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        assert not [call for call in calls if ast.unparse(call.func) in ("print", "click.echo")], path
+
+
+def test_every_public_function_is_explained():
+    for path in [*modules(), *(ROOT / "losses").glob("*.py")]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"
+
+
+def test_requirements_are_what_pyproject_installs_and_what_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert all(re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+", line) for line in lines), "ranges, not pins"
+    named = {re.match(r"[\w-]+", line)[0].lower().replace("-", "_") for line in lines}
+    distributions = {"PIL": "pillow", "imageio_ffmpeg": "imageio"}
+    used = {
+        distributions.get(top, top).lower()
+        for path in [*modules(), *(ROOT / "losses").glob("*.py")]
+        for module, _ in imported(path)
+        if (top := (module or "").split(".")[0]) not in sys.stdlib_module_names and top not in ("latentflow", "losses")
+    }
+    assert used <= named, f"imported but not required: {used - named}"
+
+
+def test_packages_are_listed_in_full():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = set(project["tool"]["setuptools"]["packages"])
+    found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in ROOT.glob("l*/**/__init__.py")}
+    assert listed == found
