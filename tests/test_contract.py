@@ -1,9 +1,14 @@
 """The command line as people run it: the checkout, the installed wheel, repeated runs, the summary."""
 
+import fcntl
 import hashlib
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import zipfile
 from pathlib import Path
 
@@ -172,15 +177,13 @@ def test_quiet_and_piped_runs_show_no_progress(command, small):
 
 
 def test_a_terminal_shows_one_progress_line(small):
-    import os
-    import pty
-
     leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     line = [sys.executable, str(ROOT / "cli.py"), "--image_path", str(small), *map(str, QUICK)]
     process = subprocess.Popen(line, stderr=follower, stdout=subprocess.PIPE, cwd=small.parent)
     process.communicate(timeout=120)
-    shown = os.read(leader, 100_000).decode()
     os.close(follower)
+    shown = os.read(leader, 100_000).decode()
     os.close(leader)
     assert process.returncode == 0
     assert "step" in shown and "loss" in shown and "dB" in shown and "left" in shown
@@ -216,8 +219,6 @@ def test_the_wheel_holds_exactly_the_two_packages(wheel):
 
 
 def test_the_installed_wheel_runs_outside_the_checkout(wheel, small, tmp_path):
-    import os
-
     site = tmp_path / "site"
     pip = [
         sys.executable,

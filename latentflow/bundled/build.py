@@ -5,6 +5,7 @@ differs only by what another processor rounds differently.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import multiprocessing
@@ -119,6 +120,9 @@ def finish(model: Any, pictures: Tensor, folder: Path) -> None:
     copy = type(model).from_config({**model.config, "scaling_factor": round(scale, 5)})
     copy.load_state_dict(model.state_dict())
     copy.half().save_pretrained(folder)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    known = {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
+    (folder / "hashes.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
