@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import resource
 import struct
 import subprocess
 import sys
@@ -241,3 +242,15 @@ def test_the_installed_wheel_runs_outside_the_checkout(wheel, small, tmp_path):
     done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert gif_frames(tmp_path / "grad_result.gif") == 4
+
+
+def test_running_out_of_memory_is_one_line_and_its_code(command, small):
+    limit = 7 * 2**30
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    done = command("--image_path", small, "--weights", "bundled", "--size", 9000, "--steps", 1, preexec_fn=limited)
+    assert done.returncode == 7, done.stderr
+    assert done.stderr.count("\n") == 1 and "Out of memory" in done.stderr
+    assert sorted(path.name for path in small.parent.iterdir()) == ["small.png"]

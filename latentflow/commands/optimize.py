@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ def _from_manifest(context: click.Context, parameter: click.Parameter, path: str
         raise InputError(f"--from_manifest {path} has options that are unknown here: {', '.join(sorted(unknown))}.")
     context.default_map = {key: value for key, value in content["options"].items() if value is not None}
     return content
+
+
+def _say(line: str) -> None:
+    """A line on stderr; at a terminal it takes the place of the progress line, which is drawn again below it."""
+    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + f"latentflow: {line}", err=True)
 
 
 @click.command(context_settings=CONTEXT | {"allow_extra_args": True})
@@ -64,9 +70,7 @@ def optimize(
         plan = make_plan(RunConfig(**values))
         from latentflow.run import run  # the first import of torch: whatever could be refused before, was
 
-        report = run(
-            plan, interrupts, lambda line: click.echo(f"latentflow: {line}", err=True), quiet=quiet, earlier=earlier
-        )
+        report = run(plan, interrupts, _say, quiet=quiet, earlier=earlier)
     click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
     if report.error is not None:
         raise report.error

@@ -10,9 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy as np
 
     from latentflow.records import Frame
+
+    Draw = Callable[[Any], np.ndarray]  # a record's picture, (h, w, 3) uint8
 
 _HOME = {"open_frames": "frames", "Metrics": "metrics", "Plot": "plot", "Progress": "progress", "Keeper": "keeper"}
 

@@ -1,8 +1,9 @@
 """Sinks of frames, chosen by suffix: a moving picture, or a folder of PNGs."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from latentflow.images import to_uint8
 from latentflow.records import Frame
 from latentflow.sinks import Sink
 
-Draw = Callable[[Any], np.ndarray]
+if TYPE_CHECKING:
+    from latentflow.sinks import Draw
+
 FASTEST_GIF = 50.0
 
 

@@ -1,13 +1,17 @@
 """A folder of PNGs, one a frame."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from latentflow.files import part, writing
-from latentflow.sinks.frames import Draw
+
+if TYPE_CHECKING:
+    from latentflow.sinks import Draw
 
 
 class Stills:
@@ -17,7 +21,7 @@ class Stills:
         self.path, self.draw = path, draw
         self.frames = 0
 
-    def __enter__(self) -> "Stills":
+    def __enter__(self) -> Stills:
         with writing(self.path, "--output_path"):
             self.path.mkdir(exist_ok=True)
         return self

@@ -4,20 +4,24 @@ Chosen over Pillow and imageio because ffmpeg streams (memory doesn't grow with 
 GIF frame a palette of its own, runs beside the loop in a process of its own, and finishes its file when the pipe ends.
 """
 
+from __future__ import annotations
+
 import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from latentflow.errors import MissingPackageError, OutputError
 from latentflow.files import check_writable, part, writing
-from latentflow.sinks.frames import Draw
 
 _TO_EVEN_YUV = "pad=ceil(iw/2)*2:ceil(ih/2)*2,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
 _BT709 = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 # A palette a frame from all its pixels; dithering by error diffusion, undone nowhere by transparency.
 _GIF = "split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];[b][p]paletteuse=new=1:dither=sierra2_4a"
+
+if TYPE_CHECKING:
+    from latentflow.sinks import Draw
 
 
 class Video:
@@ -29,7 +33,7 @@ class Video:
         self._ffmpeg: subprocess.Popen[bytes] | None = None
         self._messages: IO[bytes] | None = None
 
-    def __enter__(self) -> "Video":
+    def __enter__(self) -> Video:
         check_writable(self.path, "--output_path")
         self._executable = _ffmpeg_executable()
         return self
@@ -46,7 +50,7 @@ class Video:
             raise self._failure() from None
         self.frames += 1
 
-    def _start(self, width: int, height: int) -> "subprocess.Popen[bytes]":
+    def _start(self, width: int, height: int) -> subprocess.Popen[bytes]:
         still = f"tpad=stop_mode=clone:stop_duration={max(0.0, self.hold - 1 / self.fps)}"
         how = {
             ".gif": [
