@@ -7,17 +7,15 @@ import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from latentflow.errors import WeightsError
-
-if TYPE_CHECKING:
-    from latentflow.weights import Resolved
+from latentflow.weights import WEIGHTS_FILE, Resolved
 
 # diffusers class → module of diffusers.models.autoencoders and the config key whose length gives the stride
 SERVED = {
@@ -105,7 +103,7 @@ class Autoencoder:
         return image
 
 
-def load_autoencoder(resolved: "Resolved", device: torch.device | str = "cpu") -> Autoencoder:
+def load_autoencoder(resolved: Resolved, device: torch.device | str = "cpu") -> Autoencoder:
     """Build the autoencoder whose weights were found, frozen, in fp32, on `device`.
 
     Raises `WeightsError` for a class that isn't served and for files that are truncated or don't fit their config.
@@ -113,14 +111,15 @@ def load_autoencoder(resolved: "Resolved", device: torch.device | str = "cpu") -
     try:
         config = _config(resolved.path)
         model = _build(resolved.path, config)
+        geometry = read_geometry(type(model).__name__, model.config, device)
     except SafetensorError as error:
         raise WeightsError(f"The weights at {resolved.path} are truncated or no safetensors: {error}.") from error
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        if isinstance(error, RuntimeError) and "memory" in str(error):
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
+        if isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error)):
             raise  # the weights are not to blame
         raise WeightsError(f"The autoencoder at {resolved.path} can't be loaded: {_first_line(error)}") from error
     model = model.float().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return Autoencoder(model, read_geometry(type(model).__name__, model.config, device), resolved.name, resolved.sha256)
+    return Autoencoder(model, geometry, resolved.name, resolved.sha256)
 
 
 def _first_line(error: BaseException) -> str:
@@ -139,6 +138,9 @@ def _config(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{beside} names no class: it is not the config of a diffusers autoencoder.")
     if config["_class_name"] not in SERVED:
         raise WeightsError(f"{config['_class_name']} is not served; the autoencoders served are {', '.join(SERVED)}.")
+    channels = {config.get("in_channels", 3), config.get("out_channels", 3)} - {3}
+    if channels:
+        raise WeightsError(f"The autoencoder at {path} is for pictures of {channels.pop()} channels; 3 are served.")
     return config
 
 
@@ -146,26 +148,30 @@ def _build(path: Path, config: dict[str, Any]) -> Any:
     module, _ = SERVED[config["_class_name"]]
     with contextlib.redirect_stdout(sys.stderr):
         cls = getattr(import_module(f"diffusers.models.autoencoders.{module}"), config["_class_name"])
+        weights = path / WEIGHTS_FILE if path.is_dir() else path
+        with safe_open(weights, framework="pt") as file:  # diffusers would not say that it is truncated
+            names = file.keys()
+            if any("encoder.down." in name for name in names):
+                return _from_ldm(cls, config, {name: file.get_tensor(name) for name in names})
         if path.is_dir():
             return _from_folder(cls, path)
-        from safetensors.torch import load_file
-
-        values = load_file(path)
-        if any(name.startswith("encoder.down.") for name in values):
-            return _from_ldm(cls, config, values)
         with tempfile.TemporaryDirectory() as folder:  # diffusers renames old keys only when it loads a folder
             (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
-            (Path(folder) / "diffusion_pytorch_model.safetensors").symlink_to(path.resolve())
+            (Path(folder) / WEIGHTS_FILE).symlink_to(path.resolve())
             return _from_folder(cls, Path(folder))
 
 
 def _from_folder(cls: Any, folder: Path) -> Any:
     from diffusers.utils import logging
 
+    before = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would warn of is an error below
-    model, info = cls.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
-    )
+    try:
+        model, info = cls.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(before)
     wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"], *info.get("error_msgs", [])]
     if wrong:
         raise ValueError(f"{len(wrong)} weights don't fit config.json, the first {wrong[0]}.")
@@ -183,7 +189,10 @@ def _from_ldm(cls: Any, config: dict[str, Any], values: dict[str, Tensor]) -> An
 
 def read_geometry(class_name: str, config: Any, device: torch.device | str = "cpu") -> LatentGeometry:
     """The geometry a diffusers config declares: scalar `scaling_factor` and `shift_factor`, or per-channel
-    `latents_mean` and `latents_std` as its pipelines apply them: latent = (values − mean) · scaling_factor / std."""
+    `latents_mean` and `latents_std` as its pipelines apply them: latent = (values − mean) · scaling_factor / std.
+
+    Raises `ValueError` for figures that are no geometry.
+    """
 
     def values(key: str, default: float) -> Tensor:
         found = config.get(key)
@@ -192,5 +201,9 @@ def read_geometry(class_name: str, config: Any, device: torch.device | str = "cp
 
     shift = values("shift_factor", 0.0) if config.get("latents_mean") is None else values("latents_mean", 0.0)
     scale = values("scaling_factor", 1.0) / values("latents_std", 1.0)
+    if not (torch.isfinite(shift).all() and torch.isfinite(scale).all() and (scale != 0).all()):
+        raise ValueError("its shift and scale must be finite, and its scale not zero.")
+    if {shift.numel(), scale.numel()} - {1, int(config["latent_channels"])}:
+        raise ValueError(f"its shift and scale must be one value or {config['latent_channels']}, one a channel.")
     stride = 2 ** (len(config[SERVED[class_name][1]]) - 1)
     return LatentGeometry(channels=int(config["latent_channels"]), stride=stride, scale=scale, shift=shift)

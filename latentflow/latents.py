@@ -26,13 +26,18 @@ def save_latent(path: str | Path, latent: Tensor, autoencoder: Autoencoder, size
         "sha256": autoencoder.sha256,
         "channels": str(geometry.channels),
         "stride": str(geometry.stride),
-        "scale": str(geometry.scale.flatten().tolist()),
-        "shift": str(geometry.shift.flatten().tolist()),
+        **_units(autoencoder),
         "height": str(size[0]),
         "width": str(size[1]),
     }
     content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
     write_whole(Path(path), _canonical(content), "--save_latent")
+
+
+def _units(autoencoder: Autoencoder) -> dict[str, str]:
+    """What a latent's values are measured in."""
+    geometry = autoencoder.geometry
+    return {"scale": str(geometry.scale.flatten().tolist()), "shift": str(geometry.shift.flatten().tolist())}
 
 
 def _canonical(content: bytes) -> bytes:
@@ -64,6 +69,13 @@ def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
         raise InputError(
             f"The latent {path} belongs to {owner}, not to {autoencoder.name} as loaded.",
             f"Use the weights it was made with: --vae {owner}",
+        )
+    units = _units(autoencoder)
+    if any(metadata.get(key) != value for key, value in units.items()):
+        raise InputError(
+            f"The latent {path} was saved with scale {metadata.get('scale')} and shift {metadata.get('shift')}, but "
+            f"{autoencoder.name} has scale {units['scale']} and shift {units['shift']}.",
+            f"Use the config it was made with: --vae {owner}",
         )
     if latent.ndim != 4 or latent.shape[1] != autoencoder.geometry.channels or not torch.isfinite(latent).all():
         raise InputError(f"The latent {path} has shape {tuple(latent.shape)} or values that are not finite.")

@@ -1,5 +1,6 @@
 """The networks behind perceptual losses and figures: LPIPS's own where it is cached, the bundled encoder elsewhere."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ class PretrainedLPIPS:
             raise MissingPackageError(f"lpips can't be imported: {error}.", "pip install lpips") from error
         weights.verify_vgg16()
         # pnet_rand: the package would otherwise fetch its trunk itself, printing to stdout and checking no hash
-        model = lpips.LPIPS(net="vgg", pnet_rand=True, pretrained=False, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it asks torchvision in a way that is deprecated
+            model = lpips.LPIPS(net="vgg", pnet_rand=True, pretrained=False, verbose=False)
         trunk = torch.load(weights.vgg16_path(), map_location="cpu", weights_only=True)
         heads = torch.load(Path(lpips.__file__).parent / "weights/v0.1/vgg.pth", map_location="cpu", weights_only=True)
         renamed = {}
@@ -86,6 +89,7 @@ def _load(name: str, policy: str, device: torch.device | str) -> Any:
     if policy == "pretrained":
         raise WeightsError(
             f"The VGG16 behind lpips is not in the cache ({weights.vgg16_path()}).",
-            "With a network: latentflow weights fetch, or use --weights bundled.",
+            "Use --weights bundled, or with a network: "
+            """python -c "import torchvision; torchvision.models.vgg16(weights='IMAGENET1K_V1')\".""",
         )
     return BundledFeatures(name, device)

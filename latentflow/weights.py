@@ -51,8 +51,16 @@ class HubName:
     @classmethod
     def parse(cls, text: str) -> "HubName | None":
         """The parts of a hub name, or None when the text can't be one."""
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
         match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w./-]+))?(?:@([\w./-]+))?", text)
-        return cls(*match.groups()) if match else None
+        if match is None or ".." in text:
+            return None
+        try:
+            validate_repo_id(match[1])
+        except ValueError:
+            return None
+        return cls(*match.groups())
 
     def __str__(self) -> str:
         subfolder = f":{self.subfolder}" if self.subfolder else ""
@@ -89,8 +97,8 @@ def present(vae: str) -> Resolved | None:
     nothing. Raises `WeightsError` for broken files and for a name that is neither a path nor a hub name."""
     if vae == "bundled":
         return bundled()
-    local = Path(vae).expanduser()
-    return _local(local) if local.exists() else cached(_hub_name(vae))
+    local = _existing(vae)
+    return _local(local) if local else cached(_hub_name(vae))
 
 
 def fetch(vae: str, *, ask_again: bool = False) -> Resolved:
@@ -99,9 +107,7 @@ def fetch(vae: str, *, ask_again: bool = False) -> Resolved:
     `ask_again` asks the network even when it didn't answer a moment ago.
     """
     name = _hub_name(vae)
-    problem = probe(name, ask_again=ask_again)
-    if not problem:
-        problem = _network_problem(lambda: _download(name))
+    problem = probe(name, ask_again=ask_again) or _network_problem(lambda: _download(name))
     found = None if problem else cached(name)
     if found is None:
         problem = problem or f"it was downloaded but is not in the cache {cache_folder()}"
@@ -110,6 +116,14 @@ def fetch(vae: str, *, ask_again: bool = False) -> Resolved:
             f"With a network: latentflow weights fetch --vae {vae}",
         )
     return replace(found, source="download")
+
+
+def _existing(vae: str) -> Path | None:
+    try:
+        path = Path(vae).expanduser()
+        return path if vae and path.exists() else None
+    except (OSError, RuntimeError):  # a name too long for the file system; ~ of nobody
+        return None
 
 
 def _hub_name(vae: str) -> HubName:
@@ -123,16 +137,20 @@ def _download(name: HubName) -> None:
     from huggingface_hub import hf_hub_download
 
     for file in ("config.json", WEIGHTS_FILE):
-        hf_hub_download(name.repo, file, subfolder=name.subfolder, revision=name.revision)
+        path = Path(hf_hub_download(name.repo, file, subfolder=name.subfolder, revision=name.revision))
+    try:
+        verify(path, again=f"What was downloaded is removed again; try: latentflow weights fetch --vae {name}")
+    except WeightsError:
+        path.resolve().unlink(missing_ok=True)  # the hub's client checks sizes only
+        raise
 
 
 def bundled(notice: str = "") -> Resolved:
     """The autoencoder that ships with the package, checked against the hash stored when it was built."""
     folder = Path(str(files("latentflow.bundled")))
     known = json.loads((folder / "hashes.json").read_text(encoding="utf-8"))
-    return Resolved(
-        name="bundled", source="bundled", path=folder, sha256=verify(folder / WEIGHTS_FILE, known), notice=notice
-    )
+    sha256 = verify(folder / WEIGHTS_FILE, known, again="Install latentflow again.")
+    return Resolved(name="bundled", source="bundled", path=folder, sha256=sha256, notice=notice)
 
 
 def _local(path: Path) -> Resolved:
@@ -150,28 +168,40 @@ def _local(path: Path) -> Resolved:
     return Resolved(name=str(path), source=source, path=path, sha256=verify(weights))
 
 
-def verify(path: Path, known: Mapping[str, str] | None = None) -> str:
+def verify(path: Path, known: Mapping[str, str] | None = None, *, again: str = "") -> str:
     """The SHA-256 of a file; raises `WeightsError` when it isn't the one the file's name promises.
 
     What it should be is known of files in `known` (by name) and of blobs in a hub cache, which are named by it.
+    `again` says how to get a whole file.
     """
+    digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:
-            actual = (
-                hashlib.file_digest(stream, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else (hashlib.sha256(stream.read()).hexdigest())
-            )
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
     except OSError as error:
         raise WeightsError(f"The weights {path} can't be read: {error.strerror}.") from error
-    blob = path.resolve().name
-    expected = (known or {}).get(path.name) or (blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None)
+    actual = digest.hexdigest()
+    expected = (known or {}).get(path.name) or _blob_hash(path)
     if expected is not None and actual != expected:
-        raise WeightsError(
-            f"The weights {path} are corrupt: their SHA-256 is {actual}, not {expected}.",
-            f"Delete {path.resolve()} and fetch them again: latentflow weights fetch",
-        )
+        again = again or f"Delete {path.resolve()} and get it again."
+        raise WeightsError(f"The weights {path} are corrupt: their SHA-256 is {actual}, not {expected}.", again)
     return actual
+
+
+def _blob_hash(path: Path) -> str | None:
+    """The SHA-256 in the name of the hub blob a path leads to.
+
+    Links are followed one by one: behind `blobs/<sha256>` newer hub clients put a store that repositories share, where
+    the last name is a hash of another kind.
+    """
+    for _ in range(8):
+        if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
+            return path.name
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
 
 
 def cache_folder() -> Path:
@@ -192,7 +222,8 @@ def cached(name: HubName) -> Resolved | None:
     if not all(isinstance(path, str) for path in paths):
         return None
     weights = Path(str(paths[1]))
-    return Resolved(name=str(name), source="cache", path=weights.parent, sha256=verify(weights))
+    again = f"Delete {weights.resolve()}, then: latentflow weights fetch --vae {name}"
+    return Resolved(name=str(name), source="cache", path=weights.parent, sha256=verify(weights, again=again))
 
 
 def probe(name: HubName, *, ask_again: bool = False) -> str:
@@ -200,8 +231,7 @@ def probe(name: HubName, *, ask_again: bool = False) -> str:
 
     The request runs in a thread that is left behind at the deadline: a name look-up has no time-out of its own.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub import constants, hf_hub_url
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
@@ -214,9 +244,7 @@ def probe(name: HubName, *, ask_again: bool = False) -> str:
 
     def ask() -> None:
         try:
-            answers.append(
-                _network_problem(lambda: get_hf_file_metadata(url, timeout=PROBE_SECONDS), answered=HfHubHTTPError)
-            )
+            answers.append(_network_problem(lambda: _ask(url)))
         except BaseException as error:  # nobody is left to see it in a thread
             answers.append(f"{type(error).__name__}: {error}")
 
@@ -224,47 +252,70 @@ def probe(name: HubName, *, ask_again: bool = False) -> str:
     asking.start()
     asking.join(PROBE_SECONDS)
     problem = answers[0] if answers else f"{constants.ENDPOINT} did not answer within {PROBE_SECONDS:g} seconds"
-    if problem:
-        _remember(memory, constants.ENDPOINT, problem)
+    _remember(memory, constants.ENDPOINT, problem)
     return problem
 
 
-def _network_problem(call: Callable[[], Any], answered: type[Exception] | tuple[()] = ()) -> str:
-    """What kept a hub call from its end, in one line, or an empty string; an error of class `answered` shows at
-    least that somebody is there, and counts as none."""
+def _ask(url: str) -> None:
+    """One request; that the hub refuses it shows that somebody is there, unless its server or a proxy is broken."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(url, timeout=PROBE_SECONDS)
+    except HfHubHTTPError as error:
+        if error.response is None or error.response.status_code >= 500:
+            raise
+
+
+def _network_problem(call: Callable[[], Any]) -> str:
+    """What kept a hub call from its end, in one line, or an empty string."""
     from huggingface_hub import errors
 
     try:
         call()
-    except answered:
-        return ""
     except errors.GatedRepoError:
         return "the hub asks for a login that may use it (set HF_TOKEN)"
     except errors.RepositoryNotFoundError:
         return "the hub has no such repository, or it is private (set HF_TOKEN)"
     except errors.RevisionNotFoundError:
         return "the repository has no such revision"
+    except errors.LocalEntryNotFoundError as error:  # what the hub's client says when it got no answer
+        return _failed(error.__cause__ or error)
     except errors.EntryNotFoundError:
         return f"the repository has no config.json or {WEIGHTS_FILE} there"
     except Exception as error:  # the HTTP client's own classes differ between its releases
-        if isinstance(error, AttributeError | NameError | AssertionError):
+        if isinstance(error, AttributeError | NameError | AssertionError | WeightsError):
             raise
-        return f"the network failed ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
+        return _failed(error)
     return ""
+
+
+def _failed(error: BaseException) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"the hub refuses access ({status}; set HF_TOKEN)"
+    words = next((line.strip() for line in str(error).splitlines() if line.strip()), "no more is known")
+    return f"the network failed ({type(error).__name__}: {words})"
 
 
 def _remembered(memory: Path, endpoint: str) -> str:
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-        if known["endpoint"] == endpoint and 0 <= time.time() - known["time"] < REMEMBER_OFFLINE_SECONDS:
-            return str(known["problem"])
+        age = time.time() - known["time"]
+        if known["endpoint"] == endpoint and 0 <= age < REMEMBER_OFFLINE_SECONDS:
+            return f"{known['problem']} ({age:.0f} s ago)"
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never asked, or not readable: ask again
     return ""
 
 
 def _remember(memory: Path, endpoint: str, problem: str) -> None:
+    """Keep a problem for the next runs, or forget what was kept when there is none."""
     try:
+        if not problem:
+            memory.unlink(missing_ok=True)
+            return
         memory.parent.mkdir(parents=True, exist_ok=True)
         memory.write_text(json.dumps({"endpoint": endpoint, "problem": problem, "time": time.time()}), encoding="utf-8")
     except OSError:

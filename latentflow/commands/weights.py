@@ -36,15 +36,20 @@ def list_() -> None:
     \b
     Example: latentflow weights list
     """
-    from latentflow.weights import HubName, bundled, cache_folder, cached, vgg16_path
+    from latentflow.weights import bundled, cache_folder, present, vgg16_path
 
-    click.echo(f"bundled\t{bundled().path}")
-    name = HubName.parse(DEFAULT_VAE)
-    assert name is not None
-    found = cached(name)
-    click.echo(f"{DEFAULT_VAE}\t{found.path if found else f'not in the cache {cache_folder()}'}")
+    errors = []
+    for name, find in (("bundled", bundled), (DEFAULT_VAE, lambda: present(DEFAULT_VAE))):
+        try:
+            found = find()
+            click.echo(f"{name}\t{found.path if found else f'not in the cache {cache_folder()}'}")
+        except WeightsError as error:
+            errors.append(error)
+            click.echo(f"{name}\tcorrupt")
     path = vgg16_path()
     click.echo(f"VGG16 (figures of LPIPS)\t{path if path.exists() else f'not in the cache {path.parent}'}")
+    if errors:
+        raise errors[0]
 
 
 @weights.command("fetch", context_settings=CONTEXT)

@@ -1,0 +1,157 @@
+"""The networks behind LPIPS: the package's own with stand-in weights, and the bundled encoder in its place."""
+
+import hashlib
+import warnings
+
+import pytest
+import torch
+
+from latentflow import perceptual
+from latentflow import weights as where
+from latentflow.errors import WeightsError
+from losses import find
+
+
+def noise(seed, size=32, count=1):
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """(TORCH_HOME with random VGG16 weights where torchvision keeps its own, the trunk they are of, their SHA-256)."""
+    from torchvision.models import vgg
+
+    home = tmp_path_factory.mktemp("torch")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        # the trunk alone: the classifier is ten times as large, and nobody reads it
+        trunk = vgg.make_layers(vgg.cfgs["D"], batch_norm=False).eval()
+    path = home / "hub" / "checkpoints" / where.VGG16_FILE
+    path.parent.mkdir(parents=True)
+    torch.save({f"features.{name}": values for name, values in trunk.state_dict().items()}, path)
+    return home, trunk, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def cached(trunk, monkeypatch):
+    """The stand-in is in the cache, and its hash counts as the right one."""
+    monkeypatch.setenv("TORCH_HOME", str(trunk[0]))
+    monkeypatch.setattr(where, "VGG16_HASH", trunk[2][:8])
+
+
+@pytest.fixture(scope="module")
+def pretrained(trunk):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("TORCH_HOME", str(trunk[0]))
+        monkeypatch.setattr(where, "VGG16_HASH", trunk[2][:8])
+        return perceptual.PretrainedLPIPS()
+
+
+@pytest.fixture(scope="module")
+def reference(trunk):
+    """The lpips package as it is, its trunk alone replaced."""
+    import lpips
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    for part in model.net.children():
+        for index, layer in part.named_children():
+            layer.load_state_dict(trunk[1][int(index)].state_dict())
+    return model
+
+
+def test_lpips_is_what_the_lpips_package_computes(pretrained, reference):
+    image, target = noise(1, count=2), noise(2, count=2)
+    expected = reference(image * 2 - 1, target * 2 - 1).flatten()
+    measured = find("lpips")(lambda name: pretrained)(image, target)
+    assert measured.shape == (2,) and (measured > 0).all()
+    torch.testing.assert_close(measured, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_lpips_of_a_picture_with_itself_is_zero(pretrained):
+    assert find("lpips")(lambda name: pretrained)(noise(1), noise(1)).item() == 0
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "bundled"])
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_the_gradient_on_a_flat_picture_is_finite(request, kind, level):
+    network = request.getfixturevalue("pretrained") if kind == "pretrained" else perceptual.BundledFeatures("lpips")
+    image = torch.full((1, 3, 32, 32), level, requires_grad=True)
+    find("lpips")(lambda name: network)(image, noise(2)).sum().backward()
+    assert torch.isfinite(image.grad).all() and image.grad.abs().sum() > 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_loading_lpips_prints_and_warns_of_nothing(cached, capfd):
+    perceptual.loader("pretrained")("lpips")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_pretrained_network_is_taken_when_it_is_cached_and_named_plainly(cached):
+    assert perceptual.loader("auto")("lpips").label == "lpips"
+    assert perceptual.loader("bundled")("lpips").label == "lpips[bundled]"
+
+
+def test_without_the_cache_auto_takes_the_bundle_and_pretrained_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert perceptual.loader("auto")("lpips").label == "lpips[bundled]"
+    with pytest.raises(WeightsError, match="VGG16") as caught:
+        perceptual.loader("pretrained")("lpips")
+    assert caught.value.exit_code == 4
+
+
+def test_weights_that_are_not_those_of_their_name_are_an_error(trunk, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(trunk[0]))  # random weights under torchvision's name
+    for policy in ("auto", "pretrained"):
+        with pytest.raises(WeightsError, match="397923af"):
+            perceptual.loader(policy)("lpips")
+
+
+def test_a_pickle_with_the_wrong_hash_is_never_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    where.vgg16_path().parent.mkdir(parents=True)
+    where.vgg16_path().write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))
+    with pytest.raises(WeightsError, match="corrupt"):
+        perceptual.loader("auto")("lpips")
+
+
+def test_where_torchvision_keeps_its_weights_is_where_they_are_looked_for(tmp_path, monkeypatch):
+    from torch.hub import get_dir
+    from torchvision.models import VGG16_Weights
+
+    for variables in ({"TORCH_HOME": f"{tmp_path}/t"}, {"XDG_CACHE_HOME": f"{tmp_path}/x"}, {}):
+        for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert str(where.vgg16_path().parent.parent) == get_dir()
+    assert VGG16_Weights.IMAGENET1K_V1.url.endswith(f"/{where.VGG16_FILE}")
+
+
+def test_an_unknown_network_is_an_error():
+    with pytest.raises(WeightsError, match="no network named alexnet"):
+        perceptual.loader("auto")("alexnet")
+
+
+def test_a_network_is_loaded_once(monkeypatch):
+    load = perceptual.loader("bundled")
+    assert load("lpips") is load("lpips")
+
+
+@pytest.mark.parametrize("height,width", [(33, 50), (64, 40)])
+def test_the_bundled_features_take_any_size(height, width):
+    stages = perceptual.BundledFeatures("lpips").stages(torch.rand(2, 3, height, width) * 2 - 1)
+    assert len(stages) >= 3
+    sizes = [stage.shape[-2:] for stage in stages]
+    assert all(stage.ndim == 4 and len(stage) == 2 for stage in stages)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] != sizes[-1]  # from shallow to deep
+
+
+def test_the_bundled_features_tell_pictures_apart():
+    loss = find("lpips")(perceptual.loader("bundled"))
+    same, near, far = (
+        loss(picture, noise(1)).item() for picture in (noise(1), 0.9 * noise(1) + 0.1 * noise(2), noise(2))
+    )
+    assert same == 0 < near < far

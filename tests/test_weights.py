@@ -1,0 +1,591 @@
+"""Where weights come from, under each policy: stand-ins in a cache, and a hub of our own on the loopback address."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from standins import (
+    COMMIT,
+    SD_VAE_CONFIG,
+    TINY_KL,
+    Hub,
+    model_files,
+    old_names,
+    random_model,
+    write_cache,
+    write_folder,
+)
+
+from latentflow import weights
+from latentflow.autoencoder import load_autoencoder
+from latentflow.config import DEFAULT_VAE
+from latentflow.errors import WeightsError
+from latentflow.weights import WEIGHTS_FILE, HubName, Resolved, resolve
+
+ROOT = Path(__file__).parent.parent
+REPO = "somebody/tiny-vae"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty hub cache of this test's own; the hub's client reads its folders from the environment once."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    return tmp_path / "home" / "hub"
+
+
+@pytest.fixture
+def hub(cache, monkeypatch):
+    """A hub that serves a tiny autoencoder, and is the one asked."""
+    from huggingface_hub import constants
+
+    with Hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        hub.publish(REPO, model_files(TINY_KL))
+        yield hub
+
+
+def fails(*args, **kwargs):
+    """The message of the `WeightsError` that resolving raises: one line, exit code 4."""
+    with pytest.raises(WeightsError) as caught:
+        resolve(*args, **kwargs)
+    assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# The published autoencoder, at its size
+
+
+class Standin(NamedTuple):
+    home: Path
+    snapshot: Path
+    image: torch.Tensor
+    latent: torch.Tensor
+    encoded: torch.Tensor
+    decoded: torch.Tensor
+
+
+@pytest.fixture(scope="session")
+def standin():
+    """sd-vae-ft-mse with random weights, laid out in a cache as the hub's client does, and what it should compute."""
+    with tempfile.TemporaryDirectory(prefix="latentflow-standin-") as folder:
+        model = random_model(SD_VAE_CONFIG)
+        files = model_files(SD_VAE_CONFIG, old_names(model.state_dict()))
+        snapshot = write_cache(Path(folder) / "hub", DEFAULT_VAE, files)
+        del files
+        image, latent = torch.rand(1, 3, 16, 24), torch.randn(1, 4, 2, 3)
+        with torch.no_grad():
+            encoded = model.encode(image * 2 - 1).latent_dist.mean * 0.18215
+            decoded = model.decode(latent / 0.18215).sample / 2 + 0.5
+        yield Standin(Path(folder), snapshot, image, latent, encoded, decoded)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("single_file", [False, True], ids=["in the cache", "as a lone file"])
+def test_the_published_autoencoder_computes_what_it_was_saved_from(standin, tmp_path, monkeypatch, single_file):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(standin.home / "hub"))
+    if single_file:
+        (tmp_path / "vae.safetensors").symlink_to(standin.snapshot / WEIGHTS_FILE)
+        resolved = resolve(str(tmp_path / "vae.safetensors"))
+    else:
+        resolved = resolve()
+        assert (resolved.name, resolved.path, resolved.notice) == (DEFAULT_VAE, standin.snapshot, "")
+    assert resolved.source == ("file" if single_file else "cache")
+    assert resolved.sha256 == (standin.snapshot / WEIGHTS_FILE).resolve().name
+    autoencoder = load_autoencoder(resolved)
+    geometry = autoencoder.geometry
+    assert (geometry.channels, geometry.stride, float(geometry.shift)) == (4, 8, 0.0)
+    assert float(geometry.scale) == pytest.approx(0.18215)
+    assert geometry.latent_shape(512, 512) == (4, 64, 64)
+    torch.testing.assert_close(autoencoder.decode(standin.latent), standin.decoded, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(autoencoder.encode(standin.image), standin.encoded, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_takes_the_cached_autoencoder_without_a_network(standin, command, small):
+    environment = os.environ | {"HF_HOME": str(standin.home), "HF_HUB_OFFLINE": "1"}
+    done = command("--image_path", small, "--size", 16, "--steps", 1, "--weights", "pretrained", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    used = json.loads((small.parent / "grad_result.gif.manifest.json").read_text())["weights"]
+    assert (used["name"], used["source"]) == (DEFAULT_VAE, "cache")
+    assert used["sha256"] == (standin.snapshot / WEIGHTS_FILE).resolve().name
+
+
+# Policies, with an empty cache and no network
+
+
+def test_auto_falls_back_on_the_bundle_for_the_default_with_one_line(cache):
+    resolved = resolve(DEFAULT_VAE, "auto")
+    assert resolved.source == "bundled" and resolved.sha256 == weights.bundled().sha256
+    assert "bundled autoencoder instead" in resolved.notice and "\n" not in resolved.notice
+    assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in resolved.notice
+
+
+def test_pretrained_without_a_network_names_the_command_that_fetches(cache):
+    message = fails(DEFAULT_VAE, "pretrained")
+    assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in message and str(cache) in message
+
+
+@pytest.mark.parametrize("policy", ["auto", "pretrained", "bundled"])
+def test_another_autoencoder_never_falls_back(cache, policy):
+    assert REPO in fails(REPO, policy)
+
+
+def test_bundled_asks_nobody_even_when_the_hub_is_there(hub):
+    hub.publish(DEFAULT_VAE, model_files(TINY_KL))
+    assert resolve(DEFAULT_VAE, "bundled").source == "bundled"
+    assert "never uses the network" in fails(REPO, "bundled")
+    assert hub.asked == []
+
+
+def test_bundled_by_name_is_not_the_fall_back(cache):
+    for policy in ("auto", "pretrained", "bundled"):
+        resolved = resolve("bundled", policy)
+        assert (resolved.name, resolved.source, resolved.notice) == ("bundled", "bundled", "")
+
+
+def test_the_bundle_is_checked_against_the_hash_stored_with_it(monkeypatch, tmp_path):
+    copy = shutil.copytree(ROOT / "latentflow" / "bundled", tmp_path / "bundled")
+    monkeypatch.setattr(weights, "files", lambda package: copy)
+    assert weights.bundled().path == copy
+    content = (copy / WEIGHTS_FILE).read_bytes()
+    (copy / WEIGHTS_FILE).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(WeightsError, match=r"corrupt.*Install latentflow again"):
+        weights.bundled()
+
+
+def test_a_run_under_a_named_vae_never_falls_back_and_writes_nothing(cache, invoke, small):
+    for vae in (DEFAULT_VAE, REPO):
+        code, out, err = invoke("--image_path", small, "--size", 48, "--steps", 1, "--vae", vae)
+        assert code == 4 and out == "" and err.count("\n") == 1
+        assert f"latentflow weights fetch --vae {vae}" in err
+        assert sorted(path.name for path in small.parent.iterdir() if path.is_file()) == ["small.png"]
+
+
+def test_offline_is_honored_without_asking_anybody(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in fails(REPO)
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE is set"):
+        weights.fetch(REPO, ask_again=True)
+    assert hub.asked == []
+    assert not list(Path(constants.HF_HOME).glob("*offline*"))  # the variable may be gone next time
+
+
+# The cache
+
+
+def test_the_cache_is_found_where_the_environment_says(tmp_path):
+    write_cache(tmp_path / "home" / "hub", REPO, model_files(TINY_KL))
+    shutil.copytree(tmp_path / "home" / "hub", tmp_path / "elsewhere", symlinks=True)
+    for variables in ({"HF_HOME": f"{tmp_path}/home"}, {"HF_HUB_CACHE": f"{tmp_path}/elsewhere"}):
+        done = python("print(resolve(REPO).path)", **variables)
+        assert done.stdout.strip().startswith(str(tmp_path / Path(*variables.values()).name))
+    assert "not in the cache" in python("resolve(REPO)", HF_HUB_OFFLINE="1").stderr
+
+
+def python(code, stderr=subprocess.PIPE, **variables):
+    """Run a line in a process of its own, where the hub's client reads the environment afresh."""
+    before = f"from latentflow.weights import *; REPO = {REPO!r}; "
+    environment = os.environ | {"NO_PROXY": "127.0.0.1"} | variables
+    line = [sys.executable, "-c", before + code]
+    return subprocess.run(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=60)
+
+
+def test_what_is_cached_asks_the_network_nothing(hub, cache):
+    snapshot = write_cache(cache, REPO, model_files(TINY_KL))
+    resolved = resolve(REPO)
+    assert (resolved.source, resolved.path, hub.asked) == ("cache", snapshot, [])
+
+
+@pytest.mark.parametrize("name", [f"{REPO}:vae", f"{REPO}@v1", f"{REPO}:a/vae@v1", f"{REPO}@{COMMIT}"])
+def test_subfolders_and_revisions_are_found_in_the_cache(cache, name):
+    parsed = HubName.parse(name)
+    assert str(parsed) == name
+    prefix = f"{parsed.subfolder}/" if parsed.subfolder else ""
+    files = {prefix + file: content for file, content in model_files(TINY_KL).items()}
+    revision = parsed.revision if parsed.revision == "v1" else "main"
+    snapshot = write_cache(cache, REPO, files, revision)
+    assert resolve(name).path == snapshot / prefix
+    assert load_autoencoder(resolve(name)).geometry.channels == 4
+
+
+def test_half_a_cached_model_is_none(cache):
+    files = model_files(TINY_KL)
+    write_cache(cache, REPO, {"config.json": files["config.json"]})
+    assert weights.present(REPO) is None
+    write_cache(cache, "somebody/else", {WEIGHTS_FILE: files[WEIGHTS_FILE]})
+    assert weights.present("somebody/else") is None
+
+
+def damage(path):
+    """Flip one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.resolve().write_bytes(content)
+
+
+def test_a_damaged_blob_is_an_error_under_every_policy(cache, invoke, small):
+    snapshot = write_cache(cache, DEFAULT_VAE, model_files(TINY_KL))
+    damage(snapshot / WEIGHTS_FILE)
+    for policy in ("auto", "pretrained"):
+        message = fails(DEFAULT_VAE, policy)
+        assert "corrupt" in message and f"weights fetch --vae {DEFAULT_VAE}" in message
+        assert str((snapshot / WEIGHTS_FILE).resolve()) in message
+    code, _, err = invoke("--image_path", small, "--size", 48, "--steps", 1)
+    assert code == 4 and "corrupt" in err and err.count("\n") == 1
+
+
+def share_blob(cache, snapshot):
+    """Move the weights to the store that newer hub clients share between repositories, named by another hash."""
+    blob = (snapshot / WEIGHTS_FILE).resolve()
+    shared = cache / "blobs" / "ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(Path("../../blobs/ab") / shared.name)
+    return blob
+
+
+def test_a_blob_in_the_shared_store_is_checked_by_its_own_name(cache, tmp_path):
+    snapshot = write_cache(cache, REPO, model_files(TINY_KL))
+    blob = share_blob(cache, snapshot)
+    assert resolve(REPO).sha256 == blob.name
+    (tmp_path / "direct.safetensors").symlink_to(blob.resolve())  # no SHA-256 on this way
+    assert resolve(str(tmp_path / "direct.safetensors")).sha256 == blob.name
+    damage(snapshot / WEIGHTS_FILE)
+    assert blob.name in fails(REPO)
+
+
+def test_a_folder_that_links_into_the_cache_is_checked_too(cache, tmp_path):
+    snapshot = write_cache(cache, REPO, model_files(TINY_KL))
+    (tmp_path / "links").symlink_to(snapshot)
+    assert resolve(str(tmp_path / "links")).source == "folder"
+    damage(snapshot / WEIGHTS_FILE)
+    assert "corrupt" in fails(str(tmp_path / "links"))
+
+
+def test_verify_compares_with_the_hash_it_is_given(tmp_path):
+    path = tmp_path / "some.safetensors"
+    path.write_bytes(b"content")
+    actual = hashlib.sha256(b"content").hexdigest()
+    assert weights.verify(path) == weights.verify(path, {path.name: actual}) == actual
+    assert weights.verify(path, {"other.safetensors": "0" * 64}) == actual
+    with pytest.raises(WeightsError, match=f"SHA-256 is {actual}, not {'0' * 64}"):
+        weights.verify(path, {path.name: "0" * 64})
+    with pytest.raises(WeightsError, match="can't be read"):
+        weights.verify(tmp_path / "none.safetensors")
+
+
+# Paths and names
+
+
+def test_a_folder_and_a_file_are_taken_as_they_are(tmp_path):
+    files = model_files(TINY_KL)
+    folder = write_folder(tmp_path / "vae", files)
+    expected = hashlib.sha256(files[WEIGHTS_FILE]).hexdigest()
+    for path, source in ((folder, "folder"), (folder / WEIGHTS_FILE, "file")):
+        for policy in ("auto", "pretrained", "bundled"):
+            resolved = resolve(str(path), policy)
+            assert (resolved.source, resolved.path, resolved.sha256) == (source, path, expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nothing", "no/such/folder", "a--b/c", "ü/ü", "a/b:../..", "a/b@../x", "~nobody-here/x", "x" * 400 + "/y"),
+        *("", "vae.safetensors", "some/vae.safetensors", "a/b.git", "-a/b", "a/b c", "\0"),
+    ],
+)
+def test_names_that_are_nothing_are_one_line(cache, name):
+    assert "no such folder or file, and it is no hub name" in fails(name)
+
+
+def test_files_of_other_kinds_are_refused(tmp_path):
+    for name in ("vae.ckpt", "vae.bin", "notes.txt"):
+        (tmp_path / name).write_bytes(b"pickle")
+        assert "no .safetensors file and no folder" in fails(str(tmp_path / name))
+    (tmp_path / "empty").mkdir()
+    assert f"has no {WEIGHTS_FILE}" in fails(str(tmp_path / "empty"))
+
+
+def test_no_error_ends_in_a_traceback_on_the_command_line(invoke, small, tmp_path):
+    folder = write_folder(tmp_path / "vae", model_files(TINY_KL) | {"config.json": b'{"_class_name": "VQModel"}'})
+    code, _, err = invoke("--image_path", small, "--vae", folder, "--steps", 1)
+    assert code == 4 and err.count("\n") == 1 and "VQModel is not served" in err
+
+
+# The hub
+
+
+def test_a_download_lands_in_the_cache_and_is_asked_for_once(hub, cache):
+    resolved = resolve(REPO)
+    assert resolved.source == "download"
+    blob = (resolved.path / WEIGHTS_FILE).resolve()
+    assert blob.name == resolved.sha256 and blob.parent == cache / f"models--{REPO.replace('/', '--')}" / "blobs"
+    assert {method for method, _ in hub.asked} == {"HEAD", "GET"}
+    before = list(hub.asked)
+    again = resolve(REPO)
+    assert (again.source, again.path, hub.asked) == ("cache", resolved.path, before)
+    assert load_autoencoder(again).geometry.stride == 2
+
+
+def test_a_download_has_the_layout_of_the_stand_ins(hub, cache, tmp_path):
+    resolve(REPO)
+    write_cache(tmp_path / "made", REPO, model_files(TINY_KL))
+
+    def layout(root):
+        paths = (root / f"models--{REPO.replace('/', '--')}").rglob("*")
+        return {(str(path.relative_to(root)), path.is_symlink() and str(path.readlink())) for path in paths}
+
+    assert layout(tmp_path / "made") <= layout(cache)
+
+
+def test_the_default_is_downloaded_under_auto_without_a_notice(hub):
+    hub.publish(DEFAULT_VAE, model_files(TINY_KL))
+    resolved = resolve()
+    assert (resolved.name, resolved.source, resolved.notice) == (DEFAULT_VAE, "download", "")
+
+
+def test_a_download_shows_its_progress_on_a_terminal_and_never_on_stdout(hub, tmp_path):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    variables = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "fresh")}
+    done = python("print(resolve(REPO).source)", stderr=follower, **variables)
+    os.close(follower)
+    assert done.stdout == "download\n"
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert WEIGHTS_FILE[:20] in shown and "100%" in shown
+
+
+@pytest.mark.parametrize("name", [f"{REPO}:a/vae", f"{REPO}@v1", f"{REPO}:vae@v1"])
+def test_subfolders_and_revisions_are_downloaded(hub, name):
+    parsed = HubName.parse(name)
+    hub.files.clear()
+    hub.publish(REPO, model_files(TINY_KL), revision=parsed.revision or "main", subfolder=parsed.subfolder or "")
+    assert resolve(name).source == "download"
+    assert resolve(name).source == "cache"
+
+
+@pytest.mark.parametrize(
+    "name,mode,words",
+    [
+        ("somebody/else", "", "the hub has no such repository"),
+        (f"{REPO}@v9", "", "the repository has no such revision"),
+        (f"{REPO}:unet", "", f"has no config.json or {WEIGHTS_FILE} there"),
+        (REPO, "private", "refuses access (401; set HF_TOKEN)"),
+        (REPO, "gated", "asks for a login"),
+        (REPO, "portal", "the network failed"),
+        (REPO, "broken", "503"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_one_line(hub, name, mode, words):
+    hub.mode = mode
+    started = time.monotonic()
+    assert words in fails(name)
+    assert time.monotonic() - started < 5
+
+
+def test_a_repository_with_only_a_pickle_is_refused(hub):
+    files = model_files(TINY_KL)
+    hub.publish("somebody/old", {"config.json": files["config.json"], "diffusion_pytorch_model.bin": b"pickle"})
+    assert f"has no config.json or {WEIGHTS_FILE} there" in fails("somebody/old")
+    assert not [path for _, path in hub.asked if path.endswith(".bin")]
+
+
+def test_a_token_opens_a_private_repository(hub, monkeypatch):
+    hub.mode = "private"
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    assert resolve(REPO).source == "download"
+
+
+def test_a_refusal_is_not_remembered_as_a_missing_network(hub):
+    fails("somebody/else")
+    assert resolve(REPO).source == "download"
+
+
+def test_a_corrupt_download_is_not_kept(hub, cache):
+    hub.mode = "corrupt"
+    message = fails(REPO)
+    assert "corrupt" in message and "removed" in message and f"weights fetch --vae {REPO}" in message
+    assert weights.present(REPO) is None
+    hub.mode = ""
+    assert resolve(REPO).source == "download"
+
+
+def test_what_a_damaged_blob_is_told_to_do_helps(hub, cache):
+    blob = (resolve(REPO).path / WEIGHTS_FILE).resolve()
+    for share in (False, True):
+        if share:
+            share_blob(cache, weights.present(REPO).path)
+        blob = (weights.present(REPO).path / WEIGHTS_FILE).resolve()
+        damage(blob)
+        assert f"Delete {blob}, then: latentflow weights fetch --vae {REPO}" in fails(REPO)
+        blob.unlink()
+        assert resolve(REPO).source == "download"
+
+
+# No answer
+
+
+def heads(hub):
+    """How often a file was asked for; the hub's client may have questions of its own."""
+    return len([path for method, path in hub.asked if method == "HEAD" and "/resolve/" in path])
+
+
+def test_a_hub_that_never_answers_costs_five_seconds_once_and_can_be_asked_again(tmp_path):
+    code = (
+        "import time; start = time.monotonic(); found = resolve();"
+        "print(time.monotonic() - start, found.source, found.notice, sep='|')"
+    )
+    with Hub() as hub:
+        hub.publish(DEFAULT_VAE, model_files(TINY_KL))
+        hub.mode = "silent"
+        variables = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path)}
+        first, second = (python(code, **variables).stdout.strip().split("|") for _ in range(2))
+        assert float(first[0]) < 5 and first[1] == "bundled" and hub.endpoint in first[2]
+        assert float(second[0]) < 1 and second[1] == "bundled" and "s ago)" in second[2]
+        assert heads(hub) == 1
+        hub.mode = ""  # the network is back, which only an explicit fetch finds out at once
+        assert python(code, **variables).stdout.split("|")[1] == "bundled" and heads(hub) == 1
+        fetched = subprocess.run(
+            [sys.executable, ROOT / "cli.py", "weights", "fetch"],
+            env=os.environ | {"NO_PROXY": "127.0.0.1"} | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert fetched.returncode == 0, fetched.stderr
+        assert Path(fetched.stdout.strip(), WEIGHTS_FILE).is_file()
+        assert not (tmp_path / "latentflow_offline.json").exists()
+
+
+def test_a_refused_connection_is_remembered_for_its_endpoint_only(cache, hub, monkeypatch):
+    from huggingface_hub import constants
+
+    with Hub() as other:
+        closed = other.endpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", closed)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", closed + "/{repo_id}/resolve/{revision}/{filename}")
+        assert "the network failed" in fails(REPO)
+        assert "s ago)" in fails(REPO)
+    assert resolve(REPO).source == "download"
+
+
+def test_a_missing_network_is_forgotten_in_time(hub, cache, monkeypatch):
+    hub.mode = "broken"
+    fails(REPO)
+    hub.mode = ""
+    assert "s ago)" in fails(REPO)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + weights.REMEMBER_OFFLINE_SECONDS + 1)
+    assert resolve(REPO).source == "download"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"endpoint": 1}', b"\xff\xff"])
+def test_a_damaged_memory_is_not_believed(hub, cache, content):
+    cache.parent.mkdir(parents=True)
+    (cache.parent / "latentflow_offline.json").write_bytes(content)
+    assert resolve(REPO).source == "download"
+
+
+def test_a_home_that_cannot_be_written_costs_the_memory_alone(hub, cache):
+    hub.mode = "broken"
+    cache.parent.write_bytes(b"a file where the folder belongs")
+    assert "503" in fails(REPO)
+
+
+# latentflow weights
+
+
+def test_list_says_what_is_there_and_what_is_not(cache, invoke, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    code, out, err = invoke("weights", "list")
+    lines = out.splitlines()
+    assert (code, err, len(lines)) == (0, "", 3)
+    assert lines[0] == f"bundled\t{weights.bundled().path}"
+    assert lines[1] == f"{DEFAULT_VAE}\tnot in the cache {cache}"
+    assert "not in the cache" in lines[2]
+    snapshot = write_cache(cache, DEFAULT_VAE, model_files(TINY_KL))
+    assert f"{DEFAULT_VAE}\t{snapshot}" in invoke("weights", "list")[1].splitlines()
+
+
+def test_path_and_verify_answer_for_every_kind_of_name(cache, invoke, tmp_path):
+    files = model_files(TINY_KL)
+    snapshot = write_cache(cache, REPO, files)
+    folder = write_folder(tmp_path / "vae", files)
+    sha256 = hashlib.sha256(files[WEIGHTS_FILE]).hexdigest()
+    bundle = weights.bundled()
+    for vae, path, digest in (
+        (REPO, snapshot, sha256),
+        (folder, folder, sha256),
+        (folder / WEIGHTS_FILE, folder / WEIGHTS_FILE, sha256),
+        ("bundled", bundle.path, bundle.sha256),
+    ):
+        assert invoke("weights", "path", "--vae", vae) == (0, f"{path}\n", "")
+        assert invoke("weights", "verify", "--vae", vae) == (0, f"{digest}  {path}\n", "")
+
+
+@pytest.mark.parametrize("command_name", ["path", "verify"])
+def test_path_and_verify_of_what_is_missing_name_the_fetch_command(cache, invoke, command_name):
+    code, out, err = invoke("weights", command_name)
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in err
+
+
+def test_verify_finds_a_damaged_blob(cache, invoke):
+    damage(write_cache(cache, REPO, model_files(TINY_KL)) / WEIGHTS_FILE)
+    code, out, err = invoke("weights", "verify", "--vae", REPO)
+    assert (code, out, err.count("\n")) == (4, "", 1) and "corrupt" in err
+
+
+def test_fetch_downloads_once_and_prints_where(hub, invoke):
+    code, out, _ = invoke("weights", "fetch", "--vae", REPO)
+    assert code == 0 and Path(out.strip(), WEIGHTS_FILE).is_file()
+    before = list(hub.asked)
+    assert invoke("weights", "fetch", "--vae", REPO) == (0, out, "")
+    assert hub.asked == before
+
+
+def test_fetch_without_a_network_is_one_line(cache, invoke):
+    code, out, err = invoke("weights", "fetch")
+    assert (code, out, err.count("\n")) == (4, "", 1) and "can't be downloaded" in err
+
+
+def test_list_goes_on_past_a_damaged_blob(cache, invoke):
+    damage(write_cache(cache, DEFAULT_VAE, model_files(TINY_KL)) / WEIGHTS_FILE)
+    code, out, err = invoke("weights", "list")
+    assert code == 4 and len(out.splitlines()) == 3 and f"{DEFAULT_VAE}\tcorrupt" in out
+    assert "corrupt" in err and err.count("\n") == 1
+
+
+def test_single_files_keep_their_name_and_hash(tmp_path):
+    save_file(random_model(TINY_KL).state_dict(), tmp_path / "a.safetensors")
+    resolved = resolve(str(tmp_path / "a.safetensors"))
+    digest = hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
+    assert resolved == Resolved(
+        name=str(tmp_path / "a.safetensors"), source="file", path=tmp_path / "a.safetensors", sha256=digest
+    )
