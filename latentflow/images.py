@@ -80,7 +80,9 @@ def read_image(path: str | Path, option: str = "--image_path") -> Picture:
     path = Path(path)
     with _opened(path, option) as image:
         try:
-            return _standardized(image)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of metadata that is odd, while the picture is fine
+                return _standardized(image)
         except DECODING_ERRORS as error:
             raise InputError(f"{option} {path} can't be decoded: {_reason(error)}.") from error
 
@@ -93,7 +95,8 @@ def _opened(path: Path, option: str) -> Image.Image:
             raise InputError(f"{option} {path} is empty (zero bytes).")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of half of what it refuses, and of odd metadata
-            image = Image.open(path, formats=FORMATS)
+            Image.init()  # registers the formats beyond Pillow's first five
+            image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     except FileNotFoundError:
         raise InputError(f"{option} {path} does not exist.") from None
     except PermissionError:
@@ -118,9 +121,7 @@ def _standardized(image: Image.Image) -> Picture:
     if getattr(image, "is_animated", False):
         notes.append(f"is animated ({getattr(image, 'n_frames', 'several')} frames): the first is used")
         image = next(ImageSequence.Iterator(image))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image.load()
+    image.load()
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("is turned as its EXIF orientation says")
         image = ImageOps.exif_transpose(image)

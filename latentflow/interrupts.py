@@ -12,7 +12,10 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "terminated"}
 
 
 class Interrupts:
-    """While entered, turns SIGINT and SIGTERM into `Interrupted`; inside `watch` the first one waits for the step."""
+    """While entered, SIGINT and SIGTERM end the run as `Interrupted`; inside `watch` the first one waits for the step.
+
+    Outside `watch` a signal raises KeyboardInterrupt on its way up, which no `except Exception` of a library swallows.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -28,19 +31,24 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, KeyboardInterrupt) and self.received is not None:
+            raise self._interrupted("Stopped") from None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._watching or self.received is not None:  # nothing to finish, or asked twice
-            raise Interrupted(number, f"Stopped ({_NAMES[signal.Signals(number)]}).")
-        self.received = number
+        again, self.received = self.received is not None, number
+        if again or not self._watching:  # asked twice, or nothing to finish
+            raise KeyboardInterrupt
+
+    def _interrupted(self, what: str) -> Interrupted:
+        assert self.received is not None
+        return Interrupted(self.received, f"{what} ({_NAMES[signal.Signals(self.received)]}).")
 
     def watch(self, records: Iterable[Record]) -> Iterator[Record]:
         """Pass records on; after a signal, raise `Interrupted` behind the record it arrived in."""
         self._watching = True
+        if self.received is not None:
+            raise self._interrupted("Stopped before the first step")
         for record in records:
             yield record
             if self.received is not None:
-                name = _NAMES[signal.Signals(self.received)]
-                raise Interrupted(
-                    self.received, f"Stopped at step {record.index} ({name}); what is written is whole up to it."
-                )
+                raise self._interrupted(f"Stopped at step {record.index}; what is written is whole up to it")

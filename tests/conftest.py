@@ -8,13 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-_home = tempfile.TemporaryDirectory(prefix="latentflow-tests-")
+# one folder for all workers, removed by the process that made it; a worker's own caches are a folder inside
+if "LATENTFLOW_TESTS" not in os.environ:
+    _home = tempfile.TemporaryDirectory(prefix="latentflow-tests-")
+    os.environ["LATENTFLOW_TESTS"] = _home.name
+HOME = f"{os.environ['LATENTFLOW_TESTS']}/{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 for variable in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"):
     os.environ.pop(variable, None)
 os.environ |= {
-    "HF_HOME": f"{_home.name}/hf",
-    "TORCH_HOME": f"{_home.name}/torch",
-    "MPLCONFIGDIR": f"{_home.name}/mpl",
+    "HF_HOME": f"{HOME}/hf",
+    "TORCH_HOME": f"{HOME}/torch",
+    "MPLCONFIGDIR": f"{HOME}/mpl",
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": str(ROOT / "tests" / "offline"),
 }

@@ -9,7 +9,7 @@ from latentflow.sinks.frames import FrameSink
 
 LONG_SECONDS = 120
 LARGE_GIF_BYTES = 10_000_000
-FRAMES_TO_JUDGE_BY = 8
+FIRST_JUDGED_FRAME = 8
 
 
 class Advice:
@@ -18,6 +18,7 @@ class Advice:
     def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink) -> None:
         self.say, self.frames = say, frames
         self.gif = sink if sink.path.suffix.lower() == ".gif" else None
+        self.judge_at = FIRST_JUDGED_FRAME
 
     def __enter__(self) -> "Advice":
         return self
@@ -28,15 +29,15 @@ class Advice:
             longer = max(record.image.shape[-2:])
             hint = f"; --size {longer // 2} takes about a quarter of it" if longer > 256 else ""
             self.say(
-                f"This will take about {duration(record.seconds * record.total)} ({record.seconds:.1f} s a step){hint}."
+                f"This will take about {duration(record.seconds * record.total)} ({record.seconds:.2g} s a step){hint}."
             )
-        gif = self.gif
-        if gif and gif.frames >= FRAMES_TO_JUDGE_BY and self.frames > gif.frames:
-            self.gif = None
-            unfinished = part(gif.path)
+        if self.gif and self.frames > self.gif.frames >= self.judge_at:
+            self.judge_at *= 2  # again later: ffmpeg is some frames behind, which counts less and less
+            unfinished = part(self.gif.path)
             size = unfinished.stat().st_size if unfinished.exists() else 0
-            expected = size / gif.frames * self.frames
+            expected = size / self.gif.frames * self.frames
             if expected > LARGE_GIF_BYTES:
+                self.gif = None
                 self.say(
                     f"The GIF will have about {expected / 1e6:.0f} MB; --skip_step, a smaller --size or an .mp4 "
                     "make it smaller."

@@ -34,14 +34,13 @@ class Metrics:
 
     def __enter__(self) -> "Metrics":
         check_writable(self.path, "--metrics")
-        with writing(self.path, "--metrics"):
-            self._file = self.path.open("w", encoding="utf-8", buffering=1)
         return self
 
     def write(self, record: Step) -> None:
         """Write one line; raises `OutputError` when it can't be written."""
-        assert self._file is not None
         with writing(self.path, "--metrics"):
+            if self._file is None:  # not before there is something to put in an earlier file's place
+                self._file = self.path.open("w", encoding="utf-8", buffering=1)
             self._file.write(json.dumps(figures(record)) + "\n")
 
     def __exit__(
