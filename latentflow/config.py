@@ -1,9 +1,9 @@
 """The options of a run: one source for defaults, limits and help of the command line and the Python API."""
 
 import math
+import os
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from latentflow.errors import InputError
@@ -22,10 +22,11 @@ def option(
     minimum: float | None = None,
     above: float | None = None,
     maximum: float | None = None,
+    shown_default: str = "",
 ) -> Any:
     """A dataclass field that also says how the option is explained, shown and checked."""
     limits = {"minimum": minimum, "above": above, "maximum": maximum}
-    metadata = {"help": help, "metavar": metavar, "choices": choices, **limits}
+    metadata = {"help": help, "metavar": metavar, "choices": choices, "shown_default": shown_default, **limits}
     return field(default=default, metadata=metadata)
 
 
@@ -43,10 +44,12 @@ class RunConfig:
         "A .gif, .mp4, .webm or .webp, or a folder for PNGs; {stem} {loss} {seed} are filled in.",
         metavar="PATH",
     )
-    vae: str = option(
-        DEFAULT_VAE,
-        "The autoencoder: a hub name repo[:subfolder][@revision], a folder, a .safetensors file, or bundled.",
+    vae: str | None = option(
+        None,
+        "The autoencoder: a hub name repo[:subfolder][@revision], a folder, a .safetensors file, or bundled. One that "
+        "is named here is used or is an error.",
         metavar="NAME",
+        shown_default=DEFAULT_VAE,
     )
     weights: str = option(
         "auto",
@@ -119,7 +122,7 @@ def did_you_mean(word: str, known: Any) -> str:
 
 def check_start(init: str) -> None:
     """Raise `InputError` when `init` is neither a named start nor an existing file."""
-    if init not in NAMED_STARTS and not Path(init).is_file():
+    if init not in NAMED_STARTS and not os.path.isfile(init):  # noqa: PTH113  (never raises, however odd the name)
         raise InputError(
             f"--init is one of {', '.join(NAMED_STARTS)}, an image or a saved latent; there is no file {init!r}.",
             did_you_mean(init, NAMED_STARTS),

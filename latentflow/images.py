@@ -88,9 +88,9 @@ def read_image(path: str | Path, option: str = "--image_path") -> Picture:
 
 
 def _opened(path: Path, option: str) -> Image.Image:
-    if path.is_dir():
-        raise InputError(f"{option} {path} is a folder, not an image file.")
     try:
+        if path.is_dir():
+            raise InputError(f"{option} {path} is a folder, not an image file.")
         if path.stat().st_size == 0:
             raise InputError(f"{option} {path} is empty (zero bytes).")
         with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latentflow.config import RunConfig, check_start
 from latentflow.errors import InputError
-from latentflow.files import check_writable
+from latentflow.files import check_writable, writing
 from latentflow.images import check_image
 from latentflow.objective import parse
 from latentflow.sinks.frames import check_frames_path
@@ -65,7 +65,8 @@ def make_plan(config: RunConfig) -> Plan:
         "plot": check_plot_path,
     }
     for option, path in outputs.items():
-        checks[option](path)
+        with writing(path, f"--{option}"):  # a name too long for the file system, say
+            checks[option](path)
     return Plan(replace(config, seed=seed), image_path, seed, outputs)
 
 

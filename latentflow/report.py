@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from latentflow import __version__
+from latentflow.config import DEFAULT_VAE
 from latentflow.device import describe
 from latentflow.errors import LatentflowError
 from latentflow.measures import quality
@@ -102,7 +103,7 @@ class Report:
         plan = self.plan
         options = asdict(plan.config)
         options["image_path"] = str(plan.image_path.resolve())
-        options["weights"] = "bundled" if self.resolved.source == "bundled" else "pretrained"
+        options["vae"] = self.resolved.name  # named, so that a repeated run takes these or fails
         for option in ("init", "vae"):
             if Path(options[option]).exists():
                 options[option] = str(Path(options[option]).resolve())
@@ -145,7 +146,7 @@ class Report:
             f"steps, {values['seconds_a_step']:.2g} s a step"
         )
         lines.append(f"seed     {self.plan.seed}")
-        instead = f", instead of {self.plan.config.vae}" if self.resolved.notice else f" ({self.resolved.source})"
+        instead = f", instead of {DEFAULT_VAE}" if self.resolved.notice else f" ({self.resolved.source})"
         lines.append(f"weights  {self.resolved.name}{instead}")
         names = {"psnr": "PSNR dB", "ssim": "SSIM"}
         found, ceiling = values["quality"], values["encoder_quality"]

@@ -71,23 +71,24 @@ class HubName:
         return f"{self.subfolder}/{name}" if self.subfolder else name
 
 
-def resolve(vae: str = DEFAULT_VAE, policy: str = "auto") -> Resolved:
+def resolve(vae: str | None = None, policy: str = "auto") -> Resolved:
     """Find the weights of an autoencoder under a policy (auto, pretrained, bundled), downloading them if need be.
 
-    `auto` falls back on the bundled autoencoder, with a notice, for the default `vae` only. Raises `WeightsError` when
-    there are none, or when their hash is wrong.
+    Without a name it is the default one, and `auto` falls back on the bundled autoencoder, with a notice; one that is
+    named never falls back. Raises `WeightsError` when there are none, or when their hash is wrong.
     """
-    if policy == "bundled" and vae == DEFAULT_VAE:
+    if policy == "bundled" and vae in (None, DEFAULT_VAE):
         return bundled()
-    found = present(vae)
+    name = DEFAULT_VAE if vae is None else vae
+    found = present(name)
     if found:
         return found
     if policy == "bundled":
-        raise WeightsError(f"--vae {vae} is not in the cache, and --weights bundled never uses the network.")
+        raise WeightsError(f"--vae {name} is not in the cache, and --weights bundled never uses the network.")
     try:
-        return fetch(vae)
+        return fetch(name)
     except WeightsError as error:
-        if policy == "auto" and vae == DEFAULT_VAE:
+        if policy == "auto" and vae is None:
             return bundled(f"Using the small bundled autoencoder instead. {error}")
         raise
 

@@ -131,10 +131,14 @@ def test_a_run_takes_the_cached_autoencoder_without_a_network(standin, command, 
 
 
 def test_auto_falls_back_on_the_bundle_for_the_default_with_one_line(cache):
-    resolved = resolve(DEFAULT_VAE, "auto")
+    resolved = resolve(None, "auto")
     assert resolved.source == "bundled" and resolved.sha256 == weights.bundled().sha256
     assert "bundled autoencoder instead" in resolved.notice and "\n" not in resolved.notice
     assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in resolved.notice
+
+
+def test_the_default_that_is_named_does_not_fall_back(cache):
+    assert DEFAULT_VAE in fails(DEFAULT_VAE, "auto")
 
 
 def test_pretrained_without_a_network_names_the_command_that_fetches(cache):

@@ -60,8 +60,6 @@ def optimize(
     def given(option: str) -> bool:
         return context.get_parameter_source(option) is ParameterSource.COMMANDLINE
 
-    if given("vae") and values["weights"] == "auto":
-        values["weights"] = "pretrained"  # an autoencoder the user named never falls back
     earlier = None if given("image_path") or given("vae") or given("weights") else from_manifest
     from latentflow.interrupts import Interrupts
     from latentflow.plan import make_plan

@@ -37,7 +37,7 @@ def config_options(*names: str) -> Callable[[_Command], _Command]:
                 type=None if kind is bool else kind,
                 is_flag=kind is bool,
                 default=each.default,
-                show_default=each.default is not None and kind is not bool,
+                show_default=each.metadata["shown_default"] or (each.default is not None and kind is not bool),
                 help=each.metadata["help"],
                 metavar="|".join(choices) or each.metadata["metavar"] or None,
                 callback=_underscores if choices else None,
