@@ -256,7 +256,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(command, small,
     option = {"m.jsonl": "--metrics", "i.png": "--save_image"}.get(name, "--output_path")
     other = [] if option == "--output_path" else ["--output_path", "frames"]
     (small.parent / "earlier.gif").write_bytes(b"precious" * 1000)
-    size = 16 if name == "m.jsonl" else 300
+    size, count = (16, 40) if name == "m.jsonl" else (300, 9)
     done = command(
         *(
             "--image_path",
@@ -266,9 +266,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(command, small,
             "--size",
             size,
             "--steps",
-            40,
+            count,
             "--skip_step",
-            39,
+            count - 1,
             option,
             name,
         ),
@@ -363,9 +363,9 @@ def test_a_long_run_is_announced_with_what_would_shorten_it(tmp_path):
 
 def test_a_gif_that_will_be_large_is_announced(tmp_path):
     said, noise = [], np.random.default_rng(0)
-    frames = open_frames(tmp_path / "x.gif", draw=lambda record: noise.integers(0, 256, (256, 256, 3), dtype=np.uint8))
-    with frames, Advice(said.append, 1000, frames) as advice:
-        for record in steps(300):
+    frames = open_frames(tmp_path / "x.gif", draw=lambda record: noise.integers(0, 256, (128, 128, 3), dtype=np.uint8))
+    with frames, Advice(said.append, 5000, frames) as advice:
+        for record in steps(140):
             frames.write(record)
             advice.write(record)
     assert len(said) == 1 and re.match(r"The GIF will have about \d\d MB; --skip_step", said[0])
