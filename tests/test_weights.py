@@ -26,11 +26,13 @@ from standins import (
     write_folder,
 )
 
+from latentflow import hub as hub_module
 from latentflow import weights
 from latentflow.autoencoder import load_autoencoder
 from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
-from latentflow.weights import WEIGHTS_FILE, HubName, Resolved, resolve
+from latentflow.hub import HubName
+from latentflow.weights import WEIGHTS_FILE, Resolved, resolve
 
 ROOT = Path(__file__).parent.parent
 REPO = "somebody/tiny-vae"
@@ -505,7 +507,7 @@ def test_a_missing_network_is_forgotten_in_time(hub, cache, monkeypatch):
     hub.mode = ""
     assert "s ago)" in fails(REPO)
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + weights.REMEMBER_OFFLINE_SECONDS + 1)
+    monkeypatch.setattr(time, "time", lambda: now + hub_module.REMEMBER_OFFLINE_SECONDS + 1)
     assert resolve(REPO).source == "download"
 
 

@@ -36,7 +36,8 @@ def list_() -> None:
     \b
     Example: latentflow weights list
     """
-    from latentflow.weights import bundled, cache_folder, present, vgg16_path
+    from latentflow.hub import cache_folder
+    from latentflow.weights import bundled, present, vgg16_path
 
     errors = []
     for name, find in (("bundled", bundled), (DEFAULT_VAE, lambda: present(DEFAULT_VAE))):

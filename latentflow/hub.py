@@ -1,0 +1,187 @@
+"""The model hub: its names, its cache, and the one door to the network.
+
+The cache asks the network nothing. Whether there is a network is found out by one request with a deadline of its own,
+since a blocked connection hangs longer than anybody waits; a "no" is remembered for a while.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROBE_SECONDS = 3.5
+REMEMBER_OFFLINE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """A model on the hub: repo[:subfolder][@revision]."""
+
+    repo: str
+    subfolder: str | None = None
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "HubName | None":
+        """The parts of a hub name, or None when the text can't be one."""
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+        match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w./-]+))?(?:@([\w./-]+))?", text)
+        if match is None or ".." in text:
+            return None
+        try:
+            validate_repo_id(match[1])
+        except ValueError:
+            return None
+        return cls(*match.groups())
+
+    def __str__(self) -> str:
+        subfolder = f":{self.subfolder}" if self.subfolder else ""
+        return self.repo + subfolder + (f"@{self.revision}" if self.revision else "")
+
+    def file(self, name: str) -> str:
+        """A file's path inside the repository."""
+        return f"{self.subfolder}/{name}" if self.subfolder else name
+
+
+def cache_folder() -> Path:
+    """The hub cache, as HF_HOME and HF_HUB_CACHE say."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def cached_files(name: HubName, files: tuple[str, ...]) -> list[Path] | None:
+    """Where a model's files are in the hub cache, or None unless all are there; asks the network nothing."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = [try_to_load_from_cache(name.repo, name.file(file), revision=name.revision) for file in files]
+    paths = [Path(path) for path in found if isinstance(path, str)]
+    return paths if len(paths) == len(files) else None
+
+
+def blob_hash(path: Path) -> str | None:
+    """The SHA-256 in the name of the hub blob a path leads to.
+
+    Links are followed one by one: behind `blobs/<sha256>` newer hub clients put a store that repositories share, where
+    the last name is a hash of another kind.
+    """
+    for _ in range(8):
+        if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
+            return path.name
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def download(name: HubName, files: tuple[str, ...], *, ask_again: bool = False) -> str:
+    """Fetch files into the hub cache, with a progress bar on stderr; says in one line why it can't be done, or gives
+    an empty string. `ask_again` asks the network even when it didn't answer a moment ago."""
+    from huggingface_hub import hf_hub_download
+
+    def fetch() -> None:
+        for file in files:
+            hf_hub_download(name.repo, file, subfolder=name.subfolder, revision=name.revision)
+
+    return probe(name, ask_again=ask_again) or _network_problem(fetch, files)
+
+
+def probe(name: HubName, *, ask_again: bool = False) -> str:
+    """Why the hub can't be reached, within five seconds; an empty string when it can.
+
+    The request runs in a thread that is left behind at the deadline: a name look-up has no time-out of its own.
+    """
+    from huggingface_hub import constants, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    memory = Path(constants.HF_HOME) / "latentflow_offline.json"
+    remembered = "" if ask_again else _remembered(memory, constants.ENDPOINT)
+    if remembered:
+        return remembered
+    url = hf_hub_url(name.repo, "config.json", subfolder=name.subfolder, revision=name.revision)
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            answers.append(_network_problem(lambda: _ask(url)))
+        except BaseException as error:  # nobody is left to see it in a thread
+            answers.append(f"{type(error).__name__}: {error}")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PROBE_SECONDS)
+    problem = answers[0] if answers else f"{constants.ENDPOINT} did not answer within {PROBE_SECONDS:g} seconds"
+    _remember(memory, constants.ENDPOINT, problem)
+    return problem
+
+
+def _ask(url: str) -> None:
+    """One request; that the hub refuses it shows that somebody is there, unless its server or a proxy is broken."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(url, timeout=PROBE_SECONDS)
+    except HfHubHTTPError as error:
+        if error.response is None or error.response.status_code >= 500:
+            raise
+
+
+def _network_problem(call: Callable[[], Any], files: tuple[str, ...] = ("such file",)) -> str:
+    """What kept a hub call from its end, in one line, or an empty string."""
+    from huggingface_hub import errors
+
+    try:
+        call()
+    except errors.GatedRepoError:
+        return "the hub asks for a login that may use it (set HF_TOKEN)"
+    except errors.RepositoryNotFoundError:
+        return "the hub has no such repository, or it is private (set HF_TOKEN)"
+    except errors.RevisionNotFoundError:
+        return "the repository has no such revision"
+    except errors.LocalEntryNotFoundError as error:  # what the hub's client says when it got no answer
+        return _failed(error.__cause__ or error)
+    except errors.EntryNotFoundError:
+        return f"the repository has no {' or '.join(files)} there"
+    except Exception as error:  # the HTTP client's own classes differ between its releases
+        if isinstance(error, AttributeError | NameError | AssertionError):
+            raise
+        return _failed(error)
+    return ""
+
+
+def _failed(error: BaseException) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"the hub refuses access ({status}; set HF_TOKEN)"
+    words = next((line.strip() for line in str(error).splitlines() if line.strip()), "no more is known")
+    return f"the network failed ({type(error).__name__}: {words})"
+
+
+def _remembered(memory: Path, endpoint: str) -> str:
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        age = time.time() - known["time"]
+        if known["endpoint"] == endpoint and 0 <= age < REMEMBER_OFFLINE_SECONDS:
+            return f"{known['problem']} ({age:.0f} s ago)"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never asked, or not readable: ask again
+    return ""
+
+
+def _remember(memory: Path, endpoint: str, problem: str) -> None:
+    """Keep a problem for the next runs, or forget what was kept when there is none."""
+    try:
+        if not problem:
+            memory.unlink(missing_ok=True)
+            return
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps({"endpoint": endpoint, "problem": problem, "time": time.time()}), encoding="utf-8")
+    except OSError:
+        pass  # a read-only home costs the next run a probe, no more
