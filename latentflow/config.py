@@ -23,15 +23,26 @@ def option(
     above: float | None = None,
     maximum: float | None = None,
     shown_default: str = "",
+    many: bool = False,
 ) -> Any:
-    """A dataclass field that also says how the option is explained, shown and checked."""
+    """A dataclass field that also says how the option is explained, shown and checked; the command line takes `many`
+    values, parted by commas, where that means as many runs."""
     limits = {"minimum": minimum, "above": above, "maximum": maximum}
-    metadata = {"help": help, "metavar": metavar, "choices": choices, "shown_default": shown_default, **limits}
-    return field(default=default, metadata=metadata)
+    shown = {"metavar": metavar, "shown_default": shown_default, "many": many}
+    return field(default=default, metadata={"help": help, "choices": choices, **shown, **limits})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
+class Options:
+    """Fields made by `option`, checked when made; raises `InputError` naming the option that is wrong."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name), each.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig(Options):
     """The options of one run, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = option(None, "The target image.", metavar="FILE")
@@ -89,10 +100,6 @@ class RunConfig:
     metrics: str | None = option(None, "Write one JSON line a step.", metavar="FILE")
     plot: str | None = option(None, "Draw loss and PSNR over the steps (.png or .svg).", metavar="FILE")
     overwrite: bool = option(False, "Allow a folder that already holds other frames.")
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            _check(each.name, getattr(self, each.name), each.metadata)
 
 
 def _check(name: str, value: Any, metadata: Any) -> None:

@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from latentflow.errors import Interrupted
-from latentflow.records import Record
+from latentflow.records import AnyRecord
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "terminated"}
 
@@ -43,7 +43,7 @@ class Interrupts:
         assert self.received is not None
         return Interrupted(self.received, f"{what} ({_NAMES[signal.Signals(self.received)]}).")
 
-    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+    def watch(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
         """Pass records on; after a signal, raise `Interrupted` behind the record it arrived in."""
         self._watching = True
         if self.received is not None:

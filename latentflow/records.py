@@ -11,15 +11,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One latent and the picture decoded from exactly this latent.
-
-    `latent` is (n, c, h, w) of about unit variance; `image` is (n, 3, height, width), nominally in [0, 1], unclamped;
-    both are detached. `index` runs from 0 to `total` inclusive.
-    """
+class Record:
+    """One of a stream: `index` runs up to `total` inclusive."""
 
     index: int
     total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame(Record):
+    """One latent and the picture decoded from exactly this latent.
+
+    `latent` is (n, c, h, w) of about unit variance; `image` is (n, 3, height, width), nominally in [0, 1], unclamped;
+    both are detached. The first has index 0.
+    """
+
     latent: Tensor
     image: Tensor
 
@@ -41,10 +47,29 @@ class Step(Frame):
     seconds: float
 
 
-Record = TypeVar("Record", bound=Frame)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update(Record):
+    """One update of a network in training, with the figures of its batch; the first has index 1.
+
+    `loss`, `parts` and `psnr` are as in a `Step`, of the weights before the update. `validation` holds the figures of
+    held-back pictures, at the steps that look at them, and `sheet` then those pictures above their reconstructions,
+    (1, 3, h, w) in [0, 1].
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    psnr: Tensor
+    grad_norm: Tensor
+    lr: float
+    seconds: float
+    validation: dict[str, float]
+    sheet: Tensor | None
 
 
-def until(records: Iterable[Record], done: Callable[[Record], bool]) -> Iterator[Record]:
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def until(records: Iterable[AnyRecord], done: Callable[[AnyRecord], bool]) -> Iterator[AnyRecord]:
     """Pass records on up to and including the first for which `done` is true."""
     for record in records:
         yield record

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from latentflow.config import RunConfig
+from latentflow.config import Options, RunConfig
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -17,14 +17,12 @@ CONTEXT = {
 _Command = typing.TypeVar("_Command", bound=Callable[..., Any])
 
 
-def config_options(*names: str) -> Callable[[_Command], _Command]:
-    """Give a command the options of `RunConfig`, all of them or those named; limits are checked by the config."""
-    kinds = typing.get_type_hints(RunConfig)
+def config_options(config: type[Options] = RunConfig) -> Callable[[_Command], _Command]:
+    """Give a command the options of a config; limits are checked by the config."""
+    kinds = typing.get_type_hints(config)
 
     def decorate(function: _Command) -> _Command:
-        for each in reversed(fields(RunConfig)):
-            if names and each.name not in names:
-                continue
+        for each in reversed(fields(config)):
             kind = next(
                 kind
                 for kind in (bool, int, float, str)
@@ -34,7 +32,7 @@ def config_options(*names: str) -> Callable[[_Command], _Command]:
             assert each.default is not MISSING
             function = click.option(
                 f"--{each.name}",
-                type=None if kind is bool else kind,
+                type=Several(kind) if each.metadata["many"] else None if kind is bool else kind,
                 is_flag=kind is bool,
                 default=each.default,
                 show_default=each.metadata["shown_default"] or (each.default is not None and kind is not bool),
@@ -45,6 +43,18 @@ def config_options(*names: str) -> Callable[[_Command], _Command]:
         return function
 
     return decorate
+
+
+class Several(click.ParamType):
+    """One value, or several parted by commas: a tuple."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = click.types.convert_type(kind)
+        self.name = f"{self.kind.name}[,…]"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        texts = value.split(",") if isinstance(value, str) else [value]
+        return tuple(self.kind.convert(text, parameter, context) for text in texts)
 
 
 def _underscores(context: click.Context, parameter: click.Parameter, value: str) -> str:

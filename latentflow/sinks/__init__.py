@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from latentflow.records import Frame
+    from latentflow.records import Frame, Record
 
     Draw = Callable[[Any], np.ndarray]  # a record's picture, (h, w, 3) uint8
 
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"latentflow.sinks.{_HOME[name]}"), name)
 
 
-RecordType = TypeVar("RecordType", bound="Frame", contravariant=True)
+RecordType = TypeVar("RecordType", bound="Record", contravariant=True)
 
 
 class Sink(Protocol[RecordType]):
@@ -44,7 +44,7 @@ class Sink(Protocol[RecordType]):
     ) -> None: ...
 
 
-AnyRecord = TypeVar("AnyRecord", bound="Frame")
+AnyRecord = TypeVar("AnyRecord", bound="Record")
 
 
 def drive(records: "Iterable[AnyRecord]", sinks: "Sequence[Sink[AnyRecord]]") -> AnyRecord:

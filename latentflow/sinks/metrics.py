@@ -1,25 +1,37 @@
 """The figures of every step as JSON lines."""
 
+from __future__ import annotations
+
 import json
 import math
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from latentflow.files import check_writable, writing
-from latentflow.records import Step
+from latentflow.records import Step, Update
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def figures(step: Step) -> dict[str, object]:
-    """A step's figures as plain numbers, of the first image; what is not finite becomes None, as JSON has it."""
-    values: dict[str, object] = {"step": step.index, "loss": float(step.loss[0])}
-    values["parts"] = {label: float(value[0]) for label, value in step.parts.items()}
+def figures(step: Step | Update) -> dict[str, object]:
+    """A record's figures as plain numbers, of the first image of a step and the mean of a batch that is trained on;
+    what is not finite becomes None, as JSON has it."""
+
+    def number(values: Tensor) -> float:
+        return float(values.mean() if isinstance(step, Update) else values[0])
+
+    values: dict[str, object] = {"step": step.index, "loss": number(step.loss)}
+    values["parts"] = {label: number(value) for label, value in step.parts.items()}
     values |= {
-        "psnr": float(step.psnr[0]),
-        "grad_norm": None if step.grad_norm is None else float(step.grad_norm[0]),
+        "psnr": number(step.psnr),
+        "grad_norm": None if step.grad_norm is None else number(step.grad_norm),
         "lr": step.lr,
         "seconds": round(step.seconds, 4),
     }
+    if isinstance(step, Update) and step.validation:
+        values["validation"] = step.validation
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
     }
@@ -28,20 +40,30 @@ def figures(step: Step) -> dict[str, object]:
 class Metrics:
     """One JSON object a line and step, written as it comes, so that a run can be watched."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, after: int = 0) -> None:
+        """Begin anew, or go on with an earlier file behind the line of step `after`."""
+        self.path, self.after = path, after
         self._file: IO[str] | None = None
 
-    def __enter__(self) -> "Metrics":
+    def __enter__(self) -> Metrics:
         check_writable(self.path, "--metrics")
         return self
 
-    def write(self, record: Step) -> None:
+    def write(self, record: Step | Update) -> None:
         """Write one line; raises `OutputError` when it can't be written."""
         with writing(self.path, "--metrics"):
             if self._file is None:  # not before there is something to put in an earlier file's place
+                kept = self._kept()
                 self._file = self.path.open("w", encoding="utf-8", buffering=1)
+                self._file.writelines(kept)
             self._file.write(json.dumps(figures(record)) + "\n")
+
+    def _kept(self) -> list[str]:
+        if not self.after or not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # the last one may have been cut off
+        return [line for line in whole if json.loads(line)["step"] <= self.after]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,7 +4,8 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from latentflow.records import Step
+from latentflow.records import Step, Update
+from latentflow.sinks.metrics import figures
 
 
 class Progress:
@@ -29,14 +30,15 @@ class Progress:
             )
         return self
 
-    def write(self, record: Step) -> None:
+    def write(self, record: Step | Update) -> None:
         """Show the step."""
         if self._line is not None:
             self._line.n = record.index
+            values: dict[str, Any] = figures(record)
             parts = "".join(
-                f" {label} {float(value[0]):.4g}" for label, value in record.parts.items() if len(record.parts) > 1
+                f" {label} {value:.4g}" for label, value in values["parts"].items() if len(values["parts"]) > 1
             )
-            self._line.set_postfix_str(f"loss {float(record.loss[0]):.4g}{parts}, {float(record.psnr[0]):.2f} dB")
+            self._line.set_postfix_str(f"loss {values['loss']:.4g}{parts}, {values['psnr']:.2f} dB")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
