@@ -11,7 +11,7 @@ from toys import picture
 import losses
 from latentflow.perceptual import loader
 
-BUILT_IN = ["l1", "lpips", "mse", "psnr", "ssim"]
+BUILT_IN = ["gradient", "l1", "lpips", "mse", "psnr", "ssim"]
 SIZES = [(40, 40), (35, 51)]
 
 

@@ -1,0 +1,19 @@
+"""Gradient difference."""
+
+from torch import Tensor
+
+from losses._base import Loss
+from losses._registry import register
+
+
+@register("gradient", min_size=2, reference="Mathieu et al. 2016, arXiv:1511.05440, with signed differences")
+class Gradient(Loss):
+    """Mean absolute difference of the finite differences, those along rows and those along columns added.
+
+    It sees edges and not evenly wrong colours; add it to another loss.
+    """
+
+    def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
+        error = image - prepared
+        across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+        return across.mean(dim=(1, 2, 3)) + down.mean(dim=(1, 2, 3))
