@@ -15,6 +15,7 @@ from latentflow.errors import InputError, LatentflowError, OutOfMemoryError
 DEFAULT = "optimize"
 COMMANDS = {
     "optimize": "Turn a random latent into an image (the default command).",
+    "train": "Train an image autoencoder on a folder of images, or on generated pictures.",
     "weights": "Show and prepare the weights: list, fetch, verify, path.",
 }
 

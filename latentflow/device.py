@@ -40,3 +40,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device computes with bf16 and doesn't only store it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "mps":
+        return False
+    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch that is served
+    known = ask() if ask else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))

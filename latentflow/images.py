@@ -65,6 +65,13 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The files below a folder, at any depth, whose suffix is that of an image format which is read; sorted."""
+    Image.init()
+    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS}
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+
+
 def check_image(path: str | Path, option: str = "--image_path") -> None:
     """Read an image's header only; raises `InputError` when there is none or it declares too many pixels."""
     with _opened(Path(path), option):

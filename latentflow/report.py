@@ -140,7 +140,7 @@ class Report:
         lines = []
         for path, size in values["written"].items():
             frames = f", {self.frames_written} frames" if Path(path) == self.plan.frames else ""
-            lines.append(f"wrote    {path} ({_readable(size)}{frames})")
+            lines.append(f"wrote    {path} ({readable(size)}{frames})")
         lines.append(
             f"loss     {self.label}: {values['loss_first']:.5g} → {values['loss_last']:.5g} in {values['steps']} "
             f"steps, {values['seconds_a_step']:.2g} s a step"
@@ -176,5 +176,6 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
-def _readable(size: int) -> str:
+def readable(size: int) -> str:
+    """A size in bytes for people."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

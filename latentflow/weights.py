@@ -16,6 +16,7 @@ from latentflow.errors import WeightsError
 from latentflow.hub import HubName, blob_hash, cache_folder, cached_files, download
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+HASHES_FILE = "hashes.json"  # what `train` writes beside its weights
 FILES = ("config.json", WEIGHTS_FILE)
 VGG16_FILE, VGG16_HASH = "vgg16-397923af.pth", "397923af"  # torchvision names its files by their first eight digits
 
@@ -116,8 +117,7 @@ def _hub_name(vae: str) -> HubName:
 def bundled(notice: str = "") -> Resolved:
     """The autoencoder that ships with the package, checked against the hash stored when it was built."""
     folder = Path(str(files("latentflow.bundled")))
-    known = json.loads((folder / "hashes.json").read_text(encoding="utf-8"))
-    sha256 = verify(folder / WEIGHTS_FILE, known, again="Install latentflow again.")
+    sha256 = verify(folder / WEIGHTS_FILE, _known_hashes(folder), again="Install latentflow again.")
     return Resolved(name="bundled", source="bundled", path=folder, sha256=sha256, notice=notice)
 
 
@@ -133,7 +133,18 @@ def _local(path: Path) -> Resolved:
     elif path.suffix != ".safetensors":
         raise WeightsError(f"--vae {path} is no .safetensors file and no folder.")
     source = "folder" if path.is_dir() else "file"
-    return Resolved(name=str(path), source=source, path=path, sha256=verify(weights))
+    return Resolved(name=str(path), source=source, path=path, sha256=verify(weights, _known_hashes(weights.parent)))
+
+
+def _known_hashes(folder: Path) -> dict[str, str]:
+    path = folder / HASHES_FILE
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} can't be read: {error}.", f"Delete it, or get {folder} again.") from error
+    return known if isinstance(known, dict) else {}
 
 
 def verify(path: Path, known: Mapping[str, str] | None = None, *, again: str = "") -> str:
