@@ -84,9 +84,7 @@ def space(autoencoder: Autoencoder, latents: list[Tensor]) -> list[Tensor]:
         cells = torch.nn.functional.avg_pool2d(change, 8).flatten()
         changes.append([float(cells.mean()), float(cells.quantile(0.05)), float(cells.quantile(0.95))])
     mean, low, high = np.mean(changes, axis=0) * 255
-    print(
-        f"a random step of {STEP}: grey levels of change {mean:.1f}, from {low:.1f} to {high:.1f} over 90 % of the cells"
-    )
+    print(f"a random step of {STEP}: {mean:.1f} grey levels of change, 90 % of the cells {low:.1f} to {high:.1f}")
     random = [decoded(autoencoder, torch.randn(1, 4, 32, 32, generator=generator)) for _ in range(8)]
     whole = torch.cat(random)
     saturated = float(((whole < 1 / 255) | (whole > 254 / 255)).float().mean())

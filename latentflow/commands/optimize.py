@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from latentflow.commands.options import CONTEXT, config_options
+from latentflow.commands.options import CONTEXT, config_options, say
 from latentflow.config import RunConfig
 from latentflow.errors import InputError
 
@@ -27,11 +26,6 @@ def _from_manifest(context: click.Context, parameter: click.Parameter, path: str
         raise InputError(f"--from_manifest {path} has options that are unknown here: {', '.join(sorted(unknown))}.")
     context.default_map = {key: value for key, value in content["options"].items() if value is not None}
     return content
-
-
-def _say(line: str) -> None:
-    """A line on stderr; at a terminal it takes the place of the progress line, which is drawn again below it."""
-    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + f"latentflow: {line}", err=True)
 
 
 @click.command(context_settings=CONTEXT | {"allow_extra_args": True})
@@ -68,7 +62,7 @@ def optimize(
         plan = make_plan(RunConfig(**values))
         from latentflow.run import run  # the first import of torch: whatever could be refused before, was
 
-        report = run(plan, interrupts, _say, quiet=quiet, earlier=earlier)
+        report = run(plan, interrupts, say, quiet=quiet, earlier=earlier)
     click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
     if report.error is not None:
         raise report.error

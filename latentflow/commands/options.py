@@ -1,5 +1,6 @@
 """Command-line options made from the fields of a config."""
 
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -43,6 +44,11 @@ def config_options(config: type[Options] = RunConfig) -> Callable[[_Command], _C
         return function
 
     return decorate
+
+
+def say(line: str) -> None:
+    """A line on stderr; at a terminal it takes the place of the progress line, which is drawn again below it."""
+    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + f"latentflow: {line}", err=True)
 
 
 class Several(click.ParamType):

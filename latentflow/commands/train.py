@@ -1,18 +1,13 @@
 """`latentflow train`: an image autoencoder of one's own."""
 
 import json
-import sys
 from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options
+from latentflow.commands.options import CONTEXT, config_options, say
 from latentflow.errors import InputError
 from latentflow.training.config import TrainConfig
-
-
-def _say(line: str) -> None:
-    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + f"latentflow: {line}", err=True)
 
 
 @click.command(context_settings=CONTEXT)
@@ -43,13 +38,13 @@ def train(quiet: bool, as_json: bool, **values: Any) -> None:
             from latentflow.training.sweep import sweep, table
 
             ((option, several),) = swept.items()
-            reports = sweep(config, option, several, interrupts, _say, quiet=quiet)
+            reports = sweep(config, option, several, interrupts, say, quiet=quiet)
             shown = table(option, reports) if reports else ""
         else:
             plan = make_train_plan(config)
             from latentflow.training.run import train as run
 
-            report = run(plan, interrupts, _say, quiet=quiet)
+            report = run(plan, interrupts, say, quiet=quiet)
             reports = [report] if report else []
             shown = str(report or "")
     if reports:

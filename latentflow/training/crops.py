@@ -4,6 +4,7 @@ Every sample has a number, and its picture and its cut depend on that number and
 the data is the number of the step: a resumed training sees what an uninterrupted one would, however many workers.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from latentflow.images import cover, image_files, read_image, resize
 
 HELD_BACK = 32
 SIDE = 256  # of generated pictures and of those that are held back
+DRAWN_TOGETHER = 16
 LARGEST_SIDE = 1024  # of the shorter side of a picture before it is cut
 
 
@@ -86,10 +88,17 @@ class Generated:
     held_back = HELD_BACK
 
     def __init__(self, count: int, seed: int, workers: int) -> None:
-        self.bank: Tensor | None = None
-        if count:
-            loader = DataLoader(_Drawn(seed, count), batch_size=16, num_workers=workers, collate_fn=torch.stack)
-            self.bank = torch.cat(list(loader))
+        self.bank = torch.empty(count, 3, SIDE, SIDE, dtype=torch.uint8) if count else None
+        if self.bank is not None:
+            loader = DataLoader(
+                _Drawn(seed, count),
+                batch_size=DRAWN_TOGETHER,
+                num_workers=workers,
+                collate_fn=torch.stack,
+                worker_init_fn=_unheeding,
+            )
+            for part, pictures in zip(self.bank.split(DRAWN_TOGETHER), loader):
+                part.copy_(pictures)  # at once: what workers hand over holds a file descriptor
 
     def take(self, rng: np.random.Generator) -> tuple[Image.Image, list[Path]]:
         """Any picture of the bank, or one that was never drawn before; none of those held back."""
@@ -145,9 +154,20 @@ def batches(
     each with the corrupt files it met."""
     numbers = _Numbers(batch, first, last, process, processes)
     loader: DataLoader[Any] = DataLoader(
-        crops, batch_sampler=numbers, num_workers=workers, collate_fn=_collated, prefetch_factor=4 if workers else None
+        crops,
+        batch_sampler=numbers,
+        num_workers=workers,
+        collate_fn=_collated,
+        worker_init_fn=_unheeding,
+        prefetch_factor=4 if workers else None,
     )
     return iter(loader)
+
+
+def _unheeding(worker: int) -> None:
+    """Ctrl-C goes to the whole process group; the main process ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Numbers:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from latentflow.device import describe
 from latentflow.errors import InputError, LatentflowError
 from latentflow.interrupts import Interrupts
@@ -72,7 +74,9 @@ def train(
 
 def _pictures(plan: TrainPlan, say: Callable[[str], None]) -> Pictures:
     if plan.data is not None:
-        return Folder(plan.data, plan.config.seed)
+        folder = Folder(plan.data, plan.config.seed)
+        folder.take(np.random.default_rng(0))  # if none can be decoded it is said here, and not by every worker
+        return folder
     if plan.config.pictures:
         say(f"Drawing {plan.config.pictures} pictures.")
     return Generated(plan.config.pictures, plan.config.seed, plan.workers)

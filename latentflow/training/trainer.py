@@ -23,7 +23,7 @@ from latentflow.training.config import TrainConfig
 from latentflow.training.crops import Crops, Pictures, batches
 from latentflow.training.models import Autoencoding, build, has_posterior, latent_term
 
-WARMUP = 300
+WARMUP, WARMUP_SHARE = 300, 0.05  # steps, and share of the training, until the full learning rate: what ends first
 SHEET = 8
 
 
@@ -84,23 +84,23 @@ class Trainer:
             workers=workers,
         )
         began = time.perf_counter()
+        progress = self._progress()
         for crops, skipped in loader:
-            self.skipped |= skipped
-            progress = self._progress()
             if progress >= 1:
                 return
-            rate = config.lr * min(1.0, (self.step + 1) / max(1, min(WARMUP, config.steps // 10)))
+            self.skipped |= skipped
+            rate = config.lr * min(1.0, max((self.step + 1) / WARMUP, progress / WARMUP_SHARE))
             rate *= 0.5 + 0.5 * math.cos(math.pi * progress)
             image = crops.to(one.device, non_blocking=True).float() / 255
             loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), rate)
             self.step += 1
-            at_end = self.step == config.steps
+            took = time.perf_counter() - began
+            self.seconds += took
+            progress = self._progress()
             validation: dict[str, float] = {}
             sheet = None
-            if self.is_main and (at_end or self.step % config.validate_every == 0):
+            if self.is_main and (progress >= 1 or self.step % config.validate_every == 0):
                 validation, sheet = self.validate()
-            now = time.perf_counter()
-            self.seconds, took, began = self.seconds + now - began, now - began, now
             yield Update(
                 index=self.step,
                 total=config.steps,
@@ -137,8 +137,8 @@ class Trainer:
         total = loss.mean()
         adversarial = self.discriminator is not None and self.step >= config.gan_start
         if adversarial:
-            self.judge.requires_grad_(False)
-            blame = -self.judge(output * 2 - 1).mean()
+            self.discriminator.requires_grad_(False)
+            blame = -self.discriminator(output * 2 - 1).mean()
             weight = adaptive_weight(reconstruction.mean(), blame, last_layer(self.model))
             total = total + config.gan_weight * weight * blame
             parts |= {"adversarial": blame.detach().expand(len(image)), "adaptive": weight.expand(len(image))}
@@ -154,8 +154,8 @@ class Trainer:
         self.prepared.step()
         self.average.update_parameters(self.model)
         if adversarial:
-            self.judge.requires_grad_(True)
-            judged = hinge(self.judge(image * 2 - 1), self.judge(output.detach() * 2 - 1))
+            self.discriminator.requires_grad_(True)
+            judged = hinge(*self.judge(torch.cat([image, output.detach()]) * 2 - 1).chunk(2))
             self.prepared_judging.zero_grad(set_to_none=True)
             self.accelerator.backward(judged)
             self.accelerator.clip_grad_norm_(self.judge.parameters(), config.clip)
