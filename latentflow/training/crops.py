@@ -5,7 +5,7 @@ the data is the number of the step: a resumed training sees what an uninterrupte
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,9 +149,9 @@ class Crops(Dataset[tuple[Tensor, list[Path]]]):
 
 def batches(
     crops: Crops, *, batch: int, first: int, last: int, process: int, processes: int, workers: int
-) -> Iterator[tuple[Tensor, set[Path]]]:
+) -> Generator[tuple[Tensor, set[Path]], None, None]:
     """The batches (batch, 3, crop, crop) uint8 of the steps from `first` to before `last` for one process of several,
-    each with the corrupt files it met."""
+    each with the corrupt files it met; closing it ends the workers."""
     numbers = _Numbers(batch, first, last, process, processes)
     loader: DataLoader[Any] = DataLoader(
         crops,
@@ -161,7 +161,7 @@ def batches(
         worker_init_fn=_unheeding,
         prefetch_factor=4 if workers else None,
     )
-    return iter(loader)
+    yield from loader
 
 
 def _unheeding(worker: int) -> None:

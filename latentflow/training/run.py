@@ -1,6 +1,7 @@
 """One training, from a plan to its folder."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -62,7 +63,8 @@ def train(
     if trainer.step < config.steps:
         first = trainer.step
         try:
-            drive(interrupts.watch(trainer.updates(plan.workers)), _sinks(plan, trainer, model_config, quiet))
+            with closing(trainer.updates(plan.workers)) as updates:
+                drive(interrupts.watch(updates), _sinks(plan, trainer, model_config, quiet))
         except LatentflowError as caught:
             if trainer.step == first:
                 raise

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,13 @@ class Trainer:
         geometry = read_geometry(type(model).__name__, model.config, self.accelerator.device)
         return Autoencoder(model, geometry, "in training")
 
-    def updates(self, workers: int = 0) -> Iterator[Update]:
+    def updates(self, workers: int = 0) -> Generator[Update, None, None]:
         """Train to the last step or until the time is up, one record an update.
 
         Raises `DivergedError` when loss or gradient leave the finite, `InputError` when no picture can be decoded.
         """
         config, one = self.config, self.accelerator
-        loader = batches(
+        numbered = batches(
             Crops(self.pictures, config.crop, config.seed),
             batch=config.batch,
             first=self.step,
@@ -83,37 +84,38 @@ class Trainer:
             processes=one.num_processes,
             workers=workers,
         )
-        began = time.perf_counter()
-        progress = self._progress()
-        for crops, skipped in loader:
-            if progress >= 1:
-                return
-            self.skipped |= skipped
-            rate = config.lr * min(1.0, max((self.step + 1) / WARMUP, progress / WARMUP_SHARE))
-            rate *= 0.5 + 0.5 * math.cos(math.pi * progress)
-            image = crops.to(one.device, non_blocking=True).float() / 255
-            loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), rate)
-            self.step += 1
-            took = time.perf_counter() - began
-            self.seconds += took
-            progress = self._progress()
-            validation: dict[str, float] = {}
-            sheet = None
-            if self.is_main and (progress >= 1 or self.step % config.validate_every == 0):
-                validation, sheet = self.validate()
-            yield Update(
-                index=self.step,
-                total=config.steps,
-                loss=loss,
-                parts=parts,
-                psnr=psnr(output, image),
-                grad_norm=norm,
-                lr=rate,
-                seconds=took,
-                validation=validation,
-                sheet=sheet,
-            )
+        with closing(numbered) as loader:  # at an early end too no worker outlives it
             began = time.perf_counter()
+            progress = self._progress()
+            for crops, skipped in loader:
+                if progress >= 1:
+                    return
+                self.skipped |= skipped
+                rate = config.lr * min(1.0, max((self.step + 1) / WARMUP, progress / WARMUP_SHARE))
+                rate *= 0.5 + 0.5 * math.cos(math.pi * progress)
+                image = crops.to(one.device, non_blocking=True).float() / 255
+                loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), rate)
+                self.step += 1
+                took = time.perf_counter() - began
+                self.seconds += took
+                progress = self._progress()
+                validation: dict[str, float] = {}
+                sheet = None
+                if self.is_main and (progress >= 1 or self.step % config.validate_every == 0):
+                    validation, sheet = self.validate()
+                yield Update(
+                    index=self.step,
+                    total=config.steps,
+                    loss=loss,
+                    parts=parts,
+                    psnr=psnr(output, image),
+                    grad_norm=norm,
+                    lr=rate,
+                    seconds=took,
+                    validation=validation,
+                    sheet=sheet,
+                )
+                began = time.perf_counter()
 
     def _progress(self) -> float:
         """How much of the training lies behind, by steps or by time, in every process alike."""
