@@ -47,6 +47,7 @@ class RunConfig(Options):
 
     image_path: str | None = option(None, "The target image.", metavar="FILE")
     loss_type: str = option("mse", 'A loss, or a weighted sum such as "l1 + 0.1*ssim".', metavar="LOSS")
+    plugin: str | None = option(None, "A Python file that registers losses of your own.", metavar="FILE")
     steps: int = option(100, "Updates of the latent.", minimum=1)
     skip_step: int = option(1, "Keep every N-th frame; the first and the last always.", minimum=1)
     lr: float = option(0.1, "Learning rate, in unit-variance latents.", above=0)
@@ -100,6 +101,46 @@ class RunConfig(Options):
     metrics: str | None = option(None, "Write one JSON line a step.", metavar="FILE")
     plot: str | None = option(None, "Draw loss and PSNR over the steps (.png or .svg).", metavar="FILE")
     overwrite: bool = option(False, "Allow a folder that already holds other frames.")
+
+
+def same(name: str) -> Any:
+    """The option of that name as `RunConfig` has it, for another command's config."""
+    (original,) = (each for each in fields(RunConfig) if each.name == name)
+    return field(default=original.default, metadata=original.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig(Options):
+    """The options of a comparison, checked when made; raises `InputError` naming the option that is wrong."""
+
+    image_path: str | None = same("image_path")
+    losses: str = option(
+        "mse,l1,ssim,lpips,psnr,vgg,tv,sinkhorn",
+        'Losses or weighted sums, parted by commas: "mse,lpips + 0.1*l1".',
+        metavar="LOSSES",
+    )
+    output_path: str = option(
+        "compare.gif",
+        "A .gif, .mp4, .webm or .webp, or a folder for PNGs; {stem} and {seed} are filled in. A contact sheet and a "
+        "table go beside it.",
+        metavar="PATH",
+    )
+    steps: int = same("steps")
+    skip_step: int = same("skip_step")
+    lr: float = same("lr")
+    size: int = option(256, "Longer side of each picture in pixels.", minimum=1, maximum=4096)
+    fit: str = same("fit")
+    init: str = same("init")
+    seed: int | None = same("seed")
+    optimizer: str = same("optimizer")
+    schedule: str = same("schedule")
+    vae: str | None = same("vae")
+    weights: str = same("weights")
+    device: str = same("device")
+    plugin: str | None = same("plugin")
+    fps: float = same("fps")
+    hold: float = same("hold")
+    overwrite: bool = same("overwrite")
 
 
 def _check(name: str, value: Any, metadata: Any) -> None:

@@ -4,8 +4,10 @@ The cache asks the network nothing. Whether there is a network is found out by o
 since a blocked connection hangs longer than anybody waits; a "no" is remembered for a while.
 """
 
+import contextlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Any
 
 PROBE_SECONDS = 3.5
 REMEMBER_OFFLINE_SECONDS = 300
+MEMORY = "latentflow_offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,32 +95,73 @@ def download(name: HubName, files: tuple[str, ...], *, ask_again: bool = False) 
 
 
 def probe(name: HubName, *, ask_again: bool = False) -> str:
-    """Why the hub can't be reached, within five seconds; an empty string when it can.
-
-    The request runs in a thread that is left behind at the deadline: a name look-up has no time-out of its own.
-    """
+    """Why the hub can't be reached, within five seconds; an empty string when it can."""
     from huggingface_hub import constants, hf_hub_url
+
+    url = hf_hub_url(name.repo, "config.json", subfolder=name.subfolder, revision=name.revision)
+    return _reachable(constants.ENDPOINT, lambda: _network_problem(lambda: _ask(url)), MEMORY, ask_again=ask_again)
+
+
+def download_url(url: str, path: Path, *, ask_again: bool = False) -> str:
+    """Fetch a file by torch's loader, which checks the digits of the hash in its name; says in one line why it can't be
+    done, or gives an empty string."""
+    import urllib.parse
+    import urllib.request
+
+    from torch.hub import download_url_to_file
+
+    endpoint = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
+            pass
+
+    def fetch() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digits = path.stem.rpartition("-")[2]
+        with contextlib.redirect_stdout(sys.stderr):
+            download_url_to_file(url, str(path), hash_prefix=digits, progress=True)
+
+    memory = f"{MEMORY}_{path.stem}"
+    problem = _reachable(endpoint, lambda: _failure(ask), memory, ask_again=ask_again)
+    return problem or _failure(fetch)
+
+
+def _failure(call: Callable[[], None]) -> str:
+    try:
+        call()
+    except (OSError, RuntimeError) as error:
+        return _failed(error)
+    return ""
+
+
+def _reachable(endpoint: str, ask: Callable[[], str], memory_name: str, *, ask_again: bool) -> str:
+    """What `ask` says within five seconds, remembered in a file for a while if it is a problem.
+
+    It runs in a thread that is left behind at the deadline: a name look-up has no time-out of its own.
+    """
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    memory = Path(constants.HF_HOME) / "latentflow_offline.json"
-    remembered = "" if ask_again else _remembered(memory, constants.ENDPOINT)
+    memory = Path(constants.HF_HOME) / f"{memory_name}.json"
+    remembered = "" if ask_again else _remembered(memory, endpoint)
     if remembered:
         return remembered
-    url = hf_hub_url(name.repo, "config.json", subfolder=name.subfolder, revision=name.revision)
     answers: list[str] = []
 
-    def ask() -> None:
+    def answer() -> None:
         try:
-            answers.append(_network_problem(lambda: _ask(url)))
+            answers.append(ask())
         except BaseException as error:  # nobody is left to see it in a thread
             answers.append(f"{type(error).__name__}: {error}")
 
-    asking = threading.Thread(target=ask, daemon=True)
+    asking = threading.Thread(target=answer, daemon=True)
     asking.start()
     asking.join(PROBE_SECONDS)
-    problem = answers[0] if answers else f"{constants.ENDPOINT} did not answer within {PROBE_SECONDS:g} seconds"
-    _remember(memory, constants.ENDPOINT, problem)
+    problem = answers[0] if answers else f"{endpoint} did not answer within {PROBE_SECONDS:g} seconds"
+    _remember(memory, endpoint, problem)
     return problem
 
 

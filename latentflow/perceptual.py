@@ -1,4 +1,4 @@
-"""The networks behind perceptual losses and figures: LPIPS's own where it is cached, the bundled encoder elsewhere."""
+"""The networks behind perceptual losses and figures: VGG16 where it can be had, the bundled encoder elsewhere."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +11,11 @@ from torch import Tensor
 from latentflow import weights
 from latentflow.autoencoder import load_autoencoder
 from latentflow.errors import MissingPackageError, WeightsError
+
+# of the heads that lpips 0.1 carries, since the file is a pickle
+LPIPS_HEADS = {"vgg.pth": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"}
+RELU3_3 = 16  # how many of VGG16's layers there are up to its third stage's third rectifier
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PretrainedLPIPS:
@@ -29,7 +34,9 @@ class PretrainedLPIPS:
             warnings.simplefilter("ignore")  # it asks torchvision in a way that is deprecated
             model = lpips.LPIPS(net="vgg", pnet_rand=True, pretrained=False, verbose=False)
         trunk = torch.load(weights.vgg16_path(), map_location="cpu", weights_only=True)
-        heads = torch.load(Path(lpips.__file__).parent / "weights/v0.1/vgg.pth", map_location="cpu", weights_only=True)
+        saved = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
+        weights.verify(saved, LPIPS_HEADS, again="pip install --force-reinstall lpips")
+        heads = torch.load(saved, map_location="cpu", weights_only=True)
         renamed = {}
         for slice_name, layers in model.net.named_children():
             for index, _ in layers.named_children():
@@ -44,6 +51,32 @@ class PretrainedLPIPS:
     def stages(self, image: Tensor) -> list[Tensor]:
         """Five stages, relu1_2 to relu5_3, of a picture (n, 3, h, w) in [-1, 1]."""
         return list(self.model.net(self.model.scaling_layer(image)))
+
+
+class PretrainedVGG:
+    """VGG16 up to relu3_3, with ImageNet's normalization, as `losses._features.Features`."""
+
+    label = "vgg"
+    heads: Sequence[Tensor] | None = None
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        from torchvision.models import vgg
+
+        weights.verify_vgg16()
+        trunk = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)[:RELU3_3]
+        saved = torch.load(weights.vgg16_path(), map_location="cpu", weights_only=True)
+        trunk.load_state_dict({name: saved[f"features.{name}"] for name in trunk.state_dict()})
+        for layer in trunk:
+            if isinstance(layer, torch.nn.ReLU):
+                layer.inplace = False
+        self.trunk = trunk.eval().requires_grad_(False).to(device)
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[None, :, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """One stage, relu3_3, of a picture (n, 3, h, w) in [-1, 1]."""
+        return [self.trunk(((image + 1) / 2 - self.mean) / self.std)]
 
 
 class BundledFeatures:
@@ -65,31 +98,54 @@ class BundledFeatures:
         return stages
 
 
-def loader(policy: str = "auto", device: torch.device | str = "cpu") -> Callable[[str], Any]:
-    """The `load(name)` that hands losses their networks under a weights policy; it never downloads.
+class BundledStage(BundledFeatures):
+    """One stage of the bundled encoder, at a quarter of the picture's side, in the place of VGG16's relu3_3."""
 
-    Under auto the pretrained network is used when it is cached, else the bundled stand-in. Raises `WeightsError`
-    under pretrained when it isn't cached.
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """What the blocks at a quarter of the side end with, before they hand on, of (n, 3, h, w) in [-1, 1]."""
+        encoder = self.autoencoder.model.encoder
+        values = encoder.conv_in(self.autoencoder.pad(image))
+        for block in (*encoder.down_blocks[:2], encoder.down_blocks[2][:-1]):
+            values = block(values)
+        return [values]
+
+
+class Networks:
+    """The `load(name)` that hands losses their networks (vgg, lpips) under a weights policy.
+
+    Under auto the pretrained network is used when it is cached or, with `download`, can be had; else the bundled
+    encoder stands in for it, and `notices` says so. Without `download` the network is asked nothing. Raises
+    `WeightsError` under pretrained when it can't be had.
     """
-    made: dict[str, Any] = {}
 
-    def load(name: str) -> Any:
-        if name not in made:
-            made[name] = _load(name, policy, device)
-        return made[name]
+    def __init__(self, policy: str = "auto", device: torch.device | str = "cpu", *, download: bool = False) -> None:
+        self.policy, self.device, self.download = policy, device, download
+        self.notices: list[str] = []
+        self._made: dict[str, Any] = {}
 
-    return load
+    def __call__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._load(name)
+        return self._made[name]
+
+    def _load(self, name: str) -> Any:
+        if name not in PRETRAINED:
+            raise WeightsError(f"There is no network named {name}.")
+        if self.policy == "bundled":
+            return BUNDLED[name](name, self.device)
+        if not weights.vgg16_path().exists():
+            problem = weights.fetch_vgg16() if self.download else "it is not downloaded for a figure"
+            if problem and self.policy == "pretrained":
+                raise WeightsError(
+                    f"The VGG16 behind {name} is not in the cache ({weights.vgg16_path()}) and can't be downloaded: "
+                    f"{problem}.",
+                    "Use --weights bundled, or with a network: latentflow weights fetch --vgg16",
+                )
+            if problem:
+                self.notices.append(f"Using {name}[bundled] instead of {name}: VGG16 can't be downloaded: {problem}.")
+                return BUNDLED[name](name, self.device)
+        return PRETRAINED[name](self.device)
 
 
-def _load(name: str, policy: str, device: torch.device | str) -> Any:
-    if name != "lpips":
-        raise WeightsError(f"There is no network named {name}.")
-    if policy != "bundled" and weights.vgg16_path().exists():
-        return PretrainedLPIPS(device)
-    if policy == "pretrained":
-        raise WeightsError(
-            f"The VGG16 behind lpips is not in the cache ({weights.vgg16_path()}).",
-            "Use --weights bundled, or with a network: "
-            """python -c "import torchvision; torchvision.models.vgg16(weights='IMAGENET1K_V1')\".""",
-        )
-    return BundledFeatures(name, device)
+PRETRAINED: dict[str, Callable[[Any], Any]] = {"lpips": PretrainedLPIPS, "vgg": PretrainedVGG}
+BUNDLED: dict[str, Callable[[str, Any], Any]] = {"lpips": BundledFeatures, "vgg": BundledStage}

@@ -11,6 +11,7 @@ from latentflow.errors import InputError
 from latentflow.files import check_writable, writing
 from latentflow.images import check_image
 from latentflow.objective import parse
+from latentflow.plugins import load_plugin
 from latentflow.sinks.frames import check_frames_path
 from latentflow.sinks.keeper import check_image_path
 from latentflow.sinks.manifest import manifest_path
@@ -44,6 +45,8 @@ def make_plan(config: RunConfig) -> Plan:
     """
     if not config.image_path:
         raise InputError("Missing option --image_path.", "For example: --image_path examples/spheres.png")
+    if config.plugin is not None:
+        load_plugin(Path(config.plugin))
     parse(config.loss_type)
     image_path = Path(config.image_path).expanduser()
     check_image(image_path)

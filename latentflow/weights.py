@@ -13,7 +13,7 @@ from pathlib import Path
 
 from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
-from latentflow.hub import HubName, blob_hash, cache_folder, cached_files, download
+from latentflow.hub import HubName, blob_hash, cache_folder, cached_files, download, download_url
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 HASHES_FILE = "hashes.json"  # what `train` writes beside its weights
@@ -172,6 +172,14 @@ def vgg16_path() -> Path:
     """Where torchvision keeps the ImageNet VGG16, as TORCH_HOME says."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return Path(os.environ.get("TORCH_HOME", default)).expanduser() / "hub" / "checkpoints" / VGG16_FILE
+
+
+def fetch_vgg16(*, ask_again: bool = False) -> str:
+    """Download the ImageNet VGG16 to where torchvision keeps it; says in one line why it can't be done, or gives an
+    empty string. `ask_again` asks the network even when it didn't answer a moment ago."""
+    from torchvision.models import VGG16_Weights
+
+    return download_url(VGG16_Weights.IMAGENET1K_V1.url, vgg16_path(), ask_again=ask_again)
 
 
 def verify_vgg16() -> str:

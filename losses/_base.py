@@ -14,13 +14,19 @@ class Loss:
     """A difference between pictures: subclass it, write `forward`, and `@register` it under a name.
 
     `load(name)` gives the pretrained network `name`; a loss that declares `weights` is made with it and raises
-    RuntimeError without it.
+    RuntimeError without it. `options` are those that are declared; raises ValueError for others.
     """
 
     declaration: ClassVar[Declaration]
 
-    def __init__(self, load: Load | None = None) -> None:
-        self.label = self.declaration.name
+    def __init__(self, load: Load | None = None, **options: float) -> None:
+        unknown = set(options) - set(self.declaration.options)
+        if unknown:
+            known = ", ".join(self.declaration.options) or "none"
+            raise ValueError(f"it has no option {sorted(unknown)[0]!r}; its options: {known}")
+        self.options = {**self.declaration.options, **options}
+        given = ",".join(f"{key}={value:g}" for key, value in options.items())
+        self.label = f"{self.declaration.name}({given})" if given else self.declaration.name
 
     def prepare(self, target: Tensor) -> Any:
         """What `forward` wants to know of the target, computed once a run; `target` is in the declared range."""

@@ -1,7 +1,7 @@
 """Losses by name. Costs no torch: a loss's module is imported when the loss is asked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,7 +15,8 @@ class Declaration:
     """What a loss says of itself; tests hold every loss to it.
 
     `input_range` is the range its `forward` wants pictures in; `min_size` the smallest side in pixels; `lower_bound`
-    the least value it can take (None: unbounded); `requires` the packages and `weights` the networks it needs.
+    the least value it can take (None: unbounded); `requires` the packages and `weights` the networks it needs;
+    `options` the numbers that can be given with its name, as in sinkhorn(blur=0.1), and their defaults.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Declaration:
     lower_bound: float | None = 0.0
     requires: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    options: Mapping[str, float] = field(default_factory=dict)
     reference: str = ""
 
 
@@ -37,10 +39,13 @@ LossClass = TypeVar("LossClass", bound=type)
 def register(name: str, **declared: Any) -> Callable[[LossClass], LossClass]:
     """Make a `Loss` subclass known by `name`; the keywords are those of `Declaration`.
 
-    Raises ValueError when another class already has the name, TypeError for a keyword that is none.
+    Raises ValueError when another loss already has the name, TypeError for a keyword that is none.
     """
 
     def bind(cls: LossClass) -> LossClass:
+        own = (Path(__file__).parent / f"{name}.py").is_file()
+        if own and cls.__module__ != f"losses.{name}":
+            raise ValueError(f"a loss named {name!r} is built in")
         holder = _registered.get(name)
         if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"a loss named {name!r} is already registered, by {holder.__module__}")

@@ -6,7 +6,7 @@ from toys import picture
 
 from latentflow.errors import InputError
 from latentflow.objective import Objective, parse
-from latentflow.perceptual import loader
+from latentflow.perceptual import Networks
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from latentflow.perceptual import loader
     ],
 )
 def test_sums_are_read(text, terms):
-    assert parse(text) == terms
+    assert [(term.weight, term.name) for term in parse(text)] == terms
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,30 @@ def test_errors_point_at_the_character(text, position, words):
         parse(text)
 
 
+def test_options_are_read_and_shown():
+    (term,) = parse("2*sinkhorn( points = 8, blur=1e-1 )")
+    assert (term.weight, term.name, term.options) == (2, "sinkhorn", {"points": 8, "blur": 0.1})
+    objective = Objective("2*sinkhorn(points=8,blur=0.1) + l1", picture())
+    assert objective.label == "2*sinkhorn(points=8,blur=0.1) + l1"
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "words"),
+    [
+        ("sinkhorn(", 10, "expected an option"),
+        ("sinkhorn(blur)", 10, "expected an option"),
+        ("sinkhorn(blur=0.1", 18, "expected , or \\)"),
+        ("sinkhorn(blur=1,blur=2)", 17, "stands twice"),
+        ("l1 + sinkhorn(reach=1)", 6, "no option 'reach'; its options: points, blur, position"),
+        ("l1(power=2)", 1, "no option 'power'; its options: none"),
+        ("sinkhorn(points=99)", 1, "from 1 to 64"),
+    ],
+)
+def test_errors_in_options_point_at_the_character(text, position, words):
+    with pytest.raises(InputError, match=f"character {position}: .*{words}"):
+        Objective(text, picture())
+
+
 def test_a_sum_is_the_sum_of_its_terms():
     image, target = picture(count=2), picture(seed=4, count=2)
     total, parts = Objective("mse + 0.5*l1", target)(image)
@@ -48,7 +72,7 @@ def test_a_sum_is_the_sum_of_its_terms():
 
 
 def test_stand_ins_are_marked_in_every_label():
-    objective = Objective("mse + 0.1*lpips", picture(40, 40), loader("bundled"))
+    objective = Objective("mse + 0.1*lpips", picture(40, 40), Networks("bundled"))
     assert objective.label == "mse + 0.1*lpips[bundled]"
     assert list(objective(picture(40, 40))[1]) == ["mse", "lpips[bundled]"]
 

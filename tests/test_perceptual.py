@@ -4,6 +4,7 @@ import hashlib
 import warnings
 
 import pytest
+import standins
 import torch
 
 from latentflow import perceptual
@@ -73,6 +74,64 @@ def test_lpips_of_a_picture_with_itself_is_zero(pretrained):
     assert find("lpips")(lambda name: pretrained)(noise(1), noise(1)).item() == 0
 
 
+def test_vgg_is_what_torchvision_computes(cached, trunk):
+    """relu3_3 of torchvision's own layers, ImageNet's normalization written out."""
+    image, target = noise(1, size=48, count=2), noise(2, size=48, count=2)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        one, two = (trunk[1][:16]((each - mean[:, None, None]) / std[:, None, None]) for each in (image, target))
+    assert one.shape == (2, 256, 12, 12)  # a quarter of the side, 256 channels, as relu3_3 has them
+    loss = find("vgg")(perceptual.Networks("pretrained"))
+    assert loss.label == "vgg"
+    torch.testing.assert_close(loss(image, target), (one - two).square().mean(dim=(1, 2, 3)), rtol=1e-4, atol=1e-8)
+
+
+def test_both_networks_come_from_one_file(cached):
+    networks = perceptual.Networks("pretrained")
+    assert [networks(name).label for name in ("vgg", "lpips")] == ["vgg", "lpips"] and not networks.notices
+
+
+def test_auto_downloads_for_a_loss_and_says_what_stands_in_when_it_cannot(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(where, "fetch_vgg16", lambda: "there is no network")
+    figures = perceptual.Networks("auto")
+    assert figures("lpips").label == "lpips[bundled]"
+    loss = perceptual.Networks("auto", download=True)
+    assert loss("vgg").label == "vgg[bundled]"
+    assert loss.notices == ["Using vgg[bundled] instead of vgg: VGG16 can't be downloaded: there is no network."]
+    with pytest.raises(WeightsError, match="weights fetch --vgg16"):
+        perceptual.Networks("pretrained", download=True)("vgg")
+
+
+def test_vgg16_is_fetched_by_torch_and_its_hash_checked(trunk, tmp_path, monkeypatch, cached):
+    """A server on the loopback address; a file with another hash never arrives."""
+    source = trunk[0] / "hub" / "checkpoints" / where.VGG16_FILE
+    served = tmp_path / "served"
+    served.mkdir()
+    good, bad = served / f"vgg16-{trunk[2][:8]}.pth", served / "vgg16-00000000.pth"
+    good.write_bytes(source.read_bytes())
+    bad.write_bytes(b"something else")
+    with standins.folder_server(served) as url:
+        from latentflow.hub import download_url
+
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        arrived = tmp_path / "new" / good.name
+        assert download_url(f"{url}/{good.name}", arrived, ask_again=True) == ""
+        assert arrived.read_bytes() == source.read_bytes()
+        problem = download_url(f"{url}/{bad.name}", tmp_path / "new" / bad.name, ask_again=True)
+        assert "invalid hash" in problem and not (tmp_path / "new" / bad.name).exists()
+        assert "404" in download_url(f"{url}/none.pth", tmp_path / "new" / "none.pth", ask_again=True)
+
+
+def test_the_bundled_stage_is_a_quarter_of_the_side_and_the_label_says_what_it_is(autoencoder):
+    network = perceptual.Networks("bundled")("vgg")
+    (stage,) = network.stages(noise(1, size=64) * 2 - 1)
+    assert stage.shape[-2:] == (16, 16) and network.label == "vgg[bundled]"
+    loss = find("vgg")(perceptual.Networks("bundled"))
+    (other,) = network.stages(noise(2, size=64) * 2 - 1)
+    assert float(loss(noise(1, size=64), noise(2, size=64))) == pytest.approx(float((stage - other).square().mean()))
+
+
 @pytest.mark.parametrize("kind", ["pretrained", "bundled"])
 @pytest.mark.parametrize("level", [0.0, 0.5])
 def test_the_gradient_on_a_flat_picture_is_finite(request, kind, level):
@@ -84,20 +143,20 @@ def test_the_gradient_on_a_flat_picture_is_finite(request, kind, level):
 
 @pytest.mark.filterwarnings("error")
 def test_loading_lpips_prints_and_warns_of_nothing(cached, capfd):
-    perceptual.loader("pretrained")("lpips")
+    perceptual.Networks("pretrained")("lpips")
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_pretrained_network_is_taken_when_it_is_cached_and_named_plainly(cached):
-    assert perceptual.loader("auto")("lpips").label == "lpips"
-    assert perceptual.loader("bundled")("lpips").label == "lpips[bundled]"
+    assert perceptual.Networks("auto")("lpips").label == "lpips"
+    assert perceptual.Networks("bundled")("lpips").label == "lpips[bundled]"
 
 
 def test_without_the_cache_auto_takes_the_bundle_and_pretrained_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert perceptual.loader("auto")("lpips").label == "lpips[bundled]"
+    assert perceptual.Networks("auto")("lpips").label == "lpips[bundled]"
     with pytest.raises(WeightsError, match="VGG16") as caught:
-        perceptual.loader("pretrained")("lpips")
+        perceptual.Networks("pretrained")("lpips")
     assert caught.value.exit_code == 4
 
 
@@ -105,7 +164,7 @@ def test_weights_that_are_not_those_of_their_name_are_an_error(trunk, monkeypatc
     monkeypatch.setenv("TORCH_HOME", str(trunk[0]))  # random weights under torchvision's name
     for policy in ("auto", "pretrained"):
         with pytest.raises(WeightsError, match="397923af"):
-            perceptual.loader(policy)("lpips")
+            perceptual.Networks(policy)("lpips")
 
 
 def test_a_pickle_with_the_wrong_hash_is_never_opened(tmp_path, monkeypatch):
@@ -114,7 +173,7 @@ def test_a_pickle_with_the_wrong_hash_is_never_opened(tmp_path, monkeypatch):
     where.vgg16_path().write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))
     with pytest.raises(WeightsError, match="corrupt"):
-        perceptual.loader("auto")("lpips")
+        perceptual.Networks("auto")("lpips")
 
 
 def test_where_torchvision_keeps_its_weights_is_where_they_are_looked_for(tmp_path, monkeypatch):
@@ -132,11 +191,11 @@ def test_where_torchvision_keeps_its_weights_is_where_they_are_looked_for(tmp_pa
 
 def test_an_unknown_network_is_an_error():
     with pytest.raises(WeightsError, match="no network named alexnet"):
-        perceptual.loader("auto")("alexnet")
+        perceptual.Networks("auto")("alexnet")
 
 
 def test_a_network_is_loaded_once(monkeypatch):
-    load = perceptual.loader("bundled")
+    load = perceptual.Networks("bundled")
     assert load("lpips") is load("lpips")
 
 
@@ -150,7 +209,7 @@ def test_the_bundled_features_take_any_size(height, width):
 
 
 def test_the_bundled_features_tell_pictures_apart():
-    loss = find("lpips")(perceptual.loader("bundled"))
+    loss = find("lpips")(perceptual.Networks("bundled"))
     same, near, far = (
         loss(picture, noise(1)).item() for picture in (noise(1), 0.9 * noise(1) + 0.1 * noise(2), noise(2))
     )

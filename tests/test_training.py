@@ -21,7 +21,7 @@ from latentflow.autoencoder import load_autoencoder
 from latentflow.errors import InputError
 from latentflow.images import cover, to_tensor
 from latentflow.interrupts import Interrupts
-from latentflow.perceptual import loader
+from latentflow.perceptual import Networks
 from latentflow.training.adversary import PatchDiscriminator, adaptive_weight, hinge, last_layer
 from latentflow.training.config import TrainConfig
 from latentflow.training.crops import Crops, Folder, Generated, batches
@@ -90,7 +90,7 @@ def kl(tmp_path):
 
 def trainer(images, model_config=TINY_KL, **options):
     config = TrainConfig(**{"data": "x", "output_dir": "y", "steps": 6, **QUICK, **options})
-    return Trainer(config, model_config, Folder(images, config.seed), loader("bundled"))
+    return Trainer(config, model_config, Folder(images, config.seed), Networks("bundled"))
 
 
 def states_equal(one, two):

@@ -28,6 +28,7 @@ class TrainConfig(Options):
     loss_type: str = option(
         "0.2*l1 + 15*mse + 0.1*gradient", "The reconstruction loss: a loss, or a weighted sum.", metavar="LOSS"
     )
+    plugin: str | None = option(None, "A Python file that registers losses of your own.", metavar="FILE")
     steps: int = option(2000, "Updates of the weights.", minimum=1)
     max_minutes: float | None = option(
         None, "Stop after so long; the learning rate reaches zero by then.", above=0, maximum=1e6

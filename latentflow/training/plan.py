@@ -8,6 +8,7 @@ from latentflow.config import did_you_mean
 from latentflow.errors import InputError, OutputError
 from latentflow.files import writing
 from latentflow.objective import parse
+from latentflow.plugins import load_plugin
 from latentflow.training.config import PRESETS, TrainConfig
 
 CHECKPOINT = "checkpoint.pt"
@@ -39,6 +40,8 @@ def make_train_plan(config: TrainConfig) -> TrainPlan:
         raise InputError("--resume and --overwrite exclude each other.")
     if not config.output_dir:
         raise InputError("Missing option --output_dir.", "For example: --output_dir model")
+    if config.plugin is not None:
+        load_plugin(Path(config.plugin))
     parse(config.loss_type)
     if config.config not in PRESETS and not Path(config.config).expanduser().is_file():
         known = did_you_mean(config.config, PRESETS) or f"Presets: {', '.join(PRESETS)}."

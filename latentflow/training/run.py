@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from latentflow.device import describe
+from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError
 from latentflow.interrupts import Interrupts
-from latentflow.perceptual import loader
+from latentflow.perceptual import Networks
 from latentflow.sinks import Sink, drive
 from latentflow.sinks.checkpoint import Checkpoints, read_checkpoint
 from latentflow.sinks.metrics import Metrics
@@ -51,7 +51,8 @@ def train(
     check_crop(model_config, config)
     earlier = _earlier(plan, model_config)
     pictures = _pictures(plan, say)
-    trainer = Trainer(config, model_config, pictures, loader(config.weights, config.device))
+    networks = Networks(config.weights, pick_device(config.device), download=True)
+    trainer = Trainer(config, model_config, pictures, networks)
     if earlier:
         trainer.restore(earlier["training"])
         say(f"Going on from step {trainer.step}.")

@@ -1,0 +1,16 @@
+"""Charbonnier penalty."""
+
+from torch import Tensor
+
+from losses._base import Loss
+from losses._registry import register
+
+EPSILON = 1e-3
+
+
+@register("charbonnier", lower_bound=EPSILON, reference="Charbonnier et al. 1994, doi:10.1109/ICIP.1994.413553")
+class Charbonnier(Loss):
+    """Mean of √(d² + ε²), ε = 0.001: the absolute difference, smooth at zero."""
+
+    def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
+        return ((image - prepared).square() + EPSILON**2).sqrt().mean(dim=(1, 2, 3))

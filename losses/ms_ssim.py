@@ -1,0 +1,23 @@
+"""Multi-scale structural similarity, as something to minimize."""
+
+import torch
+from torch import Tensor
+
+from losses._base import Loss
+from losses._registry import register
+
+
+@register(
+    "ms_ssim",
+    min_size=161,
+    requires=("pytorch_msssim",),
+    reference="Wang, Simoncelli & Bovik 2003, doi:10.1109/ACSSC.2003.1292216",
+)
+class MSSSIM(Loss):
+    """1 − MS-SSIM over five scales, with pytorch-msssim's 11-pixel Gaussian window, data range 1."""
+
+    def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
+        from pytorch_msssim import ms_ssim
+
+        with torch.autocast(image.device.type, enabled=False):  # variances are small differences of large sums
+            return 1 - ms_ssim(image, prepared, data_range=1.0, size_average=False)
