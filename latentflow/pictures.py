@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from latentflow.images import to_uint8
-from latentflow.records import Step
+from latentflow.records import Comparison, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 GAP = 4
@@ -34,6 +36,59 @@ class Drawing:
             strip = _strip(caption(step), picture.shape[1], max(14, min(28, picture.shape[1] // 18)))
             picture = np.concatenate([picture, strip])
         return picture
+
+
+class Panels:
+    """Draws a comparison as (h, w, 3) uint8: the target (1, 3, h, w) first, then a panel a run, in rows, each with its
+    name and its PSNR and, if `likeness` is given, the perceptual distance (n,) that it measures of a picture."""
+
+    def __init__(self, target: Tensor, likeness: Callable[[Tensor], Tensor] | None = None, name: str = "") -> None:
+        self.target, self.likeness, self.name = to_uint8(target), likeness, name
+
+    def __call__(self, record: Comparison) -> np.ndarray:
+        width = len(str(record.total))
+        panels = [self._panel(self.target, "target", f"step {record.index:>{width}}/{record.total}")]
+        panels += [
+            self._panel(to_uint8(step.image), title, self._figures(step)) for title, step in record.steps.items()
+        ]
+        columns = columns_for(len(panels), self.target.shape[1], self.target.shape[0])
+        panels += [np.full_like(panels[0], 24)] * (-len(panels) % columns)
+        rows = [np.concatenate(panels[first : first + columns], 1) for first in range(0, len(panels), columns)]
+        return np.concatenate(rows)
+
+    def _figures(self, step: Step) -> str:
+        likeness = (
+            "" if self.likeness is None else f"  {self.name} {float(self.likeness(step.image.clamp(0, 1))[0]):.3f}"
+        )
+        return f"{float(step.psnr[0]):5.2f} dB{likeness}"
+
+    def _panel(self, picture: np.ndarray, title: str, figures: str) -> np.ndarray:
+        height, width = max(13, picture.shape[1] // 16), picture.shape[1]
+        return np.concatenate([_strip(title, width, height), picture, _strip(figures, width, height)])
+
+
+def columns_for(count: int, width: int, height: int) -> int:
+    """How many columns show `count` pictures of width × height most nearly as wide as 16 : 10, with few gaps."""
+    return min(
+        range(1, count + 1),
+        key=lambda columns: (
+            abs(np.log(columns * width / (-(-count // columns) * height) / 1.6)) + 0.3 * (-count % columns) / columns
+        ),
+    )
+
+
+def contact_sheet(rows: dict[str, list[np.ndarray]], titles: list[str]) -> np.ndarray:
+    """Pictures (h, w, 3) in rows with a name each, under a row of titles."""
+    first = next(iter(rows.values()))[0]
+    height, width = first.shape[:2]
+    margin, line = max(60, width // 2), max(13, width // 14)
+    header = [np.full((line, margin, 3), 24, np.uint8), *(_strip(title, width, line) for title in titles)]
+    sheet = [np.concatenate(header, 1)]
+    for name, pictures in rows.items():
+        label = np.full((height, margin, 3), 24, np.uint8)
+        label[(height - line) // 2 :][:line] = _strip(name, margin, line)
+        sheet.append(np.concatenate([label, *pictures], 1))
+    return np.concatenate(sheet)
 
 
 def caption(step: Step) -> str:

@@ -66,6 +66,18 @@ class Update(Record):
     sheet: Tensor | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Record):
+    """The same step of several runs, by the names of what they differ in."""
+
+    steps: dict[str, Step]
+
+    @property
+    def seconds(self) -> float:
+        """What all of them took."""
+        return sum(step.seconds for step in self.steps.values())
+
+
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 

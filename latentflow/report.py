@@ -22,7 +22,7 @@ from latentflow.measures import quality
 from latentflow.records import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -36,7 +36,8 @@ PACKAGES = ("torch", "diffusers", "numpy", "pillow", "imageio-ffmpeg")
 class Report:
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
-    `load` gives the network LPIPS is measured with; `label` is the loss as it is shown. `error` holds what broke the
+    `load` gives the network LPIPS is measured with; `label` is the loss as it is shown, `notices` say which networks
+    stand in for its own. `error` holds what broke the
     run off, if anything did.
     """
 
@@ -48,9 +49,11 @@ class Report:
         target: Tensor,
         label: str,
         load: Callable[[str], Any],
+        notices: Sequence[str] = (),
     ) -> None:
         self.plan, self.resolved, self.autoencoder = plan, resolved, autoencoder
         self.target, self.label, self.load = target, label, load
+        self.notices = list(notices)
         self.first: Step | None = None
         self.last: Step | None = None
         self.seconds = 0.0
@@ -101,26 +104,8 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """What went in: enough to repeat the run."""
         plan = self.plan
-        options = asdict(plan.config)
-        options["image_path"] = str(plan.image_path.resolve())
-        options["vae"] = self.resolved.name  # named, so that a repeated run takes these or fails
-        for option in ("init", "vae"):
-            if Path(options[option]).exists():
-                options[option] = str(Path(options[option]).resolve())
-        height, width = self.size
-        return {
-            "options": options,
-            "image": {"sha256": sha256(plan.image_path), "fitted_width": width, "fitted_height": height},
-            "weights": {
-                "name": self.resolved.name,
-                "source": self.resolved.source,
-                "sha256": self.resolved.sha256,
-                "notice": self.resolved.notice,
-            },
-            "versions": versions(),
-            "machine": describe(self.autoencoder.device),
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        }
+        known = facts(asdict(plan.config), plan.image_path, self.size, self.resolved, self.autoencoder.device)
+        return known | {"notices": self.notices}
 
     def summary(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -131,6 +116,7 @@ class Report:
             "frames": self.frames_written,
             "seed": self.plan.seed,
             "weights": {"name": self.resolved.name, "source": self.resolved.source, "notice": self.resolved.notice},
+            "notices": self.notices,
             **self.result,
         }
 
@@ -148,6 +134,7 @@ class Report:
         lines.append(f"seed     {self.plan.seed}")
         instead = f", instead of {DEFAULT_VAE}" if self.resolved.notice else f" ({self.resolved.source})"
         lines.append(f"weights  {self.resolved.name}{instead}")
+        lines += [f"networks {notice}" for notice in self.notices]
         names = {"psnr": "PSNR dB", "ssim": "SSIM"}
         found, ceiling = values["quality"], values["encoder_quality"]
         widths = {key: max(8, len(names.get(key, key))) for key in found}
@@ -156,6 +143,31 @@ class Report:
             shown = (f"{row[key]:>{width}.{2 if key == 'psnr' else 4}f}" for key, width in widths.items())
             lines.append(f"{title:<18}" + "  ".join(shown))
         return "\n".join(lines)
+
+
+def facts(
+    options: dict[str, Any], image_path: Path, size: tuple[int, int], resolved: Resolved, device: torch.device
+) -> dict[str, Any]:
+    """What a manifest says of any run: its options with whole paths, image, weights, versions, machine, time."""
+    options = options | {"image_path": str(image_path.resolve())}
+    options["vae"] = resolved.name  # named, so that a repeated run takes these or fails
+    for option in ("init", "vae", "plugin"):
+        if options[option] is not None and Path(options[option]).exists():
+            options[option] = str(Path(options[option]).resolve())
+    height, width = size
+    return {
+        "options": options,
+        "image": {"sha256": sha256(image_path), "fitted_width": width, "fitted_height": height},
+        "weights": {
+            "name": resolved.name,
+            "source": resolved.source,
+            "sha256": resolved.sha256,
+            "notice": resolved.notice,
+        },
+        "versions": versions(),
+        "machine": describe(device),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -1,21 +1,24 @@
 """One run, from a plan to its outputs."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from latentflow import weights
-from latentflow.autoencoder import load_autoencoder
+from latentflow.autoencoder import Autoencoder, load_autoencoder
+from latentflow.config import RunConfig
 from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.images import fit, read_image, to_tensor
+from latentflow.images import Picture, fit, read_image, to_tensor
 from latentflow.interrupts import Interrupts
 from latentflow.latents import save_latent
 from latentflow.loop import optimize
 from latentflow.objective import Objective
-from latentflow.perceptual import loader
+from latentflow.perceptual import Networks
 from latentflow.pictures import Drawing
 from latentflow.plan import Plan
 from latentflow.records import until
@@ -33,6 +36,45 @@ from latentflow.starts import start
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What every run begins with: the autoencoder, the target and the latent to start from."""
+
+    resolved: weights.Resolved
+    autoencoder: Autoencoder
+    target: Tensor
+    latent: Tensor
+    picture: Picture
+    networks: Networks
+
+    def objective(self, text: str, say: Say) -> Objective:
+        """A loss against the target; what stands in for its network is said."""
+        known = len(self.networks.notices)
+        objective = Objective(text, self.target, self.networks)
+        for notice in self.networks.notices[known:]:
+            say(notice)
+        return objective
+
+
+def set_up(config: RunConfig, image_path: Path, seed: int, say: Say) -> Scene:
+    """Read the image, find and load the autoencoder, make the start; raises `LatentflowError` as the parts do."""
+    device = pick_device(config.device)
+    picture = read_image(image_path)
+    resolved = weights.resolve(config.vae, config.weights)
+    if resolved.notice:
+        say(resolved.notice)
+    autoencoder = load_autoencoder(resolved, device)
+    target = to_tensor(fit(picture.image, config.size, config.fit)).to(device)
+    return Scene(
+        resolved=resolved,
+        autoencoder=autoencoder,
+        target=target,
+        latent=start(config.init, autoencoder, target, seed),
+        picture=picture,
+        networks=Networks(config.weights, device, download=True),
+    )
+
+
 def run(
     plan: Plan, interrupts: Interrupts, say: Say, *, quiet: bool = False, earlier: dict[str, Any] | None = None
 ) -> Report:
@@ -42,18 +84,13 @@ def run(
     what it wrote is valid. Raises `LatentflowError` for everything that is wrong before.
     """
     config = plan.config
-    device = pick_device(config.device)
-    picture = read_image(plan.image_path)
-    resolved = weights.resolve(config.vae, config.weights)
-    if resolved.notice:
-        say(resolved.notice)
+    scene = set_up(config, plan.image_path, plan.seed, say)
+    autoencoder, target = scene.autoencoder, scene.target
     if earlier:
-        _check_repeats(earlier, plan, resolved, device, say)
-    autoencoder = load_autoencoder(resolved, device)
-    target = to_tensor(fit(picture.image, config.size, config.fit)).to(device)
-    objective = Objective(config.loss_type, target, loader(config.weights, device))
-    latent = start(config.init, autoencoder, target, plan.seed)
-    report = Report(plan, resolved, autoencoder, target, objective.label, loader("auto", device))
+        _check_repeats(earlier, plan, scene.resolved, autoencoder.device, say)
+    objective = scene.objective(config.loss_type, say)
+    figures = Networks("auto", autoencoder.device)
+    report = Report(plan, scene.resolved, autoencoder, target, objective.label, figures, scene.networks.notices)
     frames = open_frames(
         plan.frames,
         fps=config.fps,
@@ -68,13 +105,13 @@ def run(
     ]
     sinks += _sinks_asked_for(plan, report)
     if not quiet:
-        for note in picture.notes:
+        for note in scene.picture.notes:
             say(f"{plan.image_path} {note}.")
-        sinks += [Advice(say, _frame_count(plan), frames), Progress(config.steps)]
+        sinks += [Advice(say, frame_count(config), frames, max(report.size)), Progress(config.steps)]
     records = optimize(
         autoencoder,
         objective,
-        latent,
+        scene.latent,
         steps=config.steps,
         lr=config.lr,
         optimizer=config.optimizer,
@@ -104,9 +141,9 @@ def _sinks_asked_for(plan: Plan, report: Report) -> list[Sink[Any]]:
     return [make(outputs[option]) for option, make in makers.items() if option in outputs]
 
 
-def _frame_count(plan: Plan) -> int:
+def frame_count(config: RunConfig) -> int:
     """How many frames a whole run keeps."""
-    return len({*range(0, plan.config.steps + 1, plan.config.skip_step), plan.config.steps})
+    return len({*range(0, config.steps + 1, config.skip_step), config.steps})
 
 
 def _check_repeats(

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     ["cli", "__main__"],
     ["commands"],
+    ["comparing"],
     ["run", "training", "bundled"],
     ["report"],
     ["plan"],
@@ -26,7 +27,7 @@ ROWS = [
     ["objective", "measures", "latents", "interrupts"],
     ["autoencoder"],
     ["weights"],
-    ["hub", "images", "device", "files", "generated", "records"],
+    ["hub", "images", "device", "files", "generated", "records", "plugins"],
     ["config"],
     ["errors"],
     ["__init__"],

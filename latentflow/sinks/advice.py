@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from latentflow.files import part
-from latentflow.records import Step
+from latentflow.records import Comparison, Step
 from latentflow.sinks.frames import FrameSink
 
 LONG_SECONDS = 120
@@ -13,21 +13,23 @@ FIRST_JUDGED_FRAME = 8
 
 
 class Advice:
-    """Estimates the whole time after the first step, and a GIF's size after its first frames; `say` shows a line."""
+    """Estimates the whole time after the first step, and a GIF's size after its first frames.
 
-    def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink) -> None:
-        self.say, self.frames = say, frames
+    `say` shows a line; `frames` is how many there will be, `side` the longer one of a picture in pixels.
+    """
+
+    def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink, side: int) -> None:
+        self.say, self.frames, self.side = say, frames, side
         self.gif = sink if sink.path.suffix.lower() == ".gif" else None
         self.judge_at = FIRST_JUDGED_FRAME
 
     def __enter__(self) -> "Advice":
         return self
 
-    def write(self, record: Step) -> None:
+    def write(self, record: Step | Comparison) -> None:
         """Judge by this record if it is time to."""
         if record.index == 0 and record.seconds * record.total > LONG_SECONDS:
-            longer = max(record.image.shape[-2:])
-            hint = f"; --size {longer // 2} takes about a quarter of it" if longer > 256 else ""
+            hint = f"; --size {self.side // 2} takes about a quarter of it" if self.side > 256 else ""
             self.say(
                 f"This will take about {duration(record.seconds * record.total)} ({record.seconds:.2g} s a step){hint}."
             )

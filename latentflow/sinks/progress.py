@@ -1,18 +1,27 @@
 """One line that tells how far a run is, for a person at a terminal."""
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from latentflow.records import Step, Update
+from latentflow.records import Record, Step, Update
 from latentflow.sinks.metrics import figures
 
 
-class Progress:
-    """A tqdm line on stderr with step, loss, PSNR and time left; nothing when stderr is no terminal."""
+def step_line(record: Step | Update) -> str:
+    """Loss, every term of a sum, and PSNR."""
+    values: dict[str, Any] = figures(record)
+    parts = "".join(f" {label} {value:.4g}" for label, value in values["parts"].items() if len(values["parts"]) > 1)
+    return f"loss {values['loss']:.4g}{parts}, {values['psnr']:.2f} dB"
 
-    def __init__(self, total: int, enabled: bool = True) -> None:
-        self.total = total
+
+class Progress:
+    """A tqdm line on stderr with the step, what `describe` says of it, and the time left; nothing when stderr is no
+    terminal."""
+
+    def __init__(self, total: int, enabled: bool = True, describe: Callable[[Any], str] = step_line) -> None:
+        self.total, self.describe = total, describe
         self.enabled = enabled and sys.stderr.isatty()
         self._line: Any = None
 
@@ -30,15 +39,11 @@ class Progress:
             )
         return self
 
-    def write(self, record: Step | Update) -> None:
+    def write(self, record: Record) -> None:
         """Show the step."""
         if self._line is not None:
             self._line.n = record.index
-            values: dict[str, Any] = figures(record)
-            parts = "".join(
-                f" {label} {value:.4g}" for label, value in values["parts"].items() if len(values["parts"]) > 1
-            )
-            self._line.set_postfix_str(f"loss {values['loss']:.4g}{parts}, {values['psnr']:.2f} dB")
+            self._line.set_postfix_str(self.describe(record))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,31 @@
+"""`latentflow compare`: what each loss does."""
+
+import json
+from typing import Any
+
+import click
+
+from latentflow.commands.options import CONTEXT, config_options, say
+from latentflow.config import CompareConfig
+
+
+@click.command(context_settings=CONTEXT)
+@config_options(CompareConfig)
+@click.option("--quiet", is_flag=True, help="No progress and no hints.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def compare(quiet: bool, as_json: bool, **values: Any) -> None:
+    """Let the same random start flow to the same target under several losses, side by side, and tell how near each
+    comes.
+
+    \b
+    Example: latentflow compare --image_path examples/spheres.png --losses mse,ssim,lpips --output_path compare.gif
+    """
+    from latentflow.interrupts import Interrupts
+
+    with Interrupts() as interrupts:
+        from latentflow.comparing import make_compare_plan, run_compare
+
+        report = run_compare(make_compare_plan(CompareConfig(**values)), interrupts, say, quiet=quiet)
+    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
+    if report.error is not None:
+        raise report.error

@@ -1,0 +1,162 @@
+"""`compare`: one start, one target, a panel a loss."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toys import linear_autoencoder, picture
+
+from latentflow import compare, optimize
+from latentflow.comparing import make_compare_plan, run_compare, split
+from latentflow.config import CompareConfig
+from latentflow.errors import DivergedError, InputError
+from latentflow.interrupts import Interrupts
+from latentflow.objective import Objective
+from latentflow.pictures import columns_for, contact_sheet
+from latentflow.sinks.sheet import shown_steps
+
+QUICK = ("--weights", "bundled", "--size", 48, "--steps", 4, "--seed", 1)
+
+
+def test_every_run_goes_the_way_it_goes_alone():
+    autoencoder, target = linear_autoencoder(), picture(8, 8)
+    start = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    objectives = {name: Objective(name, target) for name in ("mse", "l1", "psnr")}
+    records = list(compare(autoencoder, objectives, start, steps=5, lr=0.05))
+    assert [record.index for record in records] == list(range(6))
+    for name, objective in objectives.items():
+        alone = list(optimize(autoencoder, objective, start, steps=5, lr=0.05))
+        assert all(torch.equal(record.steps[name].latent, step.latent) for record, step in zip(records, alone))
+    assert records[0].seconds == sum(step.seconds for step in records[0].steps.values())
+
+
+def test_a_run_that_diverges_is_named():
+    autoencoder, target = linear_autoencoder(), picture(8, 8)
+    objectives = {name: Objective(name, target) for name in ("mse", "l1")}
+    with pytest.raises(DivergedError, match=r"mse: The run diverged at step \d"):
+        list(compare(autoencoder, objectives, torch.zeros(1, 4, 4, 4), steps=5, lr=1e4, optimizer="sgd"))
+
+
+def test_frames_sheet_table_and_manifest(invoke, small, tmp_path):
+    line = (
+        "compare",
+        "--image_path",
+        small,
+        "--losses",
+        "mse,ssim, l1 + 0.1*tv",
+        "--output_path",
+        "{stem}.gif",
+        *QUICK,
+    )
+    code, out, err = invoke(*line)
+    assert code == 0, err
+    with Image.open(tmp_path / "small.gif") as gif:
+        assert gif.n_frames == 5
+        width, height = gif.size
+    assert width % 48 == 0 and width >= 96 and height >= 80
+    with Image.open(tmp_path / "small.sheet.png") as sheet:
+        assert sheet.size[0] >= 48 * len(shown_steps(4)) and sheet.size[1] > 40 * 3
+    table = (tmp_path / "small.md").read_text().splitlines()
+    assert [row.split("|")[1].strip() for row in table[2:]] == ["mse", "ssim", "l1 + 0.1*tv", "encoder's own"]
+    assert "lpips[bundled]" in table[0] and "s a step" in table[0]
+    assert all(name in out for name in ("mse", "ssim", "l1 + 0.1*tv", "encoder's own", "small.sheet.png"))
+    manifest = json.loads((tmp_path / "small.gif.manifest.json").read_text())
+    assert manifest["outcome"] == "done" and set(manifest["result"]["runs"]) == {"mse", "ssim", "l1 + 0.1*tv"}
+    before = (tmp_path / "small.gif").read_bytes()
+    assert invoke(*line)[0] == 0 and (tmp_path / "small.gif").read_bytes() == before  # the same bytes again
+
+
+def test_the_first_panel_is_the_target_and_the_first_frames_are_alike(invoke, small, tmp_path):
+    code, _, err = invoke(
+        *("compare", "--image_path", small, "--losses", "mse,l1,ssim", "--output_path", "frames"),
+        *("--weights", "bundled", "--size", 48, "--steps", 3, "--skip_step", 3, "--init", "encode"),
+    )
+    assert code == 0, err
+    first, last = (np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "frames").glob("*.png")))
+    target = np.asarray(Image.open(small).convert("RGB")).astype(int)
+    strip = 13
+    columns = first.shape[1] // 48
+    panels = [
+        first[row * (40 + 2 * strip) + strip :][:40, column * 48 :][:, :48]
+        for row in range(first.shape[0] // (40 + 2 * strip))
+        for column in range(columns)
+    ]
+    assert np.array_equal(panels[0], target)
+    assert np.array_equal(panels[1], panels[2]) and np.array_equal(panels[1], panels[3])  # one start for all
+    assert not np.array_equal(first, last)
+
+
+def test_default_losses_on_a_small_picture_and_json(invoke, small):
+    code, out, err = invoke("compare", "--image_path", small, "--json", "--quiet", *QUICK)
+    assert code == 0 and err == "", err
+    runs = json.loads(out)["runs"]
+    names = ["mse", "l1", "ssim", "lpips[bundled]", "psnr", "vgg[bundled]", "tv", "sinkhorn"]
+    assert list(runs) == names
+    assert all(run["loss_last"] < run["loss_first"] for run in runs.values())
+
+
+def test_a_stopped_comparison_leaves_whole_files(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = CompareConfig(
+        image_path=str(small), losses="mse,l1", steps=1000, size=48, weights="bundled", output_path="c.gif", seed=0
+    )
+
+    class Stopping(Interrupts):
+        def watch(self, records):
+            for record in super().watch(records):
+                if record.index == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield record
+
+    with Stopping() as interrupts:
+        report = run_compare(make_compare_plan(config), interrupts, lambda line: None, quiet=True)
+    assert report.error.exit_code == 130
+    with Image.open("c.gif") as gif:
+        assert gif.n_frames == 3
+    assert (tmp_path / "c.sheet.png").exists() and "mse" in (tmp_path / "c.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--losses", ""], 2, "names no loss"),
+        (["--losses", "mse,mse"], 2, "mse stands twice"),
+        (["--losses", "mse,mes"], 2, "Did you mean mse?"),
+        (["--losses", "mse,ms_ssim"], 2, "at least 161 × 161 pixels"),
+        (["--output_path", "c.txt"], 2, "not as .txt"),
+        (["--output_path", "no/c.gif"], 6, "does not exist"),
+        (["--loss_type", "mse"], 2, "--loss"),
+    ],
+)
+def test_bad_input_is_one_line(invoke, small, options, code, words):
+    found, out, err = invoke("compare", "--image_path", small, *QUICK, *options)
+    assert (found, out, err.count("\n")) == (code, "", 1) and words in err, err
+
+
+def test_the_sheet_never_takes_the_place_of_the_image(invoke, tmp_path, small):
+    small.rename(tmp_path / "c.sheet.png")
+    code, _, err = invoke("compare", "--image_path", "c.sheet.png", "--output_path", "c.gif", *QUICK)
+    assert code == 2 and "in the place of the image" in err
+
+
+def test_a_list_is_parted_outside_parentheses():
+    assert split("mse, sinkhorn(points=8,blur=0.1) ,l1 + tv") == ["mse", "sinkhorn(points=8,blur=0.1)", "l1 + tv"]
+    with pytest.raises(InputError):
+        split(" , ")
+
+
+def test_steps_of_a_sheet_are_at_equal_ratios():
+    assert shown_steps(100) == [0, 1, 3, 6, 16, 40, 100]
+    assert shown_steps(3) == [0, 1, 2, 3] and shown_steps(1) == [0, 1]
+
+
+def test_columns_and_sheets_have_the_shape_of_their_pictures():
+    assert columns_for(9, 100, 100) in (3, 4, 5) and columns_for(1, 10, 10) == 1
+    assert columns_for(8, 400, 100) < columns_for(8, 100, 400)
+    tile = np.zeros((20, 30, 3), np.uint8)
+    sheet = contact_sheet({"one": [tile] * 3, "two": [tile] * 3}, ["step 0", "step 1", "step 2"])
+    assert sheet.shape == (13 + 2 * 20, 60 + 3 * 30, 3)
