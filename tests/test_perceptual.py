@@ -1,15 +1,21 @@
 """The networks behind LPIPS: the package's own with stand-in weights, and the bundled encoder in its place."""
 
 import hashlib
+import io
 import warnings
+from pathlib import Path
 
 import pytest
+import skimage
 import standins
 import torch
+from PIL import Image
+from torchvision.transforms.v2.functional import gaussian_blur
 
-from latentflow import perceptual
+from latentflow import Objective, load_autoencoder, optimize, perceptual, quality, resolve, start
 from latentflow import weights as where
 from latentflow.errors import WeightsError
+from latentflow.images import fit, read_image, to_tensor, to_uint8
 from losses import find
 
 
@@ -214,3 +220,54 @@ def test_the_bundled_features_tell_pictures_apart():
         loss(picture, noise(1)).item() for picture in (noise(1), 0.9 * noise(1) + 0.1 * noise(2), noise(2))
     )
     assert same == 0 < near < far
+
+
+def photograph(name, side):
+    return to_tensor(fit(read_image(Path(skimage.__file__).parent / "data" / name).image, side, "cover"))
+
+
+def jpeg(image, quality):
+    file = io.BytesIO()
+    Image.fromarray(to_uint8(image)).save(file, "JPEG", quality=quality)
+    return to_tensor(Image.open(file))
+
+
+# from weak to strong
+DISTORTIONS = {
+    "blur": (lambda image, sigma: gaussian_blur(image, [25, 25], [sigma, sigma]), (0.5, 1, 2, 4)),
+    "noise": (lambda image, level: image + level * (noise(7, 256) - 0.5) * 12**0.5, (0.02, 0.05, 0.1, 0.2)),
+    "jpeg": (jpeg, (90, 50, 20, 5)),
+    "cast": (lambda image, level: image + level * torch.tensor([1.0, 0, -1])[:, None, None], (0.02, 0.05, 0.1, 0.2)),
+    "shift": (lambda image, pixels: image.roll(pixels, -1), (1, 2, 4, 8)),
+}
+
+
+@pytest.mark.parametrize("name", ["lpips", "vgg"])
+@pytest.mark.parametrize("picture", ["astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg"])
+def test_the_stand_ins_order_distortions_as_people_do(name, picture):
+    target = photograph(picture, 256)
+    bound = find(name)(perceptual.Networks("bundled")).bind(target)
+    found, energies = {}, {}
+    with torch.no_grad():
+        for kind, (distort, levels) in DISTORTIONS.items():
+            images = [distort(target, level).clamp(0, 1) for level in levels]
+            found[kind] = [float(bound(image)) for image in images]
+            energies[kind] = [float((image - target).square().mean()) for image in images]
+            assert found[kind][0] > 0 and found[kind] == sorted(found[kind]), kind
+    if name == "lpips":  # what the plain square doesn't know: softness offends more than grain or a shift by a pixel
+        blur = found["blur"][2] / energies["blur"][2]
+        assert blur > found["noise"][2] / energies["noise"][2] and blur > found["shift"][0] / energies["shift"][0]
+
+
+def test_a_run_under_the_stand_in_ends_nearer_than_one_under_tv_or_sinkhorn():
+    autoencoder = load_autoencoder(resolve("bundled"))
+    networks = perceptual.Networks("bundled")
+    target = photograph("coffee.png", 96)
+    latent = start("normal", autoencoder, target, seed=0)
+    ends = {}
+    for loss in ("lpips", "tv", "sinkhorn"):
+        *_, last = optimize(autoencoder, Objective(loss, target, networks), latent, steps=40)
+        ends[loss] = quality(last.image, target, networks)
+    for other in ("tv", "sinkhorn"):
+        assert ends["lpips"]["lpips[bundled]"] < 0.5 * ends[other]["lpips[bundled]"]
+        assert ends["lpips"]["ssim"] > ends[other]["ssim"] + 0.1
