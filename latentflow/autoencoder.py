@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from latentflow.device import pick_dtype
 from latentflow.errors import WeightsError
 from latentflow.weights import WEIGHTS_FILE, Resolved
 
@@ -23,6 +26,12 @@ SERVED = {
     "AsymmetricAutoencoderKL": ("autoencoder_asym_kl", "down_block_out_channels"),
     "AutoencoderTiny": ("autoencoder_tiny", "encoder_block_out_channels"),
     "AutoencoderDC": ("autoencoder_dc", "encoder_block_out_channels"),
+}
+# diffusers' classes of blocks, none of which holds another
+BLOCKS = {
+    *("ResnetBlock2D", "Upsample2D", "Attention"),
+    *("ResBlock", "EfficientViTBlock", "DCUpBlock2d"),
+    "AutoencoderTinyBlock",
 }
 # What a lone .safetensors file of Stable Diffusion's autoencoder has no room to say.
 SD_CONFIG = {
@@ -61,14 +70,28 @@ class Autoencoder:
     """A frozen autoencoder on one device; `name` and `sha256` say whose latents these are.
 
     A picture of any size is continued at its right and bottom edges to whole latent cells before it is encoded, and
-    a decoded one is cut back, so that nobody else needs to know the stride.
+    a decoded one is cut back, so that nobody else needs to know the stride. It computes in `dtype`.
     """
 
-    def __init__(self, model: Any, geometry: LatentGeometry, name: str, sha256: str = "") -> None:
+    def __init__(
+        self,
+        model: Any,
+        geometry: LatentGeometry,
+        name: str,
+        sha256: str = "",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.model = model
         self.geometry = geometry
         self.name = name
         self.sha256 = sha256
+        self.dtype = dtype
+        self._compiled: Any = None
+
+    @property
+    def precision(self) -> str:
+        """The name of what it computes in: float32 or bfloat16."""
+        return str(self.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:
@@ -77,18 +100,46 @@ class Autoencoder:
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
-        output = self.model.encode(self.pad(image) * 2 - 1)
+        with self._autocast():
+            output = self.model.encode(self.pad(image) * 2 - 1)
         if hasattr(output, "latent_dist"):
             values = output.latent_dist.mode()
         else:
             values = output.latents if hasattr(output, "latents") else output.latent
-        return (values - self.geometry.shift) * self.geometry.scale
+        return (values.float() - self.geometry.shift) * self.geometry.scale
 
     def decode(self, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """The picture (n, 3, h, w) of a latent, nominally in [0, 1], unclamped, differentiable; cut to `size`
         (height, width) when given."""
-        image = self.model.decode(latent / self.geometry.scale + self.geometry.shift).sample / 2 + 0.5
+        values = latent / self.geometry.scale + self.geometry.shift
+        with self._autocast():
+            image = self._decoded(values).float() / 2 + 0.5
         return image if size is None else image[..., : size[0], : size[1]]
+
+    def _decoded(self, values: Tensor) -> Tensor:
+        if self._compiled is None:
+            return self.model.decode(values).sample
+        torch.compiler.cudagraph_mark_step_begin()
+        return self._compiled(values).clone()  # a CUDA graph writes the next picture where this one is
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def compile(self) -> None:
+        """Compile the decoder, with CUDA graphs on CUDA, at its next use and for each new size of picture."""
+        self._compiled = torch.compile(
+            lambda values: self.model.decode(values).sample,
+            mode="reduce-overhead" if self.device.type == "cuda" else None,
+        )
+
+    def checkpoint(self) -> None:
+        """Forget what happens inside the decoder's blocks and compute it again in the backward pass: a third more
+        time, less memory, the same gradient."""
+        for block in self.model.decoder.modules():  # diffusers' own switch is missing in some classes, and coarser
+            if type(block).__name__ in BLOCKS:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
     def pad(self, image: Tensor) -> Tensor:
         """A picture (n, 3, h, w) continued at its right and bottom to whole latent cells.
@@ -103,8 +154,9 @@ class Autoencoder:
         return image
 
 
-def load_autoencoder(resolved: Resolved, device: torch.device | str = "cpu") -> Autoencoder:
-    """Build the autoencoder whose weights were found, frozen, in fp32, on `device`.
+def load_autoencoder(resolved: Resolved, device: torch.device | str = "cpu", dtype: str = "float32") -> Autoencoder:
+    """Build the autoencoder whose weights were found, frozen, on `device`; it computes in `dtype`: float32, bfloat16
+    (under autocast), or auto, see `device.pick_dtype`. Pictures and latents are float32 always.
 
     Raises `WeightsError` for a class that isn't served and for files that are truncated or don't fit their config.
     """
@@ -119,7 +171,7 @@ def load_autoencoder(resolved: Resolved, device: torch.device | str = "cpu") -> 
             raise  # the weights are not to blame
         raise WeightsError(f"The autoencoder at {resolved.path} can't be loaded: {_first_line(error)}") from error
     model = model.float().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return Autoencoder(model, geometry, resolved.name, resolved.sha256)
+    return Autoencoder(model, geometry, resolved.name, resolved.sha256, pick_dtype(dtype, torch.device(device)))
 
 
 def _first_line(error: BaseException) -> str:

@@ -98,7 +98,8 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
     runs = make_plan(RunConfig(**values, loss_type=found[0]))
     for text in found:
         parse(text)
-    plan = ComparePlan(replace(config, seed=runs.seed), runs, found)
+    settled = replace(config, seed=runs.seed, optimizer=runs.config.optimizer, lr=runs.config.lr)
+    plan = ComparePlan(settled, runs, found)
     for path in (plan.sheet, plan.table):
         if path.resolve() == runs.image_path.resolve():
             raise InputError(f"--output_path would put {path} in the place of the image.")
@@ -231,7 +232,8 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
         draw=_panels(scene, figures),
     )
     size = (scene.target.shape[-2], scene.target.shape[-1])
-    known = facts(asdict(plan.config), plan.runs.image_path, size, scene.resolved, scene.autoencoder.device)
+    options = asdict(plan.config) | {"dtype": scene.autoencoder.precision}
+    known = facts(options, plan.runs.image_path, size, scene.resolved, scene.autoencoder.device)
     sinks: list[Sink[Any]] = [
         Manifest(plan.runs.manifest, known | {"notices": scene.networks.notices}, lambda: report.result),
         report,
@@ -241,8 +243,9 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
     if not quiet:
         for note in scene.picture.notes:
             say(f"{plan.runs.image_path} {note}.")
+        hints = [f"--size {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
         sinks += [
-            Advice(say, frame_count(config), frames, max(size)),
+            Advice(say, frame_count(config), frames, hints),
             Progress(config.steps, describe=lambda record: f"{len(record.steps)} losses"),
         ]
     records = compare(

@@ -50,7 +50,18 @@ class RunConfig(Options):
     plugin: str | None = option(None, "A Python file that registers losses of your own.", metavar="FILE")
     steps: int = option(100, "Updates of the latent.", minimum=1)
     skip_step: int = option(1, "Keep every N-th frame; the first and the last always.", minimum=1)
-    lr: float = option(0.1, "Learning rate, in unit-variance latents.", above=0)
+    method: str = option(
+        "gradient",
+        "gradient: follow the loss; gradient_free: forward passes alone, fast, without a loss of yours; hybrid: begin "
+        "without, go on with the gradient.",
+        choices=("gradient", "gradient_free", "hybrid"),
+    )
+    lr: float | None = option(
+        None,
+        "Learning rate, in unit-variance latents.",
+        above=0,
+        shown_default="0.1; hybrid 0.04; gradient_free by --steps",
+    )
     output_path: str = option(
         "grad_result.gif",
         "A .gif, .mp4, .webm or .webp, or a folder for PNGs; {stem} {loss} {seed} are filled in.",
@@ -83,11 +94,33 @@ class RunConfig(Options):
     seed: int | None = option(
         None, "Seed of the start; drawn and reported when not given.", minimum=0, maximum=2**63 - 1
     )
-    optimizer: str = option("adam", "The update rule.", choices=("adam", "adamw", "sgd", "lbfgs"))
+    optimizer: str | None = option(
+        None,
+        "The update rule; km and inertial_km (Krasnoselskii-Mann) are for gradient_free.",
+        choices=("adam", "adamw", "sgd", "lbfgs", "km", "inertial_km"),
+        shown_default="adam; gradient_free km",
+    )
     schedule: str = option(
         "constant", "The learning rate over the run.", choices=("constant", "cosine", "warmup_cosine")
     )
     device: str = option("auto", "auto, cpu, cuda[:n] or mps.", metavar="DEVICE")
+    dtype: str = option(
+        "auto",
+        "What the autoencoder computes in; auto: bfloat16 where the processor has it, else float32. Latents and "
+        "losses are float32 always.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    checkpointing: str = option(
+        "auto",
+        "Gradient checkpointing, a third slower and smaller in memory; auto: where the picture needs it.",
+        choices=("auto", "on", "off"),
+    )
+    compile: bool | None = option(
+        None, "Compile the decoder first.", shown_default="on CUDA, when there are steps enough for it to pay"
+    )
+    pace: str = option(
+        "steps", "Frames evenly spread over the steps, or over the picture's change.", choices=("steps", "change")
+    )
     fps: float = option(20.0, "Frames a second.", above=0, maximum=240)
     hold: float = option(1.5, "Seconds the last frame stays.", minimum=0, maximum=600)
     side_by_side: bool = option(False, "Show the target beside each frame.")
@@ -127,16 +160,17 @@ class CompareConfig(Options):
     )
     steps: int = same("steps")
     skip_step: int = same("skip_step")
-    lr: float = same("lr")
+    lr: float | None = same("lr")
     size: int = option(256, "Longer side of each picture in pixels.", minimum=1, maximum=4096)
     fit: str = same("fit")
     init: str = same("init")
     seed: int | None = same("seed")
-    optimizer: str = same("optimizer")
+    optimizer: str | None = same("optimizer")
     schedule: str = same("schedule")
     vae: str | None = same("vae")
     weights: str = same("weights")
     device: str = same("device")
+    dtype: str = same("dtype")
     plugin: str | None = same("plugin")
     fps: float = same("fps")
     hold: float = same("hold")
@@ -146,9 +180,11 @@ class CompareConfig(Options):
 def _check(name: str, value: Any, metadata: Any) -> None:
     """Raise `InputError` when a value is outside what its option allows."""
     choices = metadata["choices"]
+    if value is None:
+        return
     if choices and value not in choices:
         raise InputError(f"--{name} is one of {', '.join(choices)}, not {value!r}.", did_you_mean(str(value), choices))
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str | bool):
         return
     if not math.isfinite(value):
         raise InputError(f"--{name} must be a finite number, not {value}.")

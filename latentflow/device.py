@@ -51,3 +51,37 @@ def computes_bf16(device: torch.device) -> bool:
     ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch that is served
     known = ask() if ask else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """What an autoencoder computes in on the device: float32, bfloat16, or auto, which is bfloat16 where the device
+    computes with it; elsewhere on CUDA auto lets matrix products round to TF32."""
+    if name == "auto":
+        if computes_bf16(device):
+            return torch.bfloat16
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
+        return torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on the device; None where nobody knows."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    for limit, used in _CONTROL_GROUPS:  # a container's limit, which the machine's figures don't show
+        try:
+            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # there is none, or "max"
+            continue
+    return free
+
+
+_CONTROL_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)

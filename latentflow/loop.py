@@ -1,28 +1,41 @@
-"""The loop: follow the gradient of an objective through a frozen decoder, one record a step."""
+"""The loop: move a latent until its picture is the target, one record a step, by gradient, without, or by both."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
+from latentflow import methods
 from latentflow.autoencoder import Autoencoder
 from latentflow.errors import DivergedError, InputError
 from latentflow.measures import psnr
 from latentflow.objective import Objective
-from latentflow.records import Step
+from latentflow.records import READ_TOGETHER, Step
 
 LARGEST_RMS = 100.0
-OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
-    "adam": lambda latents, lr: torch.optim.Adam(latents, lr=lr),
-    "adamw": lambda latents, lr: torch.optim.AdamW(latents, lr=lr),
-    "sgd": lambda latents, lr: torch.optim.SGD(latents, lr=lr, momentum=0.9),
+FORWARD, BACKWARD = 1, 2  # what they cost, in passes
+# A hybrid run turns to the gradient when PSNR rises by less, in dB a pass: about what Adam's first updates bring.
+WORTHWHILE = 0.04
+
+GRADIENT: dict[str, Callable[[list[Tensor], float], Optimizer]] = {
+    "adam": lambda latents, lr: Adam(latents, lr=lr),
+    "adamw": lambda latents, lr: AdamW(latents, lr=lr),
+    "sgd": lambda latents, lr: SGD(latents, lr=lr, momentum=0.9),
     # one iteration a step, so that a record is an iterate and not twenty of them
-    "lbfgs": lambda latents, lr: torch.optim.LBFGS(
+    "lbfgs": lambda latents, lr: LBFGS(
         latents, lr=lr, max_iter=1, tolerance_grad=0, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     ),
+}
+GRADIENT_FREE: dict[str, Callable[[list[Tensor], float], Optimizer]] = {  # the residual in the gradient's place
+    "km": lambda latents, lr: SGD(latents, lr=lr),
+    # Nesterov's form keeps the point that is evaluated, as the inertial iteration does
+    "inertial_km": lambda latents, lr: SGD(latents, lr=lr, momentum=methods.INERTIA, nesterov=True),
+    "adam": lambda latents, lr: Adam(latents, lr=lr),
 }
 SCHEDULES: dict[str, Callable[[float], float]] = {  # progress in [0, 1) → share of the rate
     "constant": lambda progress: 1.0,
@@ -31,6 +44,78 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # progress in [0, 1) → sha
         (progress + 0.01) / 0.11 if progress < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (progress - 0.1) / 0.9)
     ),
 }
+
+
+def optimize(
+    autoencoder: Autoencoder,
+    objective: Objective,
+    start: Tensor,
+    *,
+    steps: int = 100,
+    method: str = "gradient",
+    lr: float | None = None,
+    optimizer: str | None = None,
+    schedule: str = "constant",
+) -> Iterator[Step]:
+    """Move the latents `start`, (n, c, rows, columns), towards the target; yield `steps` + 1 records.
+
+    Record k holds the latent after k updates with its own picture and loss, so the last update is seen. Every image
+    of a batch goes the way it would go alone; L-BFGS and hybrid take one image only. `optimizer` and `lr` are by
+    default the method's own, see `methods.settle`.
+
+    gradient follows the gradient of the objective, which is divided, image by image, by its RMS at the start, so that
+    `lr` is in units of the latent for every optimizer, loss and picture size; figures in the records are of the loss
+    as it is. gradient_free needs no backward pass: z ← z − lr·(E(D(z)) − E(x)), or the same residual through Adam
+    or with inertia (Hong et al., "Gradient-free Decoder Inversion in Latent Diffusion Models", 2024, arXiv:2409.18442).
+    It knows the target of the objective and not its losses; its loss is the residual's mean square. hybrid begins
+    so, at lr 1, and follows the gradient once a pass through the network is worth less than `WORTHWHILE`.
+
+    Raises `InputError` for an unknown method, optimizer or schedule and for a batch where there can be none,
+    `DivergedError` when loss, gradient or latent is not finite or the latent's RMS passes 100; the records before have
+    been yielded by then, and on a GPU up to 16 behind.
+    """
+    optimizer, lr = methods.settle(method, optimizer, lr, steps)
+    if schedule not in SCHEDULES:
+        raise InputError(f"There is no schedule {schedule!r}.", f"Schedules: {', '.join(SCHEDULES)}.")
+    if len(start) != 1 and (optimizer == "lbfgs" or method == "hybrid"):
+        alone = "lbfgs" if optimizer == "lbfgs" else "hybrid"
+        raise InputError(f"{alone} takes one image at a time: what it decides by would couple a batch.")
+    road: _Road
+    if method == "gradient":
+        road = _Gradient(autoencoder, objective, start, optimizer, lr)
+    elif method == "gradient_free":
+        road = _GradientFree(autoencoder, objective, start, optimizer, lr, own_loss=True)
+    else:
+        road = _GradientFree(autoencoder, objective, start, "km", 1.0, own_loss=False)
+    checks = _Checks(1 if start.device.type == "cpu" else READ_TOGETHER)
+    before: Step | None = None
+    for index in range(steps + 1):
+        began = time.perf_counter()
+        last = index == steps
+        share = 0.0 if last else SCHEDULES[schedule](index / steps)
+        if method == "hybrid" and isinstance(road, _GradientFree):
+            share = 1.0
+        now = road.advance(share, last)
+        checks.add(now, index, last)
+        step = Step(
+            index=index,
+            total=steps,
+            latent=now.latent,
+            image=now.image,
+            loss=now.loss,
+            parts=now.parts,
+            psnr=psnr(now.image, objective.target),
+            grad_norm=now.grad_norm,
+            lr=share * road.lr,
+            passes=now.passes,
+            seconds=time.perf_counter() - began,
+        )
+        yield step
+        if method == "hybrid" and isinstance(road, _GradientFree) and before is not None:
+            gain = float(step.psnr[0] - before.psnr[0]) / before.passes
+            if not gain >= WORTHWHILE:
+                road = _Gradient(autoencoder, objective, road.latent, optimizer, lr)
+        before = step
 
 
 @dataclass(slots=True)
@@ -42,81 +127,118 @@ class _Evaluation:
     loss: Tensor
     parts: dict[str, Tensor]
     grad_norm: Tensor | None
-    scaled_loss: Tensor
+    passes: int
 
 
-def optimize(
-    autoencoder: Autoencoder,
-    objective: Objective,
-    start: Tensor,
-    *,
-    steps: int = 100,
-    lr: float = 0.1,
-    optimizer: str = "adam",
-    schedule: str = "constant",
-) -> Iterator[Step]:
-    """Move the latents `start`, (n, c, rows, columns), towards lower loss; yield `steps` + 1 records.
+class _Road(Protocol):
+    """One way to go on from a latent."""
 
-    Record k holds the latent after k updates with its own picture and loss, so the last update is seen. Every image
-    of a batch goes the way it would go alone: the loss is a sum, and L-BFGS takes one image only. The gradient is
-    divided, image by image, by its RMS at the start, so that `lr` is in units of the latent for every optimizer, loss
-    and picture size; figures in the records are of the loss as it is.
+    latent: Tensor
+    lr: float
 
-    Raises `InputError` for an unknown optimizer or schedule and for a batch under L-BFGS, `DivergedError` when loss,
-    gradient or latent is not finite or the latent's RMS passes 100; the records before have been yielded by then.
-    """
-    if optimizer not in OPTIMIZERS or schedule not in SCHEDULES:
-        raise InputError(
-            f"There is no optimizer {optimizer!r} with schedule {schedule!r}.",
-            f"Optimizers: {', '.join(OPTIMIZERS)}; schedules: {', '.join(SCHEDULES)}.",
-        )
-    if optimizer == "lbfgs" and len(start) != 1:
-        raise InputError("lbfgs takes one image at a time: its line search would couple a batch.")
-    latent = start.detach().clone().requires_grad_()
-    size = (objective.target.shape[-2], objective.target.shape[-1])
-    updater = OPTIMIZERS[optimizer]([latent], lr)
+    def advance(self, share: float, last: bool) -> _Evaluation:
+        """Evaluate the latent and then, but at the last, update it by `share` of the rate."""
+        ...
 
-    scale: Tensor | None = None
 
-    def evaluate(backward: bool = True) -> _Evaluation:
-        nonlocal scale
-        updater.zero_grad(set_to_none=True)
+class _Gradient:
+    """Follows the gradient of an objective through the decoder."""
+
+    def __init__(
+        self, autoencoder: Autoencoder, objective: Objective, start: Tensor, optimizer: str, lr: float
+    ) -> None:
+        self.autoencoder, self.objective, self.lr = autoencoder, objective, lr
+        self.latent = start.detach().clone().requires_grad_()
+        self.size = (objective.target.shape[-2], objective.target.shape[-1])
+        self.updater = GRADIENT[optimizer]([self.latent], lr)
+        self.scale: Tensor | None = None
+
+    def advance(self, share: float, last: bool) -> _Evaluation:
+        """Evaluate, and update once; the evaluation is the first that the optimizer asks for."""
+        if last:
+            return self._evaluate(backward=False)
+        seen: list[_Evaluation] = []
+        wolfe = isinstance(self.updater, LBFGS)
+
+        def closure() -> float:
+            now = self._evaluate()
+            if seen:  # a line search asks again, of latents it may not keep
+                seen[0].passes += now.passes
+            else:
+                seen.append(now)
+            assert self.scale is not None
+            return float((now.loss * self.scale).sum()) if wolfe else 0.0
+
+        _set_rate(self.updater, share * self.lr)
+        self.updater.step(closure)  # type: ignore[arg-type]
+        return seen[0]
+
+    def _evaluate(self, backward: bool = True) -> _Evaluation:
+        self.updater.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(backward):
-            image = autoencoder.decode(latent, size)
-            loss, parts = objective(image)
+            image = self.autoencoder.decode(self.latent, self.size)
+            loss, parts = self.objective(image)
         norm = None
         if backward:
             loss.sum().backward()
-            assert latent.grad is not None
-            norm = latent.grad.flatten(1).norm(dim=1)
-            if scale is None:
-                scale = _first_scale(norm, latent[0].numel())
-            latent.grad.mul_(scale[:, None, None, None])
-        scaled = loss.detach() if scale is None else loss.detach() * scale
-        return _Evaluation(latent.detach().clone(), image.detach(), loss.detach(), parts, norm, scaled)
-
-    for index in range(steps + 1):
-        began = time.perf_counter()
-        rate = lr * SCHEDULES[schedule](index / steps) if index < steps else 0.0
-        for group in updater.param_groups:
-            group["lr"] = rate
-        if index == steps:
-            now = evaluate(backward=False)
-        else:
-            now = _updated(updater, evaluate)
-        _check_finite(now, index)
-        yield Step(
-            index=index,
-            total=steps,
-            latent=now.latent,
-            image=now.image,
-            loss=now.loss,
-            parts=now.parts,
-            psnr=psnr(now.image, objective.target),
-            grad_norm=now.grad_norm,
-            lr=rate,
-            seconds=time.perf_counter() - began,
+            assert self.latent.grad is not None
+            norm = self.latent.grad.flatten(1).norm(dim=1)
+            if self.scale is None:
+                self.scale = _first_scale(norm, self.latent[0].numel())
+            self.latent.grad.mul_(self.scale[:, None, None, None])
+        return _Evaluation(
+            *(self.latent.detach().clone(), image.detach(), loss.detach(), parts, norm),
+            passes=FORWARD + BACKWARD if backward else FORWARD,
         )
+
+
+class _GradientFree:
+    """Moves a latent by what encoding its picture changes in it, beside what the target's latent is."""
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        objective: Objective,
+        start: Tensor,
+        optimizer: str,
+        lr: float,
+        *,
+        own_loss: bool,
+    ) -> None:
+        """With `own_loss` its loss is the residual's mean square; otherwise it is the objective's, to look at."""
+        self.autoencoder, self.objective, self.lr, self.own_loss = autoencoder, objective, lr, own_loss
+        self.latent = start.detach().clone()
+        self.size = (objective.target.shape[-2], objective.target.shape[-1])
+        with torch.no_grad():
+            self.goal = autoencoder.encode(objective.target)
+        self.updater = GRADIENT_FREE[optimizer]([self.latent], lr)
+
+    @torch.no_grad()
+    def advance(self, share: float, last: bool) -> _Evaluation:
+        """Decode, encode again, and move by the difference."""
+        latent = self.latent.clone()
+        image = self.autoencoder.decode(latent, self.size)
+        passes = FORWARD
+        norm = None
+        if not last or self.own_loss:
+            residual = self.autoencoder.encode(image) - self.goal
+            passes += FORWARD
+            norm = residual.flatten(1).norm(dim=1)
+        if self.own_loss:
+            loss = residual.square().mean(dim=(1, 2, 3))
+            parts = {"residual": loss}
+        else:
+            loss, parts = self.objective(image)
+        if not last:
+            self.latent.grad = residual
+            _set_rate(self.updater, share * self.lr)
+            self.updater.step()
+        return _Evaluation(latent, image, loss, parts, None if last else norm, passes)
+
+
+def _set_rate(updater: Optimizer, rate: float) -> None:
+    for group in updater.param_groups:
+        group["lr"] = rate
 
 
 def _first_scale(norm: Tensor, values: int) -> Tensor:
@@ -125,30 +247,28 @@ def _first_scale(norm: Tensor, values: int) -> Tensor:
     return torch.where((rms > 0) & torch.isfinite(rms), 1 / rms, torch.ones_like(rms))
 
 
-def _updated(updater: torch.optim.Optimizer, evaluate: Callable[[], _Evaluation]) -> _Evaluation:
-    """Update once; the evaluation is of the latent before the update, the first that the optimizer asks for."""
-    seen: list[_Evaluation] = []
+class _Checks:
+    """Watches that runs stay finite, `together` steps at a time."""
 
-    def closure() -> float:
-        now = evaluate()
-        if not seen:  # a line search asks again, of latents it may not keep
-            seen.append(now)
-        return float(now.scaled_loss.sum()) if isinstance(updater, torch.optim.LBFGS) else 0.0
+    def __init__(self, together: int) -> None:
+        self.together = together
+        self.waiting: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
-    updater.step(closure)  # type: ignore[arg-type]
-    return seen[0]
-
-
-def _check_finite(now: _Evaluation, index: int) -> None:
-    """Raise `DivergedError` naming the first image of the batch that left the finite, and what left it."""
-    rms = now.latent.square().mean(dim=(1, 2, 3)).sqrt()
-    norm = torch.zeros_like(now.loss) if now.grad_norm is None else now.grad_norm
-    fine = torch.isfinite(now.loss) & torch.isfinite(norm) & (rms <= LARGEST_RMS)
-    if bool(fine.all()):
-        return
-    image = int(torch.nonzero(~fine)[0])
-    raise DivergedError(
-        f"The run diverged at step {index}: loss {float(now.loss[image]):g}, gradient norm {float(norm[image]):g}, "
-        f"latent RMS {float(rms[image]):g}.",
-        "Try a smaller --lr.",
-    )
+    def add(self, now: _Evaluation, index: int, last: bool) -> None:
+        """Look at a step, or remember to; raises `DivergedError` naming what left the finite."""
+        rms = now.latent.square().mean(dim=(1, 2, 3)).sqrt()
+        norm = torch.zeros_like(now.loss) if now.grad_norm is None else now.grad_norm
+        self.waiting.append((index, now.loss, norm, rms))
+        if not last and len(self.waiting) < self.together:
+            return
+        figures = torch.stack([torch.stack(each[1:]) for each in self.waiting])  # (steps, 3, n)
+        fine = torch.isfinite(figures).all(1) & (figures[:, 2] <= LARGEST_RMS)
+        if not bool(fine.all()):
+            step, image = torch.nonzero(~fine)[0].tolist()
+            loss, gradient, size = figures[step, :, image].tolist()
+            raise DivergedError(
+                f"The run diverged at step {self.waiting[step][0]}: loss {loss:g}, gradient norm {gradient:g}, "
+                f"latent RMS {size:g}.",
+                "Try a smaller --lr.",
+            )
+        self.waiting.clear()

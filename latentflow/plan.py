@@ -10,6 +10,7 @@ from latentflow.config import RunConfig, check_start
 from latentflow.errors import InputError
 from latentflow.files import check_writable, writing
 from latentflow.images import check_image
+from latentflow.methods import settle
 from latentflow.objective import parse
 from latentflow.plugins import load_plugin
 from latentflow.sinks.frames import check_frames_path
@@ -48,6 +49,12 @@ def make_plan(config: RunConfig) -> Plan:
     if config.plugin is not None:
         load_plugin(Path(config.plugin))
     parse(config.loss_type)
+    optimizer, lr = settle(config.method, config.optimizer, config.lr, config.steps)
+    if config.method == "gradient_free" and config.loss_type != RunConfig().loss_type:
+        raise InputError(
+            f"--method gradient_free follows no loss, so --loss_type {config.loss_type} can't be had with it.",
+            "--method hybrid begins without the gradient and goes on with the loss.",
+        )
     image_path = Path(config.image_path).expanduser()
     check_image(image_path)
     check_start(config.init)
@@ -70,7 +77,7 @@ def make_plan(config: RunConfig) -> Plan:
     for option, path in outputs.items():
         with writing(path, f"--{option}"):  # a name too long for the file system, say
             checks[option](path)
-    return Plan(replace(config, seed=seed), image_path, seed, outputs)
+    return Plan(replace(config, seed=seed, optimizer=optimizer, lr=lr), image_path, seed, outputs)
 
 
 def _filled(option: str, text: str, **values: object) -> str:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+READ_TOGETHER = 16  # records whose figures a GPU is asked for at once: each time it is asked, it runs dry
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One of a stream: `index` runs up to `total` inclusive."""
@@ -35,8 +38,9 @@ class Step(Frame):
     """A frame of an optimization, with the figures that belong to its latent.
 
     `loss`, each of `parts` and `psnr` (dB, of the clamped picture) have one value an image, (n,), and stay tensors
-    until somebody wants a number. `grad_norm` (n,) is None for the last record, which takes no gradient. `lr` is the
-    rate of the update that follows this record; `seconds` is what evaluating this record and that update took.
+    until somebody wants a number. `grad_norm` (n,) is the norm of what the latent is moved along, and None for the
+    last record, which stays where it is. `lr` is the rate of the update that follows this record; `passes` (forward 1,
+    forward and backward 3) and `seconds` are what evaluating this record and that update took.
     """
 
     loss: Tensor
@@ -44,6 +48,7 @@ class Step(Frame):
     psnr: Tensor
     grad_norm: Tensor | None
     lr: float
+    passes: int
     seconds: float
 
 

@@ -104,7 +104,8 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """What went in: enough to repeat the run."""
         plan = self.plan
-        known = facts(asdict(plan.config), plan.image_path, self.size, self.resolved, self.autoencoder.device)
+        options = asdict(plan.config) | {"dtype": self.autoencoder.precision}
+        known = facts(options, plan.image_path, self.size, self.resolved, self.autoencoder.device)
         return known | {"notices": self.notices}
 
     def summary(self) -> dict[str, Any]:

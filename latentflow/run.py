@@ -11,6 +11,7 @@ from torch import Tensor
 from latentflow import weights
 from latentflow.autoencoder import Autoencoder, load_autoencoder
 from latentflow.config import RunConfig
+from latentflow.cost import compiling_pays, is_tight
 from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError, WeightsError
 from latentflow.images import Picture, fit, read_image, to_tensor
@@ -25,10 +26,12 @@ from latentflow.records import until
 from latentflow.report import Report, sha256, versions
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
+from latentflow.sinks.behind import Behind
 from latentflow.sinks.frames import open_frames
 from latentflow.sinks.keeper import Keeper, save_image
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.metrics import Metrics
+from latentflow.sinks.pace import EvenChange
 from latentflow.sinks.plot import Plot
 from latentflow.sinks.progress import Progress
 from latentflow.starts import start
@@ -63,8 +66,16 @@ def set_up(config: RunConfig, image_path: Path, seed: int, say: Say) -> Scene:
     resolved = weights.resolve(config.vae, config.weights)
     if resolved.notice:
         say(resolved.notice)
-    autoencoder = load_autoencoder(resolved, device)
+    autoencoder = load_autoencoder(resolved, device, config.dtype)
     target = to_tensor(fit(picture.image, config.size, config.fit)).to(device)
+    size = (target.shape[-2], target.shape[-1])
+    tight = config.checkpointing == "auto" and is_tight(autoencoder, *size)
+    if tight:
+        say("Memory is tight for a picture of this size: gradient checkpointing is on, and steps take a third longer.")
+    if tight or config.checkpointing == "on":
+        autoencoder.checkpoint()
+    if compiling_pays(autoencoder, *size, config.steps) if config.compile is None else config.compile:
+        autoencoder.compile()
     return Scene(
         resolved=resolved,
         autoencoder=autoencoder,
@@ -90,7 +101,8 @@ def run(
         _check_repeats(earlier, plan, scene.resolved, autoencoder.device, say)
     objective = scene.objective(config.loss_type, say)
     figures = Networks("auto", autoencoder.device)
-    report = Report(plan, scene.resolved, autoencoder, target, objective.label, figures, scene.networks.notices)
+    label = "residual" if config.method == "gradient_free" else objective.label
+    report = Report(plan, scene.resolved, autoencoder, target, label, figures, scene.networks.notices)
     frames = open_frames(
         plan.frames,
         fps=config.fps,
@@ -98,21 +110,25 @@ def run(
         overwrite=config.overwrite,
         draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
     )
+    written = Behind(frames)
     sinks: list[Sink[Any]] = [
         Manifest(plan.manifest, report.facts(), lambda: report.result),
         report,
-        every(config.skip_step, frames),
+        every(config.skip_step, written)
+        if config.pace == "steps"
+        else EvenChange(written, frame_count(config), lambda latent: autoencoder.decode(latent, report.size)),
     ]
     sinks += _sinks_asked_for(plan, report)
     if not quiet:
         for note in scene.picture.notes:
             say(f"{plan.image_path} {note}.")
-        sinks += [Advice(say, frame_count(config), frames, max(report.size)), Progress(config.steps)]
+        sinks += [Advice(say, frame_count(config), frames, shorter(config)), Progress(config.steps)]
     records = optimize(
         autoencoder,
         objective,
         scene.latent,
         steps=config.steps,
+        method=config.method,
         lr=config.lr,
         optimizer=config.optimizer,
         schedule=config.schedule,
@@ -144,6 +160,13 @@ def _sinks_asked_for(plan: Plan, report: Report) -> list[Sink[Any]]:
 def frame_count(config: RunConfig) -> int:
     """How many frames a whole run keeps."""
     return len({*range(0, config.steps + 1, config.skip_step), config.steps})
+
+
+def shorter(config: RunConfig) -> list[str]:
+    """What would make a run shorter, in words."""
+    hints = [f"--size {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
+    few = ["--method hybrid comes as near in 20 steps"] if config.method == "gradient" and config.steps > 20 else []
+    return hints + few
 
 
 def _check_repeats(

@@ -250,7 +250,19 @@ def test_running_out_of_memory_is_one_line_and_its_code(command, small):
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    done = command("--image_path", small, "--weights", "bundled", "--size", 4000, "--steps", 1, preexec_fn=limited)
+    done = command(
+        "--image_path",
+        small,
+        "--weights",
+        "bundled",
+        "--size",
+        4000,
+        "--steps",
+        1,
+        "--checkpointing",
+        "off",
+        preexec_fn=limited,
+    )
     assert done.returncode == 7, done.stderr
     assert done.stderr.count("\n") == 1 and "Out of memory" in done.stderr
     assert sorted(path.name for path in small.parent.iterdir()) == ["small.png"]

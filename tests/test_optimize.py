@@ -8,8 +8,9 @@ import torch
 from toys import least_mse, linear_autoencoder, picture
 
 from latentflow.errors import DivergedError, InputError
-from latentflow.loop import OPTIMIZERS, SCHEDULES, optimize
+from latentflow.loop import SCHEDULES, optimize
 from latentflow.measures import psnr
+from latentflow.methods import GRADIENT_OPTIMIZERS as OPTIMIZERS
 from latentflow.objective import Objective
 from latentflow.records import until
 from latentflow.starts import start
@@ -126,10 +127,19 @@ def test_lbfgs_refuses_a_batch():
         list(run("lbfgs", count=2)[2])
 
 
-@pytest.mark.parametrize("wrong", [{"optimizer": "adm"}, {"schedule": "linear"}])
-def test_unknown_names_are_input_errors(wrong):
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"optimizer": "adm"}, "adamw"),
+        ({"schedule": "linear"}, "cosine"),
+        ({"method": "magic"}, "hybrid"),
+        ({"optimizer": "km"}, "adamw"),
+        ({"method": "gradient_free", "optimizer": "lbfgs"}, "inertial_km"),
+    ],
+)
+def test_unknown_names_are_input_errors(wrong, words):
     autoencoder, target = linear_autoencoder(), picture()
-    with pytest.raises(InputError, match="adam"):
+    with pytest.raises(InputError, match=words):
         next(optimize(autoencoder, Objective("mse", target), start("zeros", autoencoder, target), **wrong))
 
 

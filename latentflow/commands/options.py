@@ -31,8 +31,9 @@ def config_options(config: type[Options] = RunConfig) -> Callable[[_Command], _C
             )
             choices = each.metadata["choices"]
             assert each.default is not MISSING
+            undecided = kind is bool and each.default is None
             function = click.option(
-                f"--{each.name}",
+                f"--{each.name}/--no_{each.name}" if undecided else f"--{each.name}",
                 type=Several(kind) if each.metadata["many"] else None if kind is bool else kind,
                 is_flag=kind is bool,
                 default=each.default,
@@ -63,6 +64,6 @@ class Several(click.ParamType):
         return tuple(self.kind.convert(text, parameter, context) for text in texts)
 
 
-def _underscores(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _underscores(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Choices are spelled with underscores; dashes work too."""
-    return value.replace("-", "_")
+    return value and value.replace("-", "_")
