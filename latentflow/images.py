@@ -224,5 +224,5 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """The first picture of (n, 3, h, w), nominally in [0, 1], clamped and rounded: (h, w, 3), uint8."""
-    pixels = image[0].detach().float().clamp(0, 1).mul(255).round().byte()
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
+    pixels = image[0].detach().float().permute(1, 2, 0).cpu().numpy()  # numpy: torch's threads are busy elsewhere
+    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * np.float32(255)).astype(np.uint8))

@@ -1,6 +1,6 @@
 """Says early what a run will cost, and what would make it cheaper."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from latentflow.files import part
@@ -15,11 +15,11 @@ FIRST_JUDGED_FRAME = 8
 class Advice:
     """Estimates the whole time after the first step, and a GIF's size after its first frames.
 
-    `say` shows a line; `frames` is how many there will be, `side` the longer one of a picture in pixels.
+    `say` shows a line; `frames` is how many there will be, `shorter` what makes a run shorter.
     """
 
-    def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink, side: int) -> None:
-        self.say, self.frames, self.side = say, frames, side
+    def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink, shorter: Sequence[str] = ()) -> None:
+        self.say, self.frames, self.shorter = say, frames, shorter
         self.gif = sink if sink.path.suffix.lower() == ".gif" else None
         self.judge_at = FIRST_JUDGED_FRAME
 
@@ -29,10 +29,8 @@ class Advice:
     def write(self, record: Step | Comparison) -> None:
         """Judge by this record if it is time to."""
         if record.index == 0 and record.seconds * record.total > LONG_SECONDS:
-            hint = f"; --size {self.side // 2} takes about a quarter of it" if self.side > 256 else ""
-            self.say(
-                f"This will take about {duration(record.seconds * record.total)} ({record.seconds:.2g} s a step){hint}."
-            )
+            length = f"about {duration(record.seconds * record.total)} ({record.seconds:.2g} s a step)"
+            self.say("; ".join([f"This will take {length}", *self.shorter]) + ".")
         if self.gif and self.frames > self.gif.frames >= self.judge_at:
             self.judge_at *= 2  # again later: ffmpeg is some frames behind, which counts less and less
             unfinished = part(self.gif.path)

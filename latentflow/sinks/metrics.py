@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from latentflow.files import check_writable, writing
-from latentflow.records import Step, Update
+from latentflow.records import READ_TOGETHER, Step, Update
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,7 @@ def figures(step: Step | Update) -> dict[str, object]:
         "psnr": number(step.psnr),
         "grad_norm": None if step.grad_norm is None else number(step.grad_norm),
         "lr": step.lr,
+        **({"passes": step.passes} if isinstance(step, Step) else {}),
         "seconds": round(step.seconds, 4),
     }
     if isinstance(step, Update) and step.validation:
@@ -44,19 +46,28 @@ class Metrics:
         """Begin anew, or go on with an earlier file behind the line of step `after`."""
         self.path, self.after = path, after
         self._file: IO[str] | None = None
+        self._waiting: list[Step | Update] = []
 
     def __enter__(self) -> Metrics:
         check_writable(self.path, "--metrics")
         return self
 
     def write(self, record: Step | Update) -> None:
-        """Write one line; raises `OutputError` when it can't be written."""
+        """Write one line, of a GPU's records some together; raises `OutputError` when it can't be written."""
+        if isinstance(record, Step):  # the figures alone: pictures would fill the memory
+            record = replace(record, latent=record.loss, image=record.loss)
+        self._waiting.append(record)
+        if record.loss.device.type == "cpu" or len(self._waiting) == READ_TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
         with writing(self.path, "--metrics"):
             if self._file is None:  # not before there is something to put in an earlier file's place
                 kept = self._kept()
                 self._file = self.path.open("w", encoding="utf-8", buffering=1)
                 self._file.writelines(kept)
-            self._file.write(json.dumps(figures(record)) + "\n")
+            self._file.writelines(json.dumps(figures(record)) + "\n" for record in self._waiting)
+            self._waiting.clear()
 
     def _kept(self) -> list[str]:
         if not self.after or not self.path.exists():
@@ -68,6 +79,8 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._waiting:
+            self._flush()
         if self._file is not None:
             with writing(self.path, "--metrics"):
                 self._file.close()

@@ -1,12 +1,15 @@
 """One line that tells how far a run is, for a person at a terminal."""
 
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from latentflow.records import Record, Step, Update
 from latentflow.sinks.metrics import figures
+
+EVERY = 0.1  # seconds: nobody reads faster, and a GPU is not asked for its figures at every step
 
 
 def step_line(record: Step | Update) -> str:
@@ -24,6 +27,7 @@ class Progress:
         self.total, self.describe = total, describe
         self.enabled = enabled and sys.stderr.isatty()
         self._line: Any = None
+        self._shown = 0.0
 
     def __enter__(self) -> "Progress":
         if self.enabled:
@@ -41,7 +45,8 @@ class Progress:
 
     def write(self, record: Record) -> None:
         """Show the step."""
-        if self._line is not None:
+        if self._line is not None and (record.index == record.total or time.monotonic() - self._shown > EVERY):
+            self._shown = time.monotonic()
             self._line.n = record.index
             self._line.set_postfix_str(self.describe(record))
 
