@@ -16,8 +16,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
+	$(BIN)/python benchmarks/performance.py --json benchmarks/performance.json
 	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/start.py
 
 bench-model: $(INSTALLED)
 	$(BIN)/python benchmarks/model.py
