@@ -16,6 +16,7 @@ DEFAULT = "optimize"
 COMMANDS = {
     "optimize": "Turn a random latent into an image (the default command).",
     "compare": "Show what each loss does: the same start and target, side by side.",
+    "render": "Write the frames of a run again: another format, speed or size.",
     "losses": "List what can stand behind --loss_type.",
     "train": "Train an image autoencoder on a folder of images, or on generated pictures.",
     "weights": "Show and prepare the weights: list, fetch, verify, path.",

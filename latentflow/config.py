@@ -133,6 +133,9 @@ class RunConfig(Options):
     target_psnr: float | None = option(None, "Stop when this PSNR in dB is reached.", above=0, maximum=200)
     metrics: str | None = option(None, "Write one JSON line a step.", metavar="FILE")
     plot: str | None = option(None, "Draw loss and PSNR over the steps (.png or .svg).", metavar="FILE")
+    checkpoint_every: int | None = option(
+        None, "Save the state beside the output every N steps, for --resume.", minimum=1, metavar="N"
+    )
     overwrite: bool = option(False, "Allow a folder that already holds other frames.")
 
 
@@ -174,6 +177,24 @@ class CompareConfig(Options):
     plugin: str | None = same("plugin")
     fps: float = same("fps")
     hold: float = same("hold")
+    overwrite: bool = same("overwrite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderConfig(Options):
+    """The options of rendering a run again, checked when made; raises `InputError` naming the option that is wrong."""
+
+    output_path: str = option("render.mp4", "A .gif, .mp4, .webm or .webp, or a folder for PNGs.", metavar="PATH")
+    fps: float = same("fps")
+    hold: float = same("hold")
+    size: int | None = option(
+        None, "Longer side of a frame in pixels.", minimum=2, maximum=16384, shown_default="as it was"
+    )
+    skip_step: int = same("skip_step")
+    pace: str = same("pace")
+    side_by_side: bool = same("side_by_side")
+    caption: bool = same("caption")
+    device: str = same("device")
     overwrite: bool = same("overwrite")
 
 

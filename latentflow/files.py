@@ -1,6 +1,7 @@
 """How files get in place: beside their name first, renamed when whole."""
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,3 +43,22 @@ def write_whole(path: Path, content: bytes, option: str) -> None:
             part(path).replace(path)
         finally:
             part(path).unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that are gone left unfinished of `path`."""
+    pattern = f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        process = left.name.removeprefix(f".{path.stem}.").split(".", 1)[0]
+        if process.isdigit() and not _alive(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

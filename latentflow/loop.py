@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,48 +74,115 @@ def optimize(
     `DivergedError` when loss, gradient or latent is not finite or the latent's RMS passes 100; the records before have
     been yielded by then, and on a GPU up to 16 behind.
     """
-    optimizer, lr = methods.settle(method, optimizer, lr, steps)
-    if schedule not in SCHEDULES:
-        raise InputError(f"There is no schedule {schedule!r}.", f"Schedules: {', '.join(SCHEDULES)}.")
-    if len(start) != 1 and (optimizer == "lbfgs" or method == "hybrid"):
-        alone = "lbfgs" if optimizer == "lbfgs" else "hybrid"
-        raise InputError(f"{alone} takes one image at a time: what it decides by would couple a batch.")
-    road: _Road
-    if method == "gradient":
-        road = _Gradient(autoencoder, objective, start, optimizer, lr)
-    elif method == "gradient_free":
-        road = _GradientFree(autoencoder, objective, start, optimizer, lr, own_loss=True)
-    else:
-        road = _GradientFree(autoencoder, objective, start, "km", 1.0, own_loss=False)
-    checks = _Checks(1 if start.device.type == "cpu" else READ_TOGETHER)
-    before: Step | None = None
-    for index in range(steps + 1):
-        began = time.perf_counter()
-        last = index == steps
-        share = 0.0 if last else SCHEDULES[schedule](index / steps)
-        if method == "hybrid" and isinstance(road, _GradientFree):
-            share = 1.0
-        now = road.advance(share, last)
-        checks.add(now, index, last)
-        step = Step(
-            index=index,
-            total=steps,
-            latent=now.latent,
-            image=now.image,
-            loss=now.loss,
-            parts=now.parts,
-            psnr=psnr(now.image, objective.target),
-            grad_norm=now.grad_norm,
-            lr=share * road.lr,
-            passes=now.passes,
-            seconds=time.perf_counter() - began,
-        )
-        yield step
-        if method == "hybrid" and isinstance(road, _GradientFree) and before is not None:
-            gain = float(step.psnr[0] - before.psnr[0]) / before.passes
-            if not gain >= WORTHWHILE:
-                road = _Gradient(autoencoder, objective, road.latent, optimizer, lr)
-        before = step
+    run = Optimization(
+        autoencoder, objective, start, steps=steps, method=method, lr=lr, optimizer=optimizer, schedule=schedule
+    )
+    return iter(run)
+
+
+class Optimization:
+    """What `optimize` iterates over, with a `state()` from which another one goes on exactly.
+
+    Options and errors are those of `optimize`; the records of an object are to be had once.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        objective: Objective,
+        start: Tensor,
+        *,
+        steps: int = 100,
+        method: str = "gradient",
+        lr: float | None = None,
+        optimizer: str | None = None,
+        schedule: str = "constant",
+    ) -> None:
+        optimizer, rate = methods.settle(method, optimizer, lr, steps)
+        if schedule not in SCHEDULES:
+            raise InputError(f"There is no schedule {schedule!r}.", f"Schedules: {', '.join(SCHEDULES)}.")
+        if len(start) != 1 and (optimizer == "lbfgs" or method == "hybrid"):
+            alone = "lbfgs" if optimizer == "lbfgs" else "hybrid"
+            raise InputError(f"{alone} takes one image at a time: what it decides by would couple a batch.")
+        self.autoencoder, self.objective = autoencoder, objective
+        self.steps, self.method, self.schedule = steps, method, schedule
+        self.index = 0
+        self.before: tuple[float, int] | None = None  # PSNR and passes of the last record, by which hybrid decides
+        self._gradient = lambda latent: _Gradient(autoencoder, objective, latent, optimizer, rate)
+        self.road: _Gradient | _GradientFree
+        if method == "gradient":
+            self.road = self._gradient(start)
+        elif method == "gradient_free":
+            self.road = _GradientFree(autoencoder, objective, start, optimizer, rate, own_loss=True)
+        else:
+            self.road = _GradientFree(autoencoder, objective, start, "km", 1.0, own_loss=False)
+
+    def __iter__(self) -> Iterator[Step]:
+        checks = _Checks(1 if self.road.latent.device.type == "cpu" else READ_TOGETHER)
+        for index in range(self.index, self.steps + 1):
+            began = time.perf_counter()
+            last = index == self.steps
+            share = 0.0 if last else SCHEDULES[self.schedule](index / self.steps)
+            if self.method == "hybrid" and isinstance(self.road, _GradientFree) and not last:
+                share = 1.0
+            now = self.road.advance(share, last)
+            checks.add(now, index, last)
+            step = Step(
+                index=index,
+                total=self.steps,
+                latent=now.latent,
+                image=now.image,
+                loss=now.loss,
+                parts=now.parts,
+                psnr=psnr(now.image, self.objective.target),
+                grad_norm=now.grad_norm,
+                lr=share * self.road.lr,
+                passes=now.passes,
+                seconds=time.perf_counter() - began,
+            )
+            if self.method == "hybrid":
+                self._judge(step)
+            self.index = index + 1
+            yield step
+
+    def _judge(self, step: Step) -> None:
+        """Turn to the gradient once the other road is no longer worth its passes."""
+        quality = float(step.psnr[0])
+        if isinstance(self.road, _GradientFree) and self.before is not None:
+            before, passes = self.before
+            if not (quality - before) / passes >= WORTHWHILE:
+                self.road = self._gradient(self.road.latent)
+        self.before = (quality, step.passes)
+
+    def state(self) -> dict[str, Any]:
+        """All that going on after the last record takes: index, latent, what the optimizer knows, the road."""
+        road = self.road
+        return {
+            "index": self.index,
+            "before": self.before,
+            "by_gradient": isinstance(road, _Gradient),
+            "latent": road.latent,
+            "updater": road.updater.state_dict(),
+            "scale": road.scale if isinstance(road, _Gradient) else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state()`; raises `InputError` when it is of another run."""
+        try:
+            device = self.road.latent.device
+            latent = state["latent"].to(device)
+            if latent.shape != self.road.latent.shape:
+                raise ValueError(f"its latent has shape {tuple(latent.shape)}")
+            if state["by_gradient"] and self.method == "hybrid":
+                self.road = self._gradient(latent)
+            self.road.latent.data.copy_(latent)
+            self.road.updater.load_state_dict(state["updater"])
+            if isinstance(self.road, _Gradient) and state["scale"] is not None:
+                self.road.scale = state["scale"].to(device)
+            self.index = int(state["index"])
+            self.before = None if state["before"] is None else (float(state["before"][0]), int(state["before"][1]))
+        except (KeyError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
+            raise InputError(f"The checkpoint is of another run: {str(error).splitlines()[0]}") from error
 
 
 @dataclass(slots=True)
@@ -128,17 +195,6 @@ class _Evaluation:
     parts: dict[str, Tensor]
     grad_norm: Tensor | None
     passes: int
-
-
-class _Road(Protocol):
-    """One way to go on from a latent."""
-
-    latent: Tensor
-    lr: float
-
-    def advance(self, share: float, last: bool) -> _Evaluation:
-        """Evaluate the latent and then, but at the last, update it by `share` of the rate."""
-        ...
 
 
 class _Gradient:
@@ -154,7 +210,8 @@ class _Gradient:
         self.scale: Tensor | None = None
 
     def advance(self, share: float, last: bool) -> _Evaluation:
-        """Evaluate, and update once; the evaluation is the first that the optimizer asks for."""
+        """Evaluate the latent and then, but at the last, update it by `share` of the rate; the evaluation is the first
+        that the optimizer asks for."""
         if last:
             return self._evaluate(backward=False)
         seen: list[_Evaluation] = []

@@ -17,6 +17,7 @@ from latentflow.sinks.frames import check_frames_path
 from latentflow.sinks.keeper import check_image_path
 from latentflow.sinks.manifest import manifest_path
 from latentflow.sinks.plot import check_plot_path
+from latentflow.sinks.trajectory import trajectory_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,16 @@ class Plan:
     def manifest(self) -> Path:
         """Where the manifest goes."""
         return manifest_path(self.frames)
+
+    @property
+    def trajectory(self) -> Path:
+        """Where the latents of the frames go."""
+        return trajectory_path(self.frames)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state goes, if it is saved."""
+        return self.frames.with_name(self.frames.name + ".checkpoint.safetensors")
 
 
 def make_plan(config: RunConfig) -> Plan:

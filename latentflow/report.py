@@ -110,7 +110,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
-        written = [*self.plan.outputs.values(), self.plan.manifest]
+        written = [*self.plan.outputs.values(), self.plan.trajectory, self.plan.manifest]
         return {
             "outcome": "done" if self.error is None else str(self.error),
             "written": {str(path): _bytes(path) for path in written if path.exists()},

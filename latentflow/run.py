@@ -1,7 +1,8 @@
 """One run, from a plan to its outputs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,21 @@ from latentflow.config import RunConfig
 from latentflow.cost import compiling_pays, is_tight
 from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError, WeightsError
+from latentflow.files import sweep
 from latentflow.images import Picture, fit, read_image, to_tensor
 from latentflow.interrupts import Interrupts
 from latentflow.latents import save_latent
-from latentflow.loop import optimize
+from latentflow.loop import Optimization
 from latentflow.objective import Objective
 from latentflow.perceptual import Networks
 from latentflow.pictures import Drawing
 from latentflow.plan import Plan
-from latentflow.records import until
+from latentflow.records import Step, until
 from latentflow.report import Report, sha256, versions
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.behind import Behind
+from latentflow.sinks.checkpoint import Checkpoints
 from latentflow.sinks.frames import open_frames
 from latentflow.sinks.keeper import Keeper, save_image
 from latentflow.sinks.manifest import Manifest
@@ -34,6 +37,7 @@ from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.pace import EvenChange
 from latentflow.sinks.plot import Plot
 from latentflow.sinks.progress import Progress
+from latentflow.sinks.trajectory import Trajectory, read_trajectory
 from latentflow.starts import start
 
 Say = Callable[[str], None]
@@ -87,9 +91,16 @@ def set_up(config: RunConfig, image_path: Path, seed: int, say: Say) -> Scene:
 
 
 def run(
-    plan: Plan, interrupts: Interrupts, say: Say, *, quiet: bool = False, earlier: dict[str, Any] | None = None
+    plan: Plan,
+    interrupts: Interrupts,
+    say: Say,
+    *,
+    quiet: bool = False,
+    earlier: dict[str, Any] | None = None,
+    checkpoint: dict[str, Any] | None = None,
 ) -> Report:
-    """Optimize as planned and write every output asked for; `say` shows a line, `earlier` is a manifest to repeat.
+    """Optimize as planned and write every output asked for; `say` shows a line, `earlier` is a manifest to repeat,
+    `checkpoint` the state of a run to go on with.
 
     A run that broke off after its first step (interrupted, diverged, disk full) has the error in its report, since
     what it wrote is valid. Raises `LatentflowError` for everything that is wrong before.
@@ -97,6 +108,7 @@ def run(
     config = plan.config
     scene = set_up(config, plan.image_path, plan.seed, say)
     autoencoder, target = scene.autoencoder, scene.target
+    earlier = checkpoint["facts"] if checkpoint else earlier
     if earlier:
         _check_repeats(earlier, plan, scene.resolved, autoencoder.device, say)
     objective = scene.objective(config.loss_type, say)
@@ -110,20 +122,11 @@ def run(
         overwrite=config.overwrite,
         draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
     )
-    written = Behind(frames)
-    sinks: list[Sink[Any]] = [
-        Manifest(plan.manifest, report.facts(), lambda: report.result),
-        report,
-        every(config.skip_step, written)
-        if config.pace == "steps"
-        else EvenChange(written, frame_count(config), lambda latent: autoencoder.decode(latent, report.size)),
-    ]
-    sinks += _sinks_asked_for(plan, report)
-    if not quiet:
-        for note in scene.picture.notes:
-            say(f"{plan.image_path} {note}.")
-        sinks += [Advice(say, frame_count(config), frames, shorter(config)), Progress(config.steps)]
-    records = optimize(
+
+    def decode(latent: Tensor) -> Tensor:
+        return autoencoder.decode(latent.to(autoencoder.device), report.size)
+
+    optimization = Optimization(
         autoencoder,
         objective,
         scene.latent,
@@ -133,6 +136,30 @@ def run(
         optimizer=config.optimizer,
         schedule=config.schedule,
     )
+    records: Iterable[Step] = optimization
+    if checkpoint:
+        optimization.restore(checkpoint["state"])
+        records = chain(_replayed(plan, checkpoint, decode), optimization)
+        say(f"Going on from step {optimization.index}.")
+        for path in (*plan.outputs.values(), plan.checkpoint):
+            sweep(path)
+    behind = Behind(frames)
+    facts = report.facts()
+    by_change = config.pace == "change"
+    sinks: list[Sink[Any]] = [
+        Manifest(plan.manifest, facts, lambda: report.result),
+        report,
+        EvenChange(behind, frame_count(config), decode) if by_change else every(config.skip_step, behind),
+        Trajectory(plan.trajectory, facts, 1 if by_change else config.skip_step, optimization.index),
+    ]
+    sinks += _sinks_asked_for(plan, report)
+    if config.checkpoint_every:
+        best = Keeper(lambda step: None, "best")
+        sinks += [best, _checkpoints(plan, facts, optimization, best)]
+    if not quiet:
+        for note in scene.picture.notes:
+            say(f"{plan.image_path} {note}.")
+        sinks += [Advice(say, frame_count(config), frames, shorter(config)), Progress(config.steps)]
     goal = config.target_psnr
     try:
         drive(interrupts.watch(until(records, lambda step: goal is not None and float(step.psnr[0]) >= goal)), sinks)
@@ -142,6 +169,36 @@ def run(
         report.error = error
     report.frames_written = frames.frames
     return report
+
+
+def _checkpoints(plan: Plan, facts: dict[str, Any], optimization: Optimization, best: Keeper) -> Checkpoints:
+    """The sink of the state, which holds the options with whole paths, so that the file alone is enough to go on."""
+    options = facts["options"] | {
+        option: str(path.resolve()).replace("{", "{{").replace("}", "}}") for option, path in plan.outputs.items()
+    }
+
+    def state() -> dict[str, Any]:
+        kept = None if best.kept is None else {"step": best.kept.index, "latent": best.kept.latent}
+        return {"facts": facts | {"options": options}, "state": optimization.state(), "best": kept}
+
+    assert plan.config.checkpoint_every is not None
+    return Checkpoints(
+        plan.checkpoint, state, plan.config.checkpoint_every, "--output_path", keep=False, after=optimization.index
+    )
+
+
+def _replayed(plan: Plan, checkpoint: dict[str, Any], decode: Callable[[Tensor], Tensor]) -> Iterator[Step]:
+    """The records up to a checkpoint, from the trajectory; raises `InputError` when that ends before it."""
+    past = read_trajectory(plan.trajectory)
+    index, best = checkpoint["state"]["index"], checkpoint["best"]
+    if len(past.records) < index:
+        raise InputError(f"The trajectory {plan.trajectory} ends before the checkpoint: the run can't go on.")
+    for step in past.steps(decode, before=index):
+        if best and step.index == best["step"]:
+            with torch.no_grad():
+                yield replace(step, latent=best["latent"], image=decode(best["latent"]))
+        else:
+            yield step
 
 
 def _sinks_asked_for(plan: Plan, report: Report) -> list[Sink[Any]]:

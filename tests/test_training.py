@@ -29,6 +29,7 @@ from latentflow.training.models import Autoencoding, build, latent_term, off_uni
 from latentflow.training.plan import make_train_plan
 from latentflow.training.run import train
 from latentflow.training.trainer import Trainer
+from latentflow.trees import unpack
 from latentflow.weights import resolve
 
 ROOT = Path(__file__).parent.parent
@@ -361,11 +362,11 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(images, kl, tmp_pa
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert (killed / "checkpoint.pt").exists() and not (killed / "config.json").exists()
+    assert (killed / "checkpoint.safetensors").exists() and not (killed / "config.json").exists()
     again = subprocess.run(line(killed, "--resume"), cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and "Going on from step " in again.stderr, again.stderr
     subprocess.run(line(whole), cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    states = [torch.load(folder / "checkpoint.pt", weights_only=True)["training"] for folder in (killed, whole)]
+    states = [unpack(folder / "checkpoint.safetensors")["training"] for folder in (killed, whole)]
     assert all(state.pop("seconds") for state in states)
     assert states_equal(*states)
     names = ("diffusion_pytorch_model.safetensors", "config.json")
@@ -412,7 +413,7 @@ def test_ctrl_c_is_one_line_though_workers_hear_it_too(images, kl, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err.count("\n") == 1 and "Stopped at step" in err, err
-    assert (tmp_path / "made" / "checkpoint.pt").exists() and (tmp_path / "made" / "config.json").exists()
+    assert (tmp_path / "made" / "checkpoint.safetensors").exists() and (tmp_path / "made" / "config.json").exists()
 
 
 def test_a_sweep_draws_rate_against_distortion(invoke, images, kl, tmp_path):
@@ -512,12 +513,12 @@ def test_bad_input_is_one_line_and_its_code(invoke, images, small, options, code
 def test_a_folder_with_a_training_is_not_overwritten_by_accident(invoke, images, kl, tmp_path):
     line = ["train", "--data", images, "--config", kl, "--output_dir", "made", "--steps", 2, *ARGUMENTS]
     assert invoke(*line)[0] == 0
-    before = (tmp_path / "made" / "checkpoint.pt").read_bytes()
+    before = (tmp_path / "made" / "checkpoint.safetensors").read_bytes()
     code, _, err = invoke(*line)
     assert code == 6 and "--resume" in err
     code, _, err = invoke(*line, "--resume", "--seed", 5)
     assert code == 2 and "seed 0 → 5" in err
-    (tmp_path / "made" / "checkpoint.pt").write_bytes(before[:-100])
+    (tmp_path / "made" / "checkpoint.safetensors").write_bytes(before[:-100])
     code, _, err = invoke(*line, "--resume")
     assert code == 2 and "can't be read" in err
     assert invoke(*line, "--overwrite")[0] == 0

@@ -12,6 +12,8 @@ from latentflow.commands.options import CONTEXT, config_options, say
 from latentflow.config import RunConfig
 from latentflow.errors import InputError
 
+FREE = {"device", "checkpoint_every", "metrics", "plot", "save_latent", "save_image", "fps", "hold"}  # beside --resume
+
 
 def _from_manifest(context: click.Context, parameter: click.Parameter, path: str | None) -> dict[str, Any] | None:
     """Take the options of an earlier run as defaults, so that those on the command line win."""
@@ -28,8 +30,27 @@ def _from_manifest(context: click.Context, parameter: click.Parameter, path: str
     return content
 
 
+def _resume(context: click.Context, parameter: click.Parameter, path: str | None) -> dict[str, Any] | None:
+    """Take the options of the run that was broken off."""
+    if path is None:
+        return None
+    from latentflow.resuming import read_checkpoint
+
+    checkpoint = read_checkpoint(Path(path))
+    options = checkpoint["facts"]["options"] | {"overwrite": True}
+    context.default_map = {key: value for key, value in options.items() if value is not None}
+    return checkpoint
+
+
 @click.command(context_settings=CONTEXT | {"allow_extra_args": True})
 @config_options()
+@click.option(
+    "--resume",
+    metavar="FILE",
+    is_eager=True,
+    callback=_resume,
+    help="Go on from the checkpoint of a run that was broken off, with its options.",
+)
 @click.option(
     "--from_manifest",
     metavar="FILE",
@@ -41,7 +62,13 @@ def _from_manifest(context: click.Context, parameter: click.Parameter, path: str
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
 def optimize(
-    context: click.Context, /, from_manifest: dict[str, Any] | None, quiet: bool, as_json: bool, **values: Any
+    context: click.Context,
+    /,
+    from_manifest: dict[str, Any] | None,
+    resume: dict[str, Any] | None,
+    quiet: bool,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Turn a random latent into the target image, by the gradient through a VAE decoder, and write the decoded frames.
 
@@ -54,6 +81,9 @@ def optimize(
     def given(option: str) -> bool:
         return context.get_parameter_source(option) is ParameterSource.COMMANDLINE
 
+    other = [option for option in values if resume and given(option) and option not in FREE]
+    if other:
+        raise InputError(f"--resume goes on with the options the run had; --{other[0]} can't be given beside it.")
     earlier = None if given("image_path") or given("vae") or given("weights") else from_manifest
     from latentflow.interrupts import Interrupts
     from latentflow.plan import make_plan
@@ -62,7 +92,7 @@ def optimize(
         plan = make_plan(RunConfig(**values))
         from latentflow.run import run  # the first import of torch: whatever could be refused before, was
 
-        report = run(plan, interrupts, say, quiet=quiet, earlier=earlier)
+        report = run(plan, interrupts, say, quiet=quiet, earlier=earlier, checkpoint=resume)
     click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
     if report.error is not None:
         raise report.error

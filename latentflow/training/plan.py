@@ -11,7 +11,7 @@ from latentflow.objective import parse
 from latentflow.plugins import load_plugin
 from latentflow.training.config import PRESETS, TrainConfig
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.safetensors"
 GENERATED = "generated"
 
 

@@ -12,7 +12,7 @@ from latentflow.errors import InputError, LatentflowError
 from latentflow.interrupts import Interrupts
 from latentflow.perceptual import Networks
 from latentflow.sinks import Sink, drive
-from latentflow.sinks.checkpoint import Checkpoints, read_checkpoint
+from latentflow.sinks.checkpoint import Checkpoints
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.model import write_model
 from latentflow.sinks.progress import Progress
@@ -23,6 +23,7 @@ from latentflow.training.models import check_crop, has_posterior, read_config
 from latentflow.training.plan import TrainPlan
 from latentflow.training.report import TrainReport
 from latentflow.training.trainer import Trainer
+from latentflow.trees import unpack
 from latentflow.weights import WEIGHTS_FILE
 
 # What may differ between a checkpoint and the options that go on with it.
@@ -89,7 +90,7 @@ def _earlier(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any] | 
     """The checkpoint to go on from, if it was asked for; raises `InputError` when it is another training's."""
     if not (plan.config.resume and plan.checkpoint.exists()):
         return None
-    checkpoint = read_checkpoint(plan.checkpoint)
+    checkpoint = unpack(plan.checkpoint)
     then, now = checkpoint.get("options", {}), _identity(plan, model_config)
     changed = [f"{key} {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
     if changed:
@@ -111,7 +112,10 @@ def _sinks(plan: TrainPlan, trainer: Trainer, model_config: dict[str, Any], quie
     identity = _identity(plan, model_config)
     sinks: list[Sink[Any]] = [
         Checkpoints(
-            plan.checkpoint, lambda: {"options": identity, "training": trainer.state()}, plan.config.checkpoint_every
+            plan.checkpoint,
+            lambda: {"options": identity, "training": trainer.state()},
+            plan.config.checkpoint_every,
+            "--output_dir",
         ),
         Metrics(plan.folder / "metrics.jsonl", after=trainer.step),
         Sheets(plan.folder / "samples"),

@@ -204,7 +204,7 @@ class Trainer:
                 self.discriminator.load_state_dict(state["discriminator"])
                 self.judging.load_state_dict(state["judging"])
             self.step, self.seconds = state["step"], state["seconds"]
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"The checkpoint is of another training: {str(error).splitlines()[0]}") from error
 
 

@@ -1,0 +1,126 @@
+"""The frames of a run again, from its trajectory: another format, speed or size, without optimizing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentflow import weights
+from latentflow.autoencoder import load_autoencoder
+from latentflow.config import RenderConfig
+from latentflow.device import pick_device
+from latentflow.errors import InputError, WeightsError
+from latentflow.images import fit, read_image, to_tensor
+from latentflow.interrupts import Interrupts
+from latentflow.pictures import Drawing
+from latentflow.records import Step
+from latentflow.report import readable, sha256
+from latentflow.sinks import Sink, drive, every
+from latentflow.sinks.behind import Behind
+from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.pace import EvenChange
+from latentflow.sinks.progress import Progress
+from latentflow.sinks.trajectory import read_trajectory
+
+MANIFEST = ".manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What was written."""
+
+    path: Path
+    frames: int
+
+    def summary(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        return {"written": str(self.path), "frames": self.frames}
+
+    def __str__(self) -> str:
+        """The report for people."""
+        size = "" if self.path.is_dir() else f"{readable(self.path.stat().st_size)}, "
+        return f"wrote    {self.path} ({size}{self.frames} frames)"
+
+
+def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet: bool = False) -> Rendered:
+    """Decode the latents of a trajectory, or of the run a manifest is of, and write them as frames.
+
+    Raises `InputError` for a file that is none and for a target that is no longer the run's, `WeightsError` for other
+    weights than the run's, and what writing frames raises.
+    """
+    past = read_trajectory(_trajectory(source))
+    output = Path(config.output_path).expanduser()
+    check_frames_path(output, config.fps, config.overwrite)
+    try:
+        options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
+        size = (int(image["fitted_height"]), int(image["fitted_width"]))
+        resolved = weights.resolve(str(options["vae"]), "auto")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The trajectory {source} doesn't say what it is of: {error}.") from error
+    if resolved.sha256 != owner.get("sha256"):
+        raise WeightsError(
+            f"The weights of {resolved.name} are not those of the trajectory: their SHA-256 is {resolved.sha256}, not "
+            f"{owner.get('sha256')}."
+        )
+    device = pick_device(config.device)
+    autoencoder = load_autoencoder(resolved, device, str(options.get("dtype", "float32")))
+    if autoencoder.geometry.latent_shape(*size) != tuple(past.facts["shape"]):
+        raise InputError(f"The latents of {source} don't fit a picture of {size[1]} × {size[0]} pixels.")
+    target = _target(past.facts, size) if config.side_by_side else torch.zeros(1, 3, *size)
+
+    def decode(latent: Tensor) -> Tensor:
+        return autoencoder.decode(latent.to(device), size)
+
+    frames = open_frames(
+        output,
+        fps=config.fps,
+        hold=config.hold,
+        overwrite=config.overwrite,
+        draw=_Resized(Drawing(target, side_by_side=config.side_by_side, caption=config.caption), config.size),
+    )
+    count = sum(entry.latent_at is not None for entry in past.records)
+    sink: Sink[Any] = Behind(frames)
+    if config.pace == "change":
+        sink = EvenChange(sink, -(-count // config.skip_step), decode)
+    else:
+        sink = every(config.skip_step, sink)
+    kept: Iterator[Step] = (step for step in past.steps(decode) if step.image.numel())
+    drive(interrupts.watch(kept), [sink] if quiet else [sink, Progress(past.records[-1].figures["step"])])
+    return Rendered(output, frames.frames)
+
+
+def _trajectory(source: Path) -> Path:
+    return source.with_name(source.name.removesuffix(MANIFEST) + ".trajectory") if source.suffix == ".json" else source
+
+
+def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
+    path, options = Path(facts["options"]["image_path"]), facts["options"]
+    picture = read_image(path)
+    if sha256(path) != facts["image"]["sha256"]:
+        raise InputError(
+            f"{path} is not the image of the trajectory: its SHA-256 differs.", "Leave out --side_by_side."
+        )
+    target = to_tensor(fit(picture.image, options["size"], options["fit"]))
+    if tuple(target.shape[-2:]) != size:
+        raise InputError(f"{path} has another size than the trajectory.")
+    return target
+
+
+class _Resized:
+    """Draws with another drawing, and scales to a longer side of `size` pixels if one is given."""
+
+    def __init__(self, draw: Drawing, size: int | None) -> None:
+        self.draw, self.size = draw, size
+
+    def __call__(self, step: Step) -> np.ndarray:
+        picture = self.draw(step)
+        if self.size is None:
+            return picture
+        share = self.size / max(picture.shape[:2])
+        shape = [max(1, round(side * share)) for side in picture.shape[1::-1]]
+        return np.asarray(Image.fromarray(picture).resize((shape[0], shape[1]), Image.Resampling.LANCZOS))

@@ -1,0 +1,198 @@
+"""The way of a run as latents: small, appended as it goes, enough to draw its frames again.
+
+A line of JSON says whose latents these are; then, for every record, a line with its figures and, if its frame is
+kept, the bytes of its latent (float32, little-endian, c × rows × columns). A file that was cut off is good up to its
+last whole record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentflow.errors import InputError
+from latentflow.files import check_writable, writing
+from latentflow.records import Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "latentflow trajectory 1"
+LARGEST_LINE = 1_000_000  # bytes: a file that has a longer one is none
+
+
+def trajectory_path(output_path: Path) -> Path:
+    """Beside the output: `x.gif` has `x.gif.trajectory`."""
+    return output_path.with_name(output_path.name + ".trajectory")
+
+
+class Trajectory:
+    """Appends every record's figures, and the latent of every `every`-th, of the first and of the last, as they come.
+
+    `facts` are those of the manifest. With `after` it goes on with the file there is, behind the record before that
+    index.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any], every: int, after: int = 0) -> None:
+        self.path, self.facts, self.every, self.after = path, facts, every, after
+        self.file: IO[bytes] | None = None
+        self.last: Step | None = None  # without its latent so far
+
+    def __enter__(self) -> Trajectory:
+        check_writable(self.path, "--output_path")
+        return self
+
+    def write(self, record: Step) -> None:
+        """Append one record; raises `OutputError` when it can't be written."""
+        if record.index < self.after:
+            return
+        with writing(self.path, "--output_path"):
+            if self.file is None:
+                self.file = self._begun(record)
+            kept = record.index % self.every == 0 or record.index == record.total
+            self._append(record, kept=kept)
+            self.last = None if kept else record
+
+    def _begun(self, record: Step) -> IO[bytes]:
+        if not self.after:
+            file = self.path.open("wb")
+            shape = list(record.latent.shape[1:])
+            file.write(json.dumps({"format": FORMAT, "shape": shape, **self.facts}).encode() + b"\n")
+            return file
+        past = read_trajectory(self.path)
+        going_on: IO[bytes] = self.path.open("r+b")
+        end = next((each.begin for each in past.records if each.figures["step"] >= self.after), past.end)
+        going_on.truncate(end)
+        going_on.seek(end)
+        return going_on
+
+    def _append(self, record: Step, *, kept: bool) -> None:
+        assert self.file is not None
+        latent = record.latent[0].cpu().numpy().astype("<f4").tobytes() if kept else b""
+        figures = {
+            "step": record.index,
+            "total": record.total,
+            "loss": float(record.loss[0]),
+            "parts": {label: float(value[0]) for label, value in record.parts.items()},
+            "psnr": float(record.psnr[0]),
+            "grad_norm": None if record.grad_norm is None else float(record.grad_norm[0]),
+            "lr": record.lr,
+            "passes": record.passes,
+            "seconds": record.seconds,
+            "bytes": len(latent),
+        }
+        self.file.write(json.dumps(figures).encode() + b"\n" + latent)
+        self.file.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.file is not None:
+            with writing(self.path, "--output_path"):
+                if self.last is not None:  # again, with its latent: it turned out to be the last
+                    self._append(self.last, kept=True)
+                self.file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record: its figures, where it begins in the file, and where its latent does if that was kept."""
+
+    figures: dict[str, Any]
+    begin: int
+    latent_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a trajectory holds: whose it is, its records in order, and where the last whole one ends."""
+
+    path: Path
+    facts: dict[str, Any]
+    records: list[Entry]
+    end: int
+
+    def steps(self, decode: Callable[[Tensor], Tensor], before: int | None = None) -> Iterator[Step]:
+        """The records again up to the index `before`: those with a latent have their picture, which `decode` makes of
+        (1, c, rows, columns); the others have an empty one."""
+        import torch
+
+        def one(value: float | None) -> Any:
+            return None if value is None else torch.tensor([value])
+
+        with self.path.open("rb") as file:
+            for entry in self.records:
+                found = entry.figures
+                if before is not None and found["step"] >= before:
+                    return
+                latent, image = torch.zeros(1, 0, 0, 0), torch.zeros(1, 3, 0, 0)
+                if entry.latent_at is not None:
+                    file.seek(entry.latent_at)
+                    values = np.frombuffer(file.read(found["bytes"]), "<f4").reshape(self.facts["shape"])
+                    latent = torch.from_numpy(values.copy())[None]
+                    with torch.no_grad():
+                        image = decode(latent)
+                yield Step(
+                    index=found["step"],
+                    total=found["total"],
+                    latent=latent,
+                    image=image,
+                    loss=one(found["loss"]),
+                    parts={label: one(value) for label, value in found["parts"].items()},
+                    psnr=one(found["psnr"]),
+                    grad_norm=one(found["grad_norm"]),
+                    lr=found["lr"],
+                    passes=found["passes"],
+                    seconds=found["seconds"],
+                )
+
+
+def read_trajectory(path: Path) -> Past:
+    """The whole records of a trajectory; raises `InputError` when the file is none."""
+    records: dict[int, Entry] = {}
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            facts = json.loads(file.readline(LARGEST_LINE))
+            if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+                raise ValueError("it is no trajectory of latents")
+            shape = [int(each) for each in facts["shape"]]
+            if len(shape) != 3 or min(shape) < 1:
+                raise ValueError(f"it has latents of shape {shape}")
+            wanted = 4 * shape[0] * shape[1] * shape[2]
+            end = file.tell()
+            while (line := file.readline(LARGEST_LINE)).endswith(b"\n"):
+                figures = _figures(line)
+                if figures["bytes"] not in (0, wanted):
+                    raise ValueError(f"a latent has {figures['bytes']} bytes")
+                at = file.tell()
+                if at + figures["bytes"] > size:  # cut off
+                    break
+                begin = records[figures["step"]].begin if figures["step"] in records else end
+                records[figures["step"]] = Entry(figures, begin, at if figures["bytes"] else None)
+                end = file.seek(at + figures["bytes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(f"The trajectory {path} can't be read: {reason}.") from error
+    return Past(path, facts, [records[step] for step in sorted(records)], end)
+
+
+_KINDS: dict[str, Any] = {
+    **{"step": int, "total": int, "passes": int, "bytes": int, "parts": dict},
+    **{"loss": float, "psnr": float, "lr": (int, float), "seconds": (int, float), "grad_norm": (float, type(None))},
+}
+
+
+def _figures(line: bytes) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in _KINDS.items()):
+        raise ValueError("a record is not as it was written")
+    if not all(isinstance(value, float) for value in found["parts"].values()):
+        raise ValueError("a record is not as it was written")
+    return found

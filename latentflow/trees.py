@@ -1,0 +1,59 @@
+"""Nested states on disk as safetensors: tensors as they are, the structure as JSON beside them; no code, no pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentflow.errors import InputError
+
+TENSOR, PAIRS = "$tensor", "$pairs"  # keys of what JSON has no word for
+
+
+def pack(tree: Any) -> bytes:
+    """The bytes of nested dicts, lists, numbers, strings and tensors; tuples come back as lists."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+
+    def visit(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            name = str(len(tensors))
+            tensors[name] = node.detach().cpu().clone(memory_format=torch.contiguous_format)
+            return {TENSOR: name}
+        if isinstance(node, dict):  # whose keys need not be strings
+            return {PAIRS: [[key, visit(value)] for key, value in node.items()]}
+        if isinstance(node, list | tuple):
+            return [visit(each) for each in node]
+        return node
+
+    structure = json.dumps(visit(tree))
+    return save(tensors, {"format": "latentflow", "tree": structure})
+
+
+def unpack(path: Path) -> dict[Any, Any]:
+    """The dict that was packed into the file, on the CPU; raises `InputError` when it holds no such thing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            structure = json.loads((file.metadata() or {})["tree"])
+            # copied, since sums depend on how memory is aligned, in their last bits
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no dict)
+        tree = _visit(structure, tensors)
+        if not isinstance(tree, dict):
+            raise ValueError("it holds no state")
+        return tree
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} can't be read as a checkpoint: {reason}.") from error
+
+
+def _visit(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, dict):
+        if TENSOR in node:
+            return tensors[node[TENSOR]]
+        return {key: _visit(value, tensors) for key, value in node[PAIRS]}
+    return [_visit(each, tensors) for each in node] if isinstance(node, list) else node
