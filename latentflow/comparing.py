@@ -24,7 +24,7 @@ from latentflow.pictures import Panels
 from latentflow.plan import Plan, make_plan
 from latentflow.records import Comparison
 from latentflow.report import facts, readable
-from latentflow.run import Say, Scene, frame_count, set_up
+from latentflow.run import Say, Scene, frame_count, load, set_up, spare
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.frames import open_frames
@@ -138,7 +138,7 @@ class CompareReport:
     def result(self) -> dict[str, Any]:
         """The figures of every run, by its name, and those of the encoder's own reconstruction."""
         assert self.first is not None and self.last is not None
-        target, autoencoder = self.scene.target, self.scene.autoencoder
+        target, autoencoder = self.scene.target, self.scene.loaded.autoencoder
         size = (target.shape[-2], target.shape[-1])
         with torch.no_grad():
             ceiling = quality(autoencoder.decode(autoencoder.encode(target), size), target, self.load)
@@ -155,7 +155,7 @@ class CompareReport:
 
     def summary(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
-        plan, resolved = self.plan, self.scene.resolved
+        plan, resolved = self.plan, self.scene.loaded.resolved
         written = [plan.runs.frames, plan.sheet, plan.table, plan.runs.manifest]
         return {
             "outcome": "done" if self.error is None else str(self.error),
@@ -163,7 +163,7 @@ class CompareReport:
             "frames": self.frames_written,
             "seed": plan.runs.seed,
             "weights": {"name": resolved.name, "source": resolved.source, "notice": resolved.notice},
-            "notices": self.scene.networks.notices,
+            "notices": self.scene.loaded.networks.notices,
             **self.result,
         }
 
@@ -219,10 +219,12 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
     everything that is wrong before.
     """
     config = plan.runs.config
-    scene = set_up(config, plan.runs.image_path, plan.runs.seed, say)
+    loaded = load(config, say)
+    scene = set_up(config, plan.runs.image_path, plan.runs.seed, loaded)
+    spare(config, loaded.autoencoder, scene.size, say)
     made = [scene.objective(text, say) for text in plan.losses]
     objectives = {objective.label: objective for objective in made}
-    figures = Networks("auto", scene.autoencoder.device)
+    figures = loaded.figures
     report = CompareReport(plan, scene, figures)
     frames = open_frames(
         plan.runs.frames,
@@ -232,10 +234,10 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
         draw=_panels(scene, figures),
     )
     size = (scene.target.shape[-2], scene.target.shape[-1])
-    options = asdict(plan.config) | {"dtype": scene.autoencoder.precision}
-    known = facts(options, plan.runs.image_path, size, scene.resolved, scene.autoencoder.device)
+    options = asdict(plan.config) | {"dtype": scene.loaded.autoencoder.precision}
+    known = facts(options, plan.runs.image_path, size, scene.loaded.resolved, scene.loaded.autoencoder.device)
     sinks: list[Sink[Any]] = [
-        Manifest(plan.runs.manifest, known | {"notices": scene.networks.notices}, lambda: report.result),
+        Manifest(plan.runs.manifest, known | {"notices": scene.loaded.networks.notices}, lambda: report.result),
         report,
         ContactSheet(plan.sheet),
         every(config.skip_step, frames),
@@ -249,7 +251,7 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
             Progress(config.steps, describe=lambda record: f"{len(record.steps)} losses"),
         ]
     records = compare(
-        scene.autoencoder,
+        scene.loaded.autoencoder,
         objectives,
         scene.latent,
         steps=config.steps,

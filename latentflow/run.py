@@ -30,7 +30,7 @@ from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.behind import Behind
 from latentflow.sinks.checkpoint import Checkpoints
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import FrameSink, open_frames
 from latentflow.sinks.keeper import Keeper, save_image
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.metrics import Metrics
@@ -44,35 +44,68 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What every run begins with: the autoencoder, the target and the latent to start from."""
+class Loaded:
+    """What runs can share: the autoencoder, and the networks of losses and of figures."""
 
     resolved: weights.Resolved
     autoencoder: Autoencoder
+    networks: Networks
+    figures: Networks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What a run begins with: the target and the latent to start from."""
+
+    loaded: Loaded
     target: Tensor
     latent: Tensor
     picture: Picture
-    networks: Networks
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the target."""
+        return self.target.shape[-2], self.target.shape[-1]
 
     def objective(self, text: str, say: Say) -> Objective:
-        """A loss against the target; what stands in for its network is said."""
-        known = len(self.networks.notices)
-        objective = Objective(text, self.target, self.networks)
-        for notice in self.networks.notices[known:]:
-            say(notice)
-        return objective
+        """A loss against the target."""
+        return make_objective(text, self.target, self.loaded.networks, say)
 
 
-def set_up(config: RunConfig, image_path: Path, seed: int, say: Say) -> Scene:
-    """Read the image, find and load the autoencoder, make the start; raises `LatentflowError` as the parts do."""
+def make_objective(text: str, target: Tensor, networks: Networks, say: Say) -> Objective:
+    """A loss against targets (n, 3, h, w); what stands in for its network is said."""
+    known = len(networks.notices)
+    objective = Objective(text, target, networks)
+    for notice in networks.notices[known:]:
+        say(notice)
+    return objective
+
+
+def load(config: RunConfig, say: Say) -> Loaded:
+    """Find and load the autoencoder; raises `LatentflowError` as the parts do."""
     device = pick_device(config.device)
-    picture = read_image(image_path)
     resolved = weights.resolve(config.vae, config.weights)
     if resolved.notice:
         say(resolved.notice)
-    autoencoder = load_autoencoder(resolved, device, config.dtype)
-    target = to_tensor(fit(picture.image, config.size, config.fit)).to(device)
-    size = (target.shape[-2], target.shape[-1])
+    return Loaded(
+        resolved=resolved,
+        autoencoder=load_autoencoder(resolved, device, config.dtype),
+        networks=Networks(config.weights, device, download=True),
+        figures=Networks("auto", device),
+    )
+
+
+def set_up(config: RunConfig, image_path: Path, seed: int, loaded: Loaded) -> Scene:
+    """Read the image and make the start; raises `LatentflowError` as the parts do."""
+    picture = read_image(image_path)
+    autoencoder = loaded.autoencoder
+    target = to_tensor(fit(picture.image, config.size, config.fit)).to(autoencoder.device)
+    latent = start(config.init, autoencoder, target, seed)
+    return Scene(loaded=loaded, target=target, latent=latent, picture=picture)
+
+
+def spare(config: RunConfig, autoencoder: Autoencoder, size: tuple[int, int], say: Say) -> None:
+    """Turn on what memory and time ask for: checkpointing, compiling."""
     tight = config.checkpointing == "auto" and is_tight(autoencoder, *size)
     if tight:
         say("Memory is tight for a picture of this size: gradient checkpointing is on, and steps take a third longer.")
@@ -80,14 +113,63 @@ def set_up(config: RunConfig, image_path: Path, seed: int, say: Say) -> Scene:
         autoencoder.checkpoint()
     if compiling_pays(autoencoder, *size, config.steps) if config.compile is None else config.compile:
         autoencoder.compile()
-    return Scene(
-        resolved=resolved,
-        autoencoder=autoencoder,
-        target=target,
-        latent=start(config.init, autoencoder, target, seed),
-        picture=picture,
-        networks=Networks(config.weights, device, download=True),
+
+
+@dataclass(slots=True)
+class Outputs:
+    """Where the records of one run go, and what it came to."""
+
+    report: Report
+    frames: FrameSink
+    sinks: list[Sink[Any]]
+
+
+def open_outputs(plan: Plan, scene: Scene, label: str, after: int = 0) -> Outputs:
+    """The sinks of every output a run was asked for; with `after` those that append go on behind that record."""
+    config, loaded = plan.config, scene.loaded
+    report = Report(
+        plan, loaded.resolved, loaded.autoencoder, scene.target, label, loaded.figures, loaded.networks.notices
     )
+    frames = open_frames(
+        plan.frames,
+        fps=config.fps,
+        hold=config.hold,
+        overwrite=config.overwrite,
+        draw=Drawing(scene.target, side_by_side=config.side_by_side, caption=config.caption),
+    )
+    behind, facts = Behind(frames), report.facts()
+    by_change = config.pace == "change"
+    sinks: list[Sink[Any]] = [
+        Manifest(plan.manifest, facts, lambda: report.result),
+        report,
+        EvenChange(behind, frame_count(config), _decoder(scene)) if by_change else every(config.skip_step, behind),
+        Trajectory(plan.trajectory, facts, 1 if by_change else config.skip_step, after),
+    ]
+    return Outputs(report, frames, sinks + _sinks_asked_for(plan, report))
+
+
+def _decoder(scene: Scene) -> Callable[[Tensor], Tensor]:
+    autoencoder = scene.loaded.autoencoder
+    return lambda latent: autoencoder.decode(latent.to(autoencoder.device), scene.size)
+
+
+def make_optimization(config: RunConfig, autoencoder: Autoencoder, objective: Objective, start: Tensor) -> Optimization:
+    """The optimization a config asks for."""
+    return Optimization(
+        autoencoder,
+        objective,
+        start,
+        steps=config.steps,
+        method=config.method,
+        lr=config.lr,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+    )
+
+
+def loss_label(config: RunConfig, objective: Objective) -> str:
+    """The name of what a run's loss is."""
+    return "residual" if config.method == "gradient_free" else objective.label
 
 
 def run(
@@ -98,68 +180,40 @@ def run(
     quiet: bool = False,
     earlier: dict[str, Any] | None = None,
     checkpoint: dict[str, Any] | None = None,
+    loaded: Loaded | None = None,
 ) -> Report:
     """Optimize as planned and write every output asked for; `say` shows a line, `earlier` is a manifest to repeat,
-    `checkpoint` the state of a run to go on with.
+    `checkpoint` the state of a run to go on with, `loaded` what runs before it have loaded.
 
     A run that broke off after its first step (interrupted, diverged, disk full) has the error in its report, since
     what it wrote is valid. Raises `LatentflowError` for everything that is wrong before.
     """
     config = plan.config
-    scene = set_up(config, plan.image_path, plan.seed, say)
-    autoencoder, target = scene.autoencoder, scene.target
+    scene = set_up(config, plan.image_path, plan.seed, loaded or load(config, say))
+    autoencoder = scene.loaded.autoencoder
+    if loaded is None:
+        spare(config, autoencoder, scene.size, say)
     earlier = checkpoint["facts"] if checkpoint else earlier
     if earlier:
-        _check_repeats(earlier, plan, scene.resolved, autoencoder.device, say)
+        _check_repeats(earlier, plan, scene.loaded.resolved, autoencoder.device, say)
     objective = scene.objective(config.loss_type, say)
-    figures = Networks("auto", autoencoder.device)
-    label = "residual" if config.method == "gradient_free" else objective.label
-    report = Report(plan, scene.resolved, autoencoder, target, label, figures, scene.networks.notices)
-    frames = open_frames(
-        plan.frames,
-        fps=config.fps,
-        hold=config.hold,
-        overwrite=config.overwrite,
-        draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
-    )
-
-    def decode(latent: Tensor) -> Tensor:
-        return autoencoder.decode(latent.to(autoencoder.device), report.size)
-
-    optimization = Optimization(
-        autoencoder,
-        objective,
-        scene.latent,
-        steps=config.steps,
-        method=config.method,
-        lr=config.lr,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-    )
+    optimization = make_optimization(config, autoencoder, objective, scene.latent)
     records: Iterable[Step] = optimization
     if checkpoint:
         optimization.restore(checkpoint["state"])
-        records = chain(_replayed(plan, checkpoint, decode), optimization)
+        records = chain(_replayed(plan, checkpoint, _decoder(scene)), optimization)
         say(f"Going on from step {optimization.index}.")
         for path in (*plan.outputs.values(), plan.checkpoint):
             sweep(path)
-    behind = Behind(frames)
-    facts = report.facts()
-    by_change = config.pace == "change"
-    sinks: list[Sink[Any]] = [
-        Manifest(plan.manifest, facts, lambda: report.result),
-        report,
-        EvenChange(behind, frame_count(config), decode) if by_change else every(config.skip_step, behind),
-        Trajectory(plan.trajectory, facts, 1 if by_change else config.skip_step, optimization.index),
-    ]
-    sinks += _sinks_asked_for(plan, report)
+    outputs = open_outputs(plan, scene, loss_label(config, objective), optimization.index)
+    report, sinks = outputs.report, outputs.sinks
     if config.checkpoint_every:
         best = Keeper(lambda step: None, "best")
-        sinks += [best, _checkpoints(plan, facts, optimization, best)]
+        sinks += [best, _checkpoints(plan, report.facts(), optimization, best)]
     if not quiet:
         for note in scene.picture.notes:
             say(f"{plan.image_path} {note}.")
-        sinks += [Advice(say, frame_count(config), frames, shorter(config)), Progress(config.steps)]
+        sinks += [Advice(say, frame_count(config), outputs.frames, shorter(config)), Progress(config.steps)]
     goal = config.target_psnr
     try:
         drive(interrupts.watch(until(records, lambda step: goal is not None and float(step.psnr[0]) >= goal)), sinks)
@@ -167,7 +221,7 @@ def run(
         if report.last is None:
             raise
         report.error = error
-    report.frames_written = frames.frames
+    report.frames_written = outputs.frames.frames
     return report
 
 
