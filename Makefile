@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench bench-model docs examples bundled clean
+.PHONY: demo test test-ray lint bench bench-model docs examples bundled clean
 
 demo: $(INSTALLED)
 	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
+
+# The tests of --engine ray, which needs a package of its own.
+test-ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable .[ray]
+	$(BIN)/python -m pytest tests/test_cluster.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

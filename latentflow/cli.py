@@ -10,11 +10,12 @@ import click
 from latentflow import __version__
 from latentflow.commands.options import CONTEXT
 from latentflow.config import did_you_mean
-from latentflow.errors import InputError, LatentflowError, OutOfMemoryError
+from latentflow.errors import InputError, LatentflowError, OutOfMemoryError, is_out_of_memory
 
 DEFAULT = "optimize"
 COMMANDS = {
     "optimize": "Turn a random latent into an image (the default command).",
+    "batch": "Do so for folders of images, with one model, resumable, on a cluster too.",
     "compare": "Show what each loss does: the same start and target, side by side.",
     "render": "Write the frames of a run again: another format, speed or size.",
     "losses": "List what can stand behind --loss_type.",
@@ -79,8 +80,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code, with one line on stderr when it isn't 0. A bug keeps its traceback."""
     try:
-        group.main(args=args, prog_name="latentflow", standalone_mode=False)
-        return 0
+        code = group.main(args=args, prog_name="latentflow", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except LatentflowError as error:
         return _say(error)
     except click.ClickException as error:
@@ -88,7 +89,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _say(OutOfMemoryError("Out of memory.", "A smaller --size needs less."))
 
@@ -96,9 +97,3 @@ def run(args: Sequence[str] | None = None) -> int:
 def _say(error: LatentflowError) -> int:
     click.echo(f"latentflow: {error}", err=True)
     return error.exit_code
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class of its own for a device's memory, and on a CPU only words."""
-    words = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words

@@ -181,6 +181,32 @@ class CompareConfig(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchConfig(RunConfig):
+    """The options of a batch: those of a run, for every image, and its own; raises `InputError` as `RunConfig`."""
+
+    output_dir: str = option("batch", "The folder of the results, the table and the contact sheet.", metavar="FOLDER")
+    suffix: str = option(
+        ".gif", "What frames are written as; empty: a folder of PNGs an image.", choices=(*OUTPUT_SUFFIXES, "")
+    )
+    batch_size: int | None = option(
+        None, "Images of a size in one forward pass.", minimum=1, maximum=4096, shown_default="what fits"
+    )
+    max_failures: int | None = option(None, "Stop when so many images have failed.", minimum=1)
+    shard: str | None = option(None, "Do the i-th of n parts of the images, for job arrays.", metavar="i/n")
+    engine: str = option(
+        "local", "local: in this process; ray: in workers of their own, on a cluster too.", choices=("local", "ray")
+    )
+    address: str | None = option(
+        None,
+        "Of a Ray cluster, or auto for the one this machine is in.",
+        metavar="ADDRESS",
+        shown_default="a local one",
+    )
+    workers: int = option(2, "Of --engine ray.", minimum=1, maximum=100_000)
+    gpus_per_worker: float = option(0.0, "Of --engine ray; a part of one is fine.", minimum=0, maximum=64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderConfig(Options):
     """The options of rendering a run again, checked when made; raises `InputError` naming the option that is wrong."""
 

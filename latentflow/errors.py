@@ -70,3 +70,10 @@ class Interrupted(LatentflowError):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or the device ran out of memory: torch has a class of its own for a device's memory, and on
+    a CPU only words."""
+    words = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,11 @@ def write_whole(path: Path, content: bytes, option: str) -> None:
             part(path).replace(path)
         finally:
             part(path).unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def sweep(path: Path) -> None:

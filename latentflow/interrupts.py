@@ -43,6 +43,12 @@ class Interrupts:
         assert self.received is not None
         return Interrupted(self.received, f"{what} ({_NAMES[signal.Signals(self.received)]}).")
 
+    def check(self) -> None:
+        """Raise `Interrupted` if there was a signal; from now on the first one waits for this."""
+        self._watching = True
+        if self.received is not None:
+            raise self._interrupted("Stopped")
+
     def watch(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
         """Pass records on; after a signal, raise `Interrupted` behind the record it arrived in."""
         self._watching = True

@@ -15,11 +15,12 @@ from latentflow.autoencoder import load_autoencoder
 from latentflow.config import RenderConfig
 from latentflow.device import pick_device
 from latentflow.errors import InputError, WeightsError
+from latentflow.files import sha256
 from latentflow.images import fit, read_image, to_tensor
 from latentflow.interrupts import Interrupts
 from latentflow.pictures import Drawing
 from latentflow.records import Step
-from latentflow.report import readable, sha256
+from latentflow.report import readable
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.behind import Behind
 from latentflow.sinks.frames import check_frames_path, open_frames

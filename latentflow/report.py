@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import cached_property
@@ -18,6 +17,7 @@ from latentflow import __version__
 from latentflow.config import DEFAULT_VAE
 from latentflow.device import describe
 from latentflow.errors import LatentflowError
+from latentflow.files import sha256
 from latentflow.measures import quality
 from latentflow.records import Step
 
@@ -178,11 +178,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _bytes(path: Path) -> int:

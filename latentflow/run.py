@@ -15,7 +15,7 @@ from latentflow.config import RunConfig
 from latentflow.cost import compiling_pays, is_tight
 from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.files import sweep
+from latentflow.files import sha256, sweep
 from latentflow.images import Picture, fit, read_image, to_tensor
 from latentflow.interrupts import Interrupts
 from latentflow.latents import save_latent
@@ -25,7 +25,7 @@ from latentflow.perceptual import Networks
 from latentflow.pictures import Drawing
 from latentflow.plan import Plan
 from latentflow.records import Step, until
-from latentflow.report import Report, sha256, versions
+from latentflow.report import Report, versions
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.behind import Behind
@@ -127,6 +127,8 @@ class Outputs:
 def open_outputs(plan: Plan, scene: Scene, label: str, after: int = 0) -> Outputs:
     """The sinks of every output a run was asked for; with `after` those that append go on behind that record."""
     config, loaded = plan.config, scene.loaded
+    for path in (*plan.outputs.values(), plan.manifest, plan.checkpoint):
+        sweep(path)
     report = Report(
         plan, loaded.resolved, loaded.autoencoder, scene.target, label, loaded.figures, loaded.networks.notices
     )
@@ -203,8 +205,6 @@ def run(
         optimization.restore(checkpoint["state"])
         records = chain(_replayed(plan, checkpoint, _decoder(scene)), optimization)
         say(f"Going on from step {optimization.index}.")
-        for path in (*plan.outputs.values(), plan.checkpoint):
-            sweep(path)
     outputs = open_outputs(plan, scene, loss_label(config, objective), optimization.index)
     report, sinks = outputs.report, outputs.sinks
     if config.checkpoint_every:

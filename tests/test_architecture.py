@@ -20,6 +20,7 @@ ROWS = [
     ["cli", "__main__"],
     ["commands"],
     ["comparing", "rendering"],
+    ["batch"],
     ["run", "training", "bundled"],
     ["report", "resuming"],
     ["plan"],

@@ -18,12 +18,12 @@ CONTEXT = {
 _Command = typing.TypeVar("_Command", bound=Callable[..., Any])
 
 
-def config_options(config: type[Options] = RunConfig) -> Callable[[_Command], _Command]:
-    """Give a command the options of a config; limits are checked by the config."""
+def config_options(config: type[Options] = RunConfig, without: tuple[str, ...] = ()) -> Callable[[_Command], _Command]:
+    """Give a command the options of a config, some of them left out; limits are checked by the config."""
     kinds = typing.get_type_hints(config)
 
     def decorate(function: _Command) -> _Command:
-        for each in reversed(fields(config)):
+        for each in reversed([each for each in fields(config) if each.name not in without]):
             kind = next(
                 kind
                 for kind in (bool, int, float, str)

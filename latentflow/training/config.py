@@ -22,6 +22,9 @@ class TrainConfig(Options):
         "diffusers image autoencoder.",
         metavar="CONFIG",
     )
+    start: str | None = option(
+        None, "A folder of a model of this config to begin with; random weights if not given.", metavar="FOLDER"
+    )
     output_dir: str | None = option(
         None, "The folder of the model, its samples, metrics and checkpoint.", metavar="FOLDER"
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from latentflow.autoencoder import SERVED
 from latentflow.errors import InputError
 from latentflow.training.config import PRESETS, TrainConfig
+from latentflow.weights import WEIGHTS_FILE
 
 SMALLEST_JUDGED = 32  # pixels a side that the discriminator's convolutions need
 
@@ -55,6 +56,19 @@ def build(config: dict[str, Any]) -> Any:
         return cls(**arguments)
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise InputError(f"--config: {name} can't be built: {str(error).splitlines()[0]}") from error
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Fill a model with the weights of a folder; raises `InputError` when they don't fit it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        values = load_file(folder / WEIGHTS_FILE)
+        model.load_state_dict({name: value.float() for name, value in values.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--start {folder}: its weights can't be taken for this --config: {reason}") from error
 
 
 class Autoencoding(nn.Module):

@@ -10,6 +10,7 @@ from latentflow.files import writing
 from latentflow.objective import parse
 from latentflow.plugins import load_plugin
 from latentflow.training.config import PRESETS, TrainConfig
+from latentflow.weights import WEIGHTS_FILE
 
 CHECKPOINT = "checkpoint.safetensors"
 GENERATED = "generated"
@@ -46,6 +47,8 @@ def make_train_plan(config: TrainConfig) -> TrainPlan:
     if config.config not in PRESETS and not Path(config.config).expanduser().is_file():
         known = did_you_mean(config.config, PRESETS) or f"Presets: {', '.join(PRESETS)}."
         raise InputError(f"--config {config.config}: there is no such file and no such preset.", known)
+    if config.start is not None and not (Path(config.start).expanduser() / WEIGHTS_FILE).is_file():
+        raise InputError(f"--start {config.start} is no folder with {WEIGHTS_FILE} in it.")
     data = _data(config.data)
     folder = Path(config.output_dir).expanduser()
     if folder.exists() and not folder.is_dir():

@@ -22,7 +22,7 @@ from latentflow.records import Update
 from latentflow.training.adversary import PatchDiscriminator, adaptive_weight, hinge, last_layer
 from latentflow.training.config import TrainConfig
 from latentflow.training.crops import Crops, Pictures, batches
-from latentflow.training.models import Autoencoding, build, has_posterior, latent_term
+from latentflow.training.models import Autoencoding, build, has_posterior, latent_term, load_weights
 
 WARMUP, WARMUP_SHARE = 300, 0.05  # steps, and share of the training, until the full learning rate: what ends first
 SHEET = 8
@@ -45,7 +45,10 @@ class Trainer:
         self.is_main = self.accelerator.is_main_process
         self.step, self.seconds, self.skipped = 0, 0.0, set[Path]()
         _seed(config.seed, 0, 0)  # the same weights in every process
-        self.model = build(model_config).to(self.accelerator.device, memory_format=torch.channels_last)
+        model = build(model_config)
+        if config.start is not None:
+            load_weights(model, Path(config.start).expanduser())
+        self.model = model.to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=_averaging(config.ema))
         self.average.requires_grad_(False)
         self.optimizer = _adamw(self.model.parameters(), config.lr)

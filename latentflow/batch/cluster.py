@@ -1,0 +1,110 @@
+"""The engine for clusters: Ray's actors, each with a model that is loaded once. Ray is an optional package."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from latentflow.batch.plan import BatchPlan, Item
+from latentflow.batch.table import Row, failed
+from latentflow.errors import LatentflowError, MissingPackageError
+from latentflow.interrupts import Interrupts
+from latentflow.run import Say
+
+ATTEMPTS = 3  # at an image whose worker died: then it is taken to be what kills them
+PATIENCE = 0.5  # seconds between looks at Ctrl-C
+
+
+class RayWorker:
+    """What runs in an actor: it works on one image at a time with `threads` threads."""
+
+    def __init__(self, plan: BatchPlan, threads: int) -> None:
+        import torch
+
+        from latentflow.batch.worker import Worker
+
+        torch.set_num_threads(threads)  # Ray's own default is one
+        self.notices: list[str] = []
+        self.worker = Worker(plan, self.notices.append)
+
+    def work(self, item: Item) -> tuple[Row, list[str]]:
+        """The row of an image, and what there was to say."""
+        (row,) = self.worker.work([item], Interrupts())
+        notices, self.notices[:] = list(self.notices), []
+        return row, notices
+
+    def process(self) -> int:
+        """The process this actor is."""
+        return os.getpid()
+
+
+def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, say: Say) -> Iterator[Row]:
+    """The rows of images, as workers of a Ray cluster come by them; a worker that dies is replaced and its image done
+    again. Without --address a Ray of this machine is started, on loopback and without a dashboard.
+
+    Raises `MissingPackageError` without Ray, `Interrupted` when told to stop, and what a worker's start raises.
+    """
+    try:
+        import ray
+        from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+    except ImportError as error:
+        raise MissingPackageError(f"--engine ray needs Ray: {error}.", "pip install ray") from error
+    config = plan.config
+    count = min(config.workers, len(items))
+    local = config.address is None
+    if local:
+        cores = os.cpu_count() or 1
+        ray.init(
+            num_cpus=max(cores, count),
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        threads = max(1, cores // count)
+    else:
+        ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
+        threads = max(1, int(ray.cluster_resources().get("CPU", count)) // count)
+    actor = ray.remote(RayWorker).options(num_cpus=threads, num_gpus=config.gpus_per_worker, max_restarts=0)
+    waiting = deque((item, 1) for item in items)
+    busy: dict[Any, tuple[Any, Item, int]] = {}
+
+    def give(worker: Any) -> None:
+        if waiting:
+            item, attempt = waiting.popleft()
+            busy[worker.work.remote(item)] = (worker, item, attempt)
+
+    said: set[str] = set()
+    try:
+        for _ in range(count):
+            give(actor.remote(plan, threads))
+        while busy:
+            ready, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
+            interrupts.check()
+            for reference in ready:
+                worker, item, attempt = busy.pop(reference)
+                try:
+                    row, notices = ray.get(reference)
+                except (RayActorError, ActorDiedError) as error:
+                    if isinstance(error.__cause__, LatentflowError):
+                        raise error.__cause__ from None
+                    if attempt < ATTEMPTS:
+                        say(f"The worker of {item.name} died; another one takes its place.")
+                        waiting.appendleft((item, attempt + 1))
+                    else:
+                        yield failed(item, LatentflowError(f"{ATTEMPTS} workers died of it."), 0.0)
+                    give(actor.remote(plan, threads))
+                    continue
+                except RayTaskError as error:
+                    raise error.as_instanceof_cause() from None
+                for notice in notices:
+                    if notice not in said:
+                        said.add(notice)
+                        say(notice)
+                yield row
+                give(worker)
+    finally:
+        for worker, _, _ in busy.values():
+            ray.kill(worker)
+        ray.shutdown()

@@ -1,0 +1,55 @@
+"""`latentflow batch`: the main command for folders of images."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from latentflow.commands.options import CONTEXT, config_options, say
+from latentflow.config import BatchConfig
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("sources", metavar="FOLDER|FILES...|LIST.txt", nargs=-1)
+@config_options(BatchConfig, without=("image_path", "output_path"))
+@click.option("--quiet", is_flag=True, help="No progress and no hints.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
+    """Turn random latents into every image of a folder: one model for all, finished ones skipped, failures reported.
+
+    \b
+    Example: latentflow batch photographs --output_dir results --steps 100 --method hybrid
+    """
+    from latentflow.interrupts import Interrupts
+
+    with Interrupts() as interrupts:
+        from latentflow.batch.plan import make_batch_plan
+        from latentflow.batch.run import local, run_batch
+
+        plan = make_batch_plan(sources, BatchConfig(**values))
+        engine = local
+        if plan.config.engine == "ray":
+            from latentflow.batch.cluster import ray_engine
+
+            engine = ray_engine
+        report = run_batch(plan, interrupts, _mute if quiet else say, engine, _progress(quiet))
+    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
+    if report.error is not None:
+        raise report.error
+    context.exit(report.exit_code)
+
+
+def _mute(line: str) -> None:
+    """Say nothing."""
+
+
+def _progress(quiet: bool) -> Any:
+    def show(done: int, total: int, seconds: float) -> None:
+        if not quiet:
+            rate, left = done / seconds * 3600, seconds / done * (total - done)
+            line = f"{done}/{total} images, {rate:.0f} an hour, {left / 60:.0f} min left"
+            click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=not sys.stderr.isatty(), err=True)
+
+    return show

@@ -1,0 +1,244 @@
+"""Folders of images: the same as one by one, and nothing is lost or done twice."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from latentflow.batch import worker
+from latentflow.batch.plan import image_seed, make_batch_plan
+from latentflow.config import BatchConfig
+from latentflow.errors import InputError
+from latentflow.sinks.trajectory import read_trajectory
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("--weights", "bundled", "--size", 48, "--steps", 6, "--quiet")
+
+
+def draw(path, width, height, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images, three of them of one size, and two files that are none."""
+    for number, (name, size) in enumerate(
+        {
+            "a.png": (60, 40),
+            "b.jpg": (60, 40),
+            "a.webp": (60, 40),
+            "inner/c.png": (40, 60),
+            "inner/a.png": (50, 50),
+        }.items()
+    ):
+        draw(tmp_path / "in" / name, *size, seed=number)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "notes.md").write_text("not an image")
+    return tmp_path / "in"
+
+
+def rows(out):
+    return {row["image"]: row for row in map(json.loads, (out / "batch.jsonl").read_text().splitlines())}
+
+
+GOOD = {"a.png", "b.jpg", "a.webp", "inner/c.png", "inner/a.png"}
+
+
+def test_one_bad_image_is_reported_and_the_rest_are_done(invoke, folder, tmp_path):
+    code, out, err = invoke("batch", folder, "--output_dir", "out", *QUICK)
+    assert code == 1 and "broken.png" in out, err
+    table = rows(tmp_path / "out")
+    assert {name for name, row in table.items() if row["status"] == "done"} == GOOD
+    assert "is not an image" in table["broken.png"]["error"]
+    with (tmp_path / "out" / "batch.csv").open() as file:
+        assert {row["image"]: row["status"] for row in csv.DictReader(file)} == {
+            name: row["status"] for name, row in table.items()
+        }
+    outputs = {row["output"] for row in table.values()} - {""}
+    assert (
+        outputs == {"out/a.webp.gif", "out/a.gif", "out/b.gif", "out/inner/c.gif", "out/inner/a.gif"}
+        or len(outputs) == 5
+    )
+    for output in outputs:
+        with Image.open(tmp_path / output) as frames:
+            assert frames.n_frames == 7
+        assert json.loads((tmp_path / f"{output}.manifest.json").read_text())["outcome"] == "done"
+    with Image.open(tmp_path / "out" / "batch.png") as sheet:
+        assert sheet.size[0] * sheet.size[1] >= 5 * 2 * 128 * 128
+
+
+def last_latent(path):
+    past = read_trajectory(path)
+    *_, last = past.steps(lambda latent: torch.zeros(1, 3, 1, 1))
+    return last.latent
+
+
+def test_together_is_as_one_by_one(invoke, folder, tmp_path):
+    assert invoke("batch", folder, "--output_dir", "out", *QUICK, "--seed", 5, "--batch_size", 3)[0] == 1
+    for name, row in rows(tmp_path / "out").items():
+        if row["status"] == "done":
+            assert row["seed"] == image_seed(5, name)
+            alone = ("--image_path", folder / name, *QUICK, "--seed", row["seed"], "--output_path", "alone.gif")
+            assert invoke(*alone)[0] == 0
+            one, two = (last_latent(tmp_path / f"{path}.trajectory") for path in ("alone.gif", row["output"]))
+            assert torch.allclose(one, two, atol=2e-2), name  # Adam makes much of a last bit
+            assert float((one - two).abs().mean()) < 1e-3
+
+
+def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    common = ("batch", folder, "--output_dir", "out", *QUICK)
+    assert invoke(*common, "--json")[0] == 0
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.gif")}
+    code, out, _ = invoke(*common, "--json")
+    assert code == 0 and json.loads(out)["skipped"] == 5 and json.loads(out)["done"] == 0
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.gif")}
+    code, _, err = invoke(*common, "--steps", 7)
+    assert code == 2 and "--steps 6 → 7" in err and err.count("\n") == 1
+    code, _, err = invoke(*common, "--seed", 3)
+    assert code == 2 and "--seed" in err
+    draw(folder / "b.jpg", 60, 40, seed=99)  # another picture under the same name
+    draw(folder / "new.png", 60, 40, seed=98)
+    code, out, _ = invoke(*common, "--json")
+    assert code == 0 and json.loads(out)["done"] == 2 and len(rows(tmp_path / "out")) == 6
+    code, out, _ = invoke(*common, "--steps", 7, "--overwrite", "--json")
+    assert code == 0 and json.loads(out)["done"] == 6
+
+
+@pytest.mark.parametrize("more", [(), ("--checkpoint_every", "2")])
+def test_a_killed_batch_goes_on(invoke, folder, tmp_path, more):
+    (folder / "broken.png").unlink()
+    options = [str(each) for each in ("--weights", "bundled", "--size", 64, "--steps", 30, "--batch_size", 1, *more)]
+    line = [sys.executable, str(ROOT / "cli.py"), "batch", str(folder), "--output_dir", "out", *options]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    marks = "*.checkpoint.safetensors" if more else "batch.jsonl"
+    while not list((tmp_path / "out").rglob(marks)) or len(list((tmp_path / "out").rglob("*.trajectory"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    code, out, err = invoke("batch", folder, "--output_dir", "out", *options, "--json")
+    assert code == 0 and json.loads(out)["done"] + json.loads(out)["skipped"] == 5, err
+    assert not more or "Going on from step" in err or json.loads(out)["skipped"] >= 1
+    assert invoke("batch", folder, "--output_dir", "whole", *options, "--quiet")[0] == 0
+    for path in (tmp_path / "whole").rglob("*.gif"):
+        assert path.read_bytes() == (tmp_path / "out" / path.relative_to(tmp_path / "whole")).read_bytes()
+    assert not [path for path in (tmp_path / "out").rglob("*") if ".part" in path.name or "checkpoint" in path.name]
+
+
+def test_ctrl_c_leaves_a_table_and_a_way_to_go_on(invoke, folder, tmp_path, monkeypatch):
+    original = worker.Worker._optimized
+
+    def stopping(self, group, interrupts):
+        rows = original(self, group, interrupts)
+        os.kill(os.getpid(), signal.SIGINT)
+        return rows
+
+    (folder / "broken.png").unlink()
+    common = ("batch", folder, "--output_dir", "out", *QUICK, "--batch_size", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.Worker, "_optimized", stopping)
+        code, _, err = invoke(*common)
+    assert code == 130 and "Stopped" in err
+    done = sum(row["status"] == "done" for row in rows(tmp_path / "out").values())
+    assert 1 <= done < 5
+    code, out, _ = invoke(*common, "--json")
+    assert code == 0 and json.loads(out)["skipped"] == done
+
+
+def test_memory_that_runs_out_makes_smaller_batches(invoke, folder, tmp_path, monkeypatch):
+    original, sizes = worker.make_optimization, []
+
+    def small(config, autoencoder, objective, start):
+        sizes.append(len(start))
+        if len(start) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        return original(config, autoencoder, objective, start)
+
+    monkeypatch.setattr(worker, "make_optimization", small)
+    (folder / "broken.png").unlink()
+    options = [each for each in QUICK if each != "--quiet"]
+    code, _, err = invoke("batch", folder, "--output_dir", "out", *options, "--batch_size", 3)
+    assert code == 0 and "too many for the memory" in err
+    assert sizes.count(1) == 5 and max(sizes) == 3
+
+
+def test_one_that_diverges_does_not_take_the_others_with_it(invoke, folder, tmp_path, monkeypatch):
+    original = worker.set_up
+
+    def poisoned(config, path, seed, loaded):
+        scene = original(config, path, seed, loaded)
+        if path.name == "b.jpg":
+            scene.latent.mul_(1e6)
+        return scene
+
+    monkeypatch.setattr(worker, "set_up", poisoned)
+    (folder / "broken.png").unlink()
+    code, _, _ = invoke("batch", folder, "--output_dir", "out", *QUICK, "--batch_size", 3)
+    table = rows(tmp_path / "out")
+    assert code == 1 and "diverged" in table["b.jpg"]["error"]
+    assert sum(row["status"] == "done" for row in table.values()) == 4
+
+
+def test_max_failures_stops_early(invoke, folder, tmp_path):
+    for number in range(3):
+        (folder / f"0{number}.png").write_bytes(b"")
+    code, out, _ = invoke("batch", folder, "--output_dir", "out", *QUICK, "--max_failures", 2, "--json")
+    assert code == 1 and len(json.loads(out)["failed"]) == 2 and json.loads(out)["left"] > 0
+
+
+def test_each_image_stops_at_its_own_psnr(invoke, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    code, _, err = invoke(
+        *("batch", folder, "--output_dir", "out", *QUICK, "--steps", 40, "--target_psnr", 14, "--batch_size", 3)
+    )
+    assert code == 0, err
+    steps = {name: row["steps"] for name, row in rows(tmp_path / "out").items()}
+    assert len(set(steps.values())) > 1 and all(row["psnr"] >= 13.9 for row in rows(tmp_path / "out").values())
+
+
+def plan(tmp_path, *sources, **options):
+    return make_batch_plan([str(each) for each in sources], BatchConfig(output_dir=str(tmp_path / "out"), **options))
+
+
+def test_shards_are_all_the_images_and_each_once(folder, tmp_path):
+    whole = [item.output for item in plan(tmp_path, folder).items]
+    parts = [[item.output for item in plan(tmp_path, folder, shard=f"{index}/3").items] for index in (1, 2, 3)]
+    assert sorted(chain(*parts)) == sorted(whole) and len(set(whole)) == len(whole) == 6
+    for wrong in ("0/3", "4/3", "a/3", "3", "1/0"):
+        with pytest.raises(InputError, match="shard"):
+            plan(tmp_path, folder, shard=wrong)
+
+
+def test_sources_are_folders_files_and_lists(folder, tmp_path):
+    (tmp_path / "list.txt").write_text("# some\nin/a.png\n\n../" + tmp_path.name + "/in/inner/c.png\n")
+    found = plan(tmp_path, tmp_path / "list.txt", folder / "a.png", folder / "b.jpg").items
+    assert [item.name for item in found] == ["a.png", "b.jpg", "c.png"]
+    assert all((tmp_path / "out") in item.output.parents for item in found)
+    with pytest.raises(InputError, match="no images"):
+        plan(tmp_path)
+
+
+def test_bad_usage_is_one_line_before_the_first_image(invoke, folder, tmp_path):
+    for options, words in (
+        (("--loss_type", "mes"), "mse"),
+        (("--save_latent", "x.safetensors"), "{stem}"),
+        (("--output_dir", "no/such/folder"), "does not exist"),
+        (("--engine", "slurm"), "ray"),
+    ):
+        code, _, err = invoke("batch", folder, "--output_dir", "out", *options)
+        assert code in (2, 6) and words in err and err.count("\n") == 1, err

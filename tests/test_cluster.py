@@ -1,0 +1,77 @@
+"""The engine for clusters, on a Ray of this machine: `make test-ray`."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("ray", reason="needs Ray: make test-ray")
+
+from latentflow.sinks.trajectory import read_trajectory
+
+QUICK = ("--weights", "bundled", "--size", 48, "--steps", 30)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        small = np.random.default_rng(number).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    return tmp_path / "in"
+
+
+def rows(out):
+    return {row["image"]: row for row in map(json.loads, (out / "batch.jsonl").read_text().splitlines())}
+
+
+def workers():
+    """The processes of Ray's actors of ours on this machine."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                title = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"ray::RayWorker.work" in title:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for workers in /proc")
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(invoke, folder, tmp_path):
+    assert invoke("batch", folder, "--output_dir", "here", *QUICK, "--batch_size", 1, "--quiet")[0] == 1
+    killed = []
+
+    def kill_one():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            done = tmp_path / "there" / "batch.jsonl"
+            if done.exists() and (found := workers()):
+                os.kill(found[0], signal.SIGKILL)
+                killed.append(found[0])
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    code, _, err = invoke("batch", folder, "--output_dir", "there", *QUICK, "--engine", "ray", "--workers", 2)
+    killer.join()
+    assert code == 1 and killed and "another one takes its place" in err, err
+    here, there = rows(tmp_path / "here"), rows(tmp_path / "there")
+    assert here.keys() == there.keys() and there["broken.png"]["status"] == "failed"
+    for name, row in there.items():
+        assert row["status"] == here[name]["status"] and row["seed"] == here[name]["seed"]
+        if row["status"] == "done":
+            one, two = (read_trajectory(tmp_path / f"{each[name]['output']}.trajectory") for each in (here, there))
+            assert len(one.records) == len(two.records) == 31
+            assert row["psnr"] == pytest.approx(here[name]["psnr"], abs=0.05)  # threads differ, and so do last bits
+    code, out, _ = invoke("batch", folder, "--output_dir", "there", *QUICK, "--engine", "ray", "--json", "--quiet")
+    assert json.loads(out)["skipped"] == 6 and code == 1
