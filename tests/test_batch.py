@@ -242,3 +242,27 @@ def test_bad_usage_is_one_line_before_the_first_image(invoke, folder, tmp_path):
     ):
         code, _, err = invoke("batch", folder, "--output_dir", "out", *options)
         assert code in (2, 6) and words in err and err.count("\n") == 1, err
+
+
+def test_the_scripts_of_the_examples_work(folder, tmp_path):
+    """With `latentflow` on the path, as it is once installed."""
+    shim = tmp_path / "bin" / "latentflow"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "{ROOT / "cli.py"}" "$@" --steps 2 --size 48\n')
+    shim.chmod(0o755)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    paths = {"PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}"}
+    array = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3"}
+    (folder / "broken.png").unlink()
+    for script, arguments in (
+        ("loop.sh", ["in", "loop"]),
+        ("job_array.sh", ["in", "array"]),
+        ("smoke.sh", ["in/a.png"]),
+    ):
+        done = subprocess.run(
+            ["bash", str(ROOT / "examples" / script), *arguments],
+            **{"cwd": tmp_path, "env": os.environ | paths | array, "capture_output": True, "text": True},
+        )
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "loop").glob("*.gif"))) == 2  # a.webp and a.png share a name here
+    assert len(list((tmp_path / "array").rglob("*.gif"))) == 2

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=latentflow
+#SBATCH --array=1-8
+#SBATCH --cpus-per-task=4
+#SBATCH --time=04:00:00
+# Eight jobs share the images of a folder: sbatch examples/job_array.sh photographs results
+# A job that was stopped is submitted again as it is: finished images are skipped, begun ones go on.
+set -euo pipefail
+folder=$1 results=$2
+mkdir -p "$results"
+latentflow batch "$folder" --output_dir "$results" --checkpoint_every 20 \
+    --shard "${SLURM_ARRAY_TASK_ID:?}/${SLURM_ARRAY_TASK_COUNT:?}" --quiet
