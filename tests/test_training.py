@@ -416,6 +416,30 @@ def test_ctrl_c_is_one_line_though_workers_hear_it_too(images, kl, tmp_path):
     assert (tmp_path / "made" / "checkpoint.safetensors").exists() and (tmp_path / "made" / "config.json").exists()
 
 
+def test_a_training_can_begin_with_the_weights_of_another(invoke, images, kl, tmp_path):
+    common = ("train", "--data", images, "--config", kl, *ARGUMENTS, "--lr", 1e-9)
+    assert invoke(*common, "--output_dir", "one", "--steps", 2)[0] == 0
+    code, _, err = invoke(*common, "--output_dir", "two", "--steps", 1, "--start", "one", "--seed", 5)
+    assert code == 0, err
+    one, two = (load_file(tmp_path / name / "diffusion_pytorch_model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(one[name].float(), two[name].float(), atol=1e-3) for name in one)
+    code, _, err = invoke(*common, "--output_dir", "three", "--steps", 1, "--start", "nowhere")
+    assert code == 2 and "--start" in err
+    code, _, err = invoke(
+        *("train", "--data", images, "--config", "small-kl", *ARGUMENTS),
+        *("--output_dir", "four", "--steps", 1, "--start", "one"),
+    )
+    assert code == 2 and "can't be taken" in err and err.count("\n") == 1
+
+
+def test_the_share_of_drawings_is_as_asked_for():
+    seen, drawn = (Generated(12, seed=3, workers=0, drawings=share).bank for share in (0, 1))
+    assert not torch.equal(seen, drawn)
+    white = [float((bank.float().amin(1) > 235).float().mean()) for bank in (seen, drawn)]
+    flat = [float((bank.float().diff(dim=-1).abs().amax(1) < 3).float().mean()) for bank in (seen, drawn)]
+    assert white[1] > white[0] or flat[1] > 1.3 * flat[0]  # a pen leaves areas of one colour
+
+
 def test_a_sweep_draws_rate_against_distortion(invoke, images, kl, tmp_path):
     code, out, err = invoke(
         *("train", "--data", images, "--config", kl, "--output_dir", "swept", "--steps", 60, "--lr", 3e-3),

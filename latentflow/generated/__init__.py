@@ -12,25 +12,29 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def picture(seed: int, size: int = 256) -> "Image.Image":
-    """Draw one generated picture: `size` × `size` pixels, RGB; the same seed gives the same picture."""
+def picture(seed: int, size: int = 256, drawn: float = 0.25) -> "Image.Image":
+    """Draw one generated picture: `size` × `size` pixels, RGB; the same seed gives the same picture.
+
+    `drawn`, from 0 to 1, is the share of drawings; the others look like what a camera sees.
+    """
     import numpy as np
 
     from latentflow.generated import drawings, scenes
     from latentflow.generated.camera import photographed
 
     rng = np.random.default_rng(seed)
-    kinds = {
+    seen = {
         scenes.leaves: 0.34,
         scenes.landscape: 0.1,
         scenes.portrait: 0.1,
         scenes.street: 0.07,
         scenes.strands: 0.07,
         scenes.texture: 0.07,
-        drawings.page: 0.05,
-        drawings.drawing: 0.13,
-        drawings.faces: 0.07,
     }
-    draw = list(kinds)[rng.choice(len(kinds), p=list(kinds.values()))]
-    canvas = draw(rng, size)
-    return photographed(rng, canvas, gently=draw in (drawings.drawing, drawings.faces, drawings.page))
+    penned = {drawings.page: 0.05, drawings.drawing: 0.13, drawings.faces: 0.07}
+    shares = [
+        *(each * (1 - drawn) / 0.75 for each in seen.values()),
+        *(each * drawn / 0.25 for each in penned.values()),
+    ]
+    draw = [*seen, *penned][rng.choice(len(shares), p=shares)]
+    return photographed(rng, draw(rng, size), gently=draw in penned)

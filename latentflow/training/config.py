@@ -41,6 +41,7 @@ class TrainConfig(Options):
     pictures: int = option(
         6000, "Generated pictures, drawn once and held in memory; 0: always new ones.", minimum=0, maximum=10**6
     )
+    drawings: float = option(0.25, "Share of drawings among generated pictures.", minimum=0, maximum=1)
     lr: float = option(1e-3, "Peak learning rate of AdamW, over a cosine.", above=0)
     ema: float = option(0.998, "Decay of the averaged weights, which are the result.", minimum=0, maximum=0.99999)
     clip: float = option(1.0, "Largest norm of the gradient.", above=0)

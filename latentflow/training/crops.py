@@ -87,11 +87,12 @@ class Generated:
 
     held_back = HELD_BACK
 
-    def __init__(self, count: int, seed: int, workers: int) -> None:
+    def __init__(self, count: int, seed: int, workers: int, drawings: float = 0.25) -> None:
+        self.drawings = drawings
         self.bank = torch.empty(count, 3, SIDE, SIDE, dtype=torch.uint8) if count else None
         if self.bank is not None:
             loader = DataLoader(
-                _Drawn(seed, count),
+                _Drawn(seed, count, drawings),
                 batch_size=DRAWN_TOGETHER,
                 num_workers=workers,
                 collate_fn=torch.stack,
@@ -103,23 +104,23 @@ class Generated:
     def take(self, rng: np.random.Generator) -> tuple[Image.Image, list[Path]]:
         """Any picture of the bank, or one that was never drawn before; none of those held back."""
         if self.bank is None:
-            return picture(int(rng.integers(2**40, 2**63)), SIDE), []
+            return picture(int(rng.integers(2**40, 2**63)), SIDE, self.drawings), []
         return Image.fromarray(self.bank[int(rng.integers(len(self.bank)))].permute(1, 2, 0).numpy()), []
 
     def validation(self) -> Tensor:
         """The pictures of the first seeds, which no training uses."""
-        return torch.stack([tensor(picture(seed, SIDE)) for seed in range(HELD_BACK)]).float() / 255
+        return torch.stack([tensor(picture(seed, SIDE, self.drawings)) for seed in range(HELD_BACK)]).float() / 255
 
 
 class _Drawn(Dataset[Tensor]):
-    def __init__(self, seed: int, count: int) -> None:
-        self.first, self.count = HELD_BACK + (seed % 2**20) * 2**20, count
+    def __init__(self, seed: int, count: int, drawings: float) -> None:
+        self.first, self.count, self.drawings = HELD_BACK + (seed % 2**20) * 2**20, count, drawings
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Tensor:
-        return tensor(picture(self.first + index, SIDE))
+        return tensor(picture(self.first + index, SIDE, self.drawings))
 
 
 class Crops(Dataset[tuple[Tensor, list[Path]]]):

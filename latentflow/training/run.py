@@ -83,7 +83,7 @@ def _pictures(plan: TrainPlan, say: Callable[[str], None]) -> Pictures:
         return folder
     if plan.config.pictures:
         say(f"Drawing {plan.config.pictures} pictures.")
-    return Generated(plan.config.pictures, plan.config.seed, plan.workers)
+    return Generated(plan.config.pictures, plan.config.seed, plan.workers, plan.config.drawings)
 
 
 def _earlier(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any] | None:
