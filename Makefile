@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-ray lint bench bench-model docs examples bundled clean
+.PHONY: demo test test-ray fuzz lint bench bench-model docs examples bundled clean
 
 demo: $(INSTALLED)
 	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
@@ -15,6 +15,10 @@ test: $(INSTALLED)
 test-ray: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable .[ray]
 	$(BIN)/python -m pytest tests/test_cluster.py
+
+# Broken files by the thousand; a short run of it is in the suite.
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -149,6 +149,8 @@ def _found(source: Path) -> Iterator[tuple[Path, str]]:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"The list {source} can't be read: {error}.") from error
         for line in lines:
+            if "\0" in line:
+                raise InputError(f"The list {source} is no text: a path holds a zero byte.")
             if line.strip() and not line.startswith("#"):
                 path = source.parent / Path(line.strip()).expanduser()
                 yield path, path.name

@@ -1,0 +1,192 @@
+"""Broken files of every kind, by the thousand: `python tests/fuzz.py --count 3000` (or `make fuzz`).
+
+Each is read as the program reads it. What is allowed is to read it, or one clear line; what is not is another
+exception, more than a few seconds, or a memory blow-up. What fails is kept in the folder that is named.
+"""
+
+import argparse
+import io
+import json
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.torch import save  # noqa: E402
+from standins import TINY_KL, model_files, write_folder  # noqa: E402
+from toys import linear_autoencoder, picture  # noqa: E402
+
+from latentflow.autoencoder import load_autoencoder  # noqa: E402
+from latentflow.batch.plan import make_batch_plan  # noqa: E402
+from latentflow.config import BatchConfig  # noqa: E402
+from latentflow.errors import LatentflowError  # noqa: E402
+from latentflow.images import read_image  # noqa: E402
+from latentflow.latents import load_latent, save_latent  # noqa: E402
+from latentflow.loop import Optimization  # noqa: E402
+from latentflow.objective import Objective, parse  # noqa: E402
+from latentflow.resuming import read_checkpoint  # noqa: E402
+from latentflow.sinks.manifest import read_manifest  # noqa: E402
+from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E402
+from latentflow.training.models import read_config  # noqa: E402
+from latentflow.trees import pack  # noqa: E402
+from latentflow.weights import present  # noqa: E402
+
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "TGA", "PPM", "JPEG2000", "PCX")
+SECONDS, BYTES = 10, 4 * 2**30  # of one file
+Case = tuple[bytes, Callable[[Path], object]]
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """Cut off, bits flipped, bytes replaced, numbers made huge, parts doubled or gone, or another beginning."""
+    broken = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        if not broken:
+            break
+        at = rng.randrange(len(broken))
+        kind = rng.randrange(7)
+        if kind == 0:
+            del broken[at:]
+        elif kind == 1:
+            broken[at] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            broken[at] = rng.randrange(256)
+        elif kind == 3:
+            broken[at : at + 4] = rng.choice(
+                (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x00\x00\x00\x00", b"99999999")
+            )
+        elif kind == 4:
+            end = at + rng.randrange(64)
+            broken[at:at] = broken[at:end]
+        elif kind == 5:
+            del broken[at : at + rng.randrange(64)]
+        else:
+            broken[: rng.randrange(1, 9)] = rng.randbytes(8)
+    return bytes(broken)
+
+
+def cases(folder: Path) -> dict[str, Case]:
+    """A whole file of every kind, and what reads it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    found: dict[str, Case] = {}
+    for name in FORMATS:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, name)
+        found[name] = (stream.getvalue(), read_image)
+    toy = linear_autoencoder()
+    latent = torch.zeros(1, 4, 4, 4)
+    save_latent(folder / "latent", latent, toy, (8, 8))
+    found["latent"] = ((folder / "latent").read_bytes(), lambda path: load_latent(path, toy))
+    run = Optimization(toy, Objective("mse", picture()), latent, steps=3)
+    steps = list(run)
+    content = pack({"facts": {"options": {"steps": 3}}, "state": run.state(), "best": None})
+    found["checkpoint"] = (content, read_checkpoint)
+    with Trajectory(folder / "trajectory", {"options": {}}, 1) as sink:
+        for step in steps:
+            sink.write(step)
+    found["trajectory"] = (
+        (folder / "trajectory").read_bytes(),
+        lambda path: list(read_trajectory(path).steps(lambda each: each)),
+    )
+    manifest = json.dumps({"options": {"steps": 3, "seed": 1}, "outcome": "done"}).encode()
+    found["manifest"] = (manifest, read_manifest)
+    config = json.dumps(TINY_KL).encode()
+    found["model config"] = (config, lambda path: read_config(str(path)))
+    write_folder(folder / "vae", model_files(TINY_KL))
+
+    def autoencoder(path: Path) -> object:
+        (folder / "vae" / "config.json").write_bytes(path.read_bytes())
+        return load_autoencoder(present(str(folder / "vae")))
+
+    found["autoencoder's config"] = (config, autoencoder)
+    weights = save({"decoder.conv_in.weight": torch.zeros(4, 4)})
+    found["weights"] = (
+        weights,
+        lambda path: load_autoencoder(present(str(path.rename(path.with_suffix(".safetensors"))))),
+    )
+
+    def listed(path: Path) -> object:
+        return make_batch_plan(
+            [str(path.rename(path.with_suffix(".txt")))], BatchConfig(output_dir=str(folder / "out"))
+        )
+
+    found["list"] = (b"a.png\n# what\n../b.jpg\n", listed)
+    text = b"lpips + 0.1*l1 + sinkhorn(points=8,blur=0.05)"
+    found["loss"] = (text, lambda path: parse(path.read_bytes().decode(errors="replace")))
+    return found
+
+
+def attempt(path: Path, read: Callable[[Path], object]) -> str | None:
+    """Read a file; gives what is wrong with how that went."""
+    signal.alarm(SECONDS)
+    began = time.perf_counter()
+    try:
+        read(path)
+    except LatentflowError as error:
+        if "\n" in str(error).strip():
+            return f"more than one line: {error}"
+    except TimeoutError:
+        return f"more than {SECONDS} s"
+    except Exception as error:
+        return f"{type(error).__name__}: {error} after {time.perf_counter() - began:.1f} s"
+    finally:
+        signal.alarm(0)
+    return None
+
+
+def fuzz(count: int, seed: int, folder: Path) -> list[str]:
+    """Read `count` broken files of every kind; gives what went wrong."""
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, limits[1]))
+    wrong = []
+    try:
+        for name, (content, read) in cases(folder).items():
+            rng = random.Random(f"{seed} {name}")
+            for number in range(count):
+                path = folder / f"{name.replace(' ', '-')}-{number}"
+                path.write_bytes(mutated(content, rng))
+                kept = path.read_bytes()
+                problem = attempt(path, read)
+                for left in (path, path.with_suffix(".safetensors"), path.with_suffix(".txt")):
+                    left.unlink(missing_ok=True)
+                if problem:
+                    path.write_bytes(kept)
+                    wrong.append(f"{path}: {problem}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.signal(signal.SIGALRM, before)
+    return wrong
+
+
+def main() -> None:
+    """Print what went wrong; exit with 1 if anything did."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=3000, help="broken files of every kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where what fails is kept")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="latentflow-fuzz-"))
+    folder.mkdir(exist_ok=True)
+    wrong = fuzz(arguments.count, arguments.seed, folder)
+    print("\n".join(wrong) or f"{arguments.count} broken files of every kind: read, or refused in one line")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
