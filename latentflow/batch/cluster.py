@@ -45,14 +45,16 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
 
     Raises `MissingPackageError` without Ray, `Interrupted` when told to stop, and what a worker's start raises.
     """
+    config = plan.config
+    local = config.address is None
+    if local:  # Ray's name for it: without clusters of several machines it binds to the loopback address on any system
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
         from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
     except ImportError as error:
         raise MissingPackageError(f"--engine ray needs Ray: {error}.", "pip install ray") from error
-    config = plan.config
     count = min(config.workers, len(items))
-    local = config.address is None
     if local:
         cores = os.cpu_count() or 1
         ray.init(
