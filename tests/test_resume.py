@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(invoke, 
     )
     assert code == 0, err
     line = arguments(small, folders[1], "--keep", "best", "--save_latent", folders[1] / "x.safetensors")
-    rng = random.Random(5)
+    rng = random.Random(int(os.environ.get("LATENTFLOW_KILLS_SEED", "5")))  # other seeds, other moments
     checkpoint = folders[1] / "x.gif.checkpoint.safetensors"
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
         if not killed(line, folders[1], rng, number):
@@ -155,6 +156,19 @@ def test_a_trajectory_that_ends_too_early_is_said(invoke, small, tmp_path):
     trajectory.unlink()
     code, _, err = invoke("--resume", "x.gif.checkpoint.safetensors")
     assert code == 2 and err.count("\n") <= 2
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.mp4", "frames"])
+def test_an_output_folder_that_vanishes_is_one_line_and_the_rest_is_intact(invoke, small, tmp_path, monkeypatch, name):
+    from latentflow.sinks.progress import Progress
+
+    (tmp_path / "out").mkdir()
+    assert invoke("--image_path", small, *QUICK, "--steps", 2, "--output_path", "kept.gif")[0] == 0
+    before = (tmp_path / "kept.gif").read_bytes()
+    monkeypatch.setattr(Progress, "write", lambda self, record: shutil.rmtree("out") if record.index == 5 else None)
+    code, _, err = invoke("--image_path", small, *QUICK, "--steps", 30, "--output_path", f"out/{name}")
+    assert code == 6 and err.count("\n") == 1 and "can't be written" in err, err
+    assert (tmp_path / "kept.gif").read_bytes() == before and not (tmp_path / "out").exists()
 
 
 def gif_frames(path):
