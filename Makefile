@@ -41,7 +41,7 @@ examples: $(INSTALLED)
 TRAIN := $(BIN)/latentflow train --data generated --config bundled --compile --resume
 bundled: $(INSTALLED)
 	$(TRAIN) --steps 14000 --lr 2e-3 --output_dir bundled.first
-	$(TRAIN) --start bundled.first --drawings 0.08 --seed 1 --steps 3600 --lr 1e-3 --batch 7 --crop 128 \
+	$(TRAIN) --start bundled.first --seed 1 --steps 3000 --lr 1e-3 --batch 7 --crop 128 \
 		--loss_type "20*mse + 0.1*l1" --output_dir bundled
 
 $(INSTALLED): pyproject.toml requirements.txt

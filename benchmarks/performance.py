@@ -39,11 +39,13 @@ def full(dtype: str = "auto", *, frozen: bool = True) -> Autoencoder:
     torch.manual_seed(0)
     model = AutoencoderKL(**{key: value for key, value in SD_CONFIG.items() if key[0] != "_"}).eval()
     device = pick_device()
+    computing = torch.float32
     if frozen:
-        model = model.requires_grad_(False).to(memory_format=torch.channels_last)
+        computing = pick_dtype(dtype, device)
+        model = torch.nn.Module.to(model.requires_grad_(False), computing, memory_format=torch.channels_last)
     model = model.to(device)
     geometry = read_geometry("AutoencoderKL", model.config, device)
-    return Autoencoder(model, geometry, "random", dtype=pick_dtype(dtype, device))
+    return Autoencoder(model, geometry, "random", dtype=computing)
 
 
 def update(kind: str, size: int, steady: int) -> Row:
@@ -389,7 +391,7 @@ def main() -> None:
         print(json.dumps(MEASURED[name](*values)))
         return
     quick = arguments.quick
-    rounds = 1 if quick else 3
+    rounds = 1 if quick else 2
     machine = describe(pick_device())
     print(f"{machine['processor']}, {machine['threads']} threads, {machine['device']}, torch {torch.__version__}\n")
     found: Row = {"machine": machine, "torch": torch.__version__}

@@ -81,11 +81,13 @@ class Autoencoder:
         sha256: str = "",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        """`model` is of `dtype`."""
         self.model = model
         self.geometry = geometry
         self.name = name
         self.sha256 = sha256
         self.dtype = dtype
+        self.is_checkpointed = False
         self._compiled: Any = None
 
     @property
@@ -100,8 +102,7 @@ class Autoencoder:
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
-        with self._autocast():
-            output = self.model.encode(self.pad(image) * 2 - 1)
+        output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
         if hasattr(output, "latent_dist"):
             values = output.latent_dist.mode()
         else:
@@ -112,8 +113,7 @@ class Autoencoder:
         """The picture (n, 3, h, w) of a latent, nominally in [0, 1], unclamped, differentiable; cut to `size`
         (height, width) when given."""
         values = latent / self.geometry.scale + self.geometry.shift
-        with self._autocast():
-            image = self._decoded(values).float() / 2 + 0.5
+        image = self._decoded(values.to(self.dtype)).float() / 2 + 0.5
         return image if size is None else image[..., : size[0], : size[1]]
 
     def _decoded(self, values: Tensor) -> Tensor:
@@ -122,10 +122,10 @@ class Autoencoder:
         torch.compiler.cudagraph_mark_step_begin()
         return self._compiled(values).clone()  # a CUDA graph writes the next picture where this one is
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
 
     def compile(self) -> None:
         """Compile the decoder, with CUDA graphs on CUDA, at its next use and for each new size of picture."""
@@ -137,6 +137,7 @@ class Autoencoder:
     def checkpoint(self) -> None:
         """Forget what happens inside the decoder's blocks and compute it again in the backward pass: a third more
         time, less memory, the same gradient."""
+        self.is_checkpointed = True
         for block in self.model.decoder.modules():  # diffusers' own switch is missing in some classes, and coarser
             if type(block).__name__ in BLOCKS:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
@@ -155,8 +156,8 @@ class Autoencoder:
 
 
 def load_autoencoder(resolved: Resolved, device: torch.device | str = "cpu", dtype: str = "float32") -> Autoencoder:
-    """Build the autoencoder whose weights were found, frozen, on `device`; it computes in `dtype`: float32, bfloat16
-    (under autocast), or auto, see `device.pick_dtype`. Pictures and latents are float32 always.
+    """Build the autoencoder whose weights were found, frozen, on `device`; it computes in `dtype`: float32, bfloat16,
+    or auto, see `device.pick_dtype`. Pictures and latents are float32 always.
 
     Raises `WeightsError` for a class that isn't served and for files that are truncated or don't fit their config.
     """
@@ -170,8 +171,11 @@ def load_autoencoder(resolved: Resolved, device: torch.device | str = "cpu", dty
         if isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error)):
             raise  # the weights are not to blame
         raise WeightsError(f"The autoencoder at {resolved.path} can't be loaded: {_first_line(error)}") from error
-    model = model.float().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return Autoencoder(model, geometry, resolved.name, resolved.sha256, pick_dtype(dtype, torch.device(device)))
+    computing = pick_dtype(dtype, torch.device(device))
+    # not diffusers' own `to`, which warns of the type
+    model = torch.nn.Module.to(model.eval().requires_grad_(False), torch.device(device), computing)
+    model = model.to(memory_format=torch.channels_last)
+    return Autoencoder(model, geometry, resolved.name, resolved.sha256, computing)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import math
 import os
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from latentflow.errors import InputError
@@ -243,6 +244,17 @@ def _check(name: str, value: Any, metadata: Any) -> None:
         bound = metadata[limit]
         if bound is not None and wrong(bound):
             raise InputError(f"--{name} must be {words} {bound}, not {value}.")
+
+
+def located(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with whole paths for what they name in the file system."""
+    names = {*NAMED_STARTS, "bundled"}
+    paths = {
+        option: str(Path(options[option]).expanduser().resolve())
+        for option in ("init", "vae", "plugin")
+        if options.get(option) not in {None, *names} and Path(options[option]).expanduser().exists()
+    }
+    return options | paths
 
 
 def did_you_mean(word: str, known: Any) -> str:

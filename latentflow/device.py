@@ -72,7 +72,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated on the device; None where nobody knows."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be had
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     import psutil
 
     free = int(psutil.virtual_memory().available)

@@ -1,7 +1,6 @@
 """The frames of a run again, from its trajectory: another format, speed or size, without optimizing."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from latentflow.interrupts import Interrupts
 from latentflow.pictures import Drawing
 from latentflow.records import Step
 from latentflow.report import readable
-from latentflow.sinks import Sink, drive, every
+from latentflow.sinks import Sink, drive
 from latentflow.sinks.behind import Behind
 from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.pace import EvenChange
@@ -55,6 +54,9 @@ def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet:
     weights than the run's, and what writing frames raises.
     """
     past = read_trajectory(_trajectory(source))
+    shown = [entry for entry in past.records if entry.latent_at is not None]
+    if not shown:
+        raise InputError(f"The trajectory {source} has no frames yet.")
     output = Path(config.output_path).expanduser()
     check_frames_path(output, config.fps, config.overwrite)
     try:
@@ -63,6 +65,8 @@ def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet:
         resolved = weights.resolve(str(options["vae"]), "auto")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The trajectory {source} doesn't say what it is of: {error}.") from error
+    if output.resolve() == Path(str(options["image_path"])).resolve():
+        raise InputError(f"--output_path {output} is the image the run was of.")
     if resolved.sha256 != owner.get("sha256"):
         raise WeightsError(
             f"The weights of {resolved.name} are not those of the trajectory: their SHA-256 is {resolved.sha256}, not "
@@ -84,14 +88,12 @@ def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet:
         overwrite=config.overwrite,
         draw=_Resized(Drawing(target, side_by_side=config.side_by_side, caption=config.caption), config.size),
     )
-    count = sum(entry.latent_at is not None for entry in past.records)
+    chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
     sink: Sink[Any] = Behind(frames)
     if config.pace == "change":
-        sink = EvenChange(sink, -(-count // config.skip_step), decode)
-    else:
-        sink = every(config.skip_step, sink)
-    kept: Iterator[Step] = (step for step in past.steps(decode) if step.image.numel())
-    drive(interrupts.watch(kept), [sink] if quiet else [sink, Progress(past.records[-1].figures["step"])])
+        sink, chosen = EvenChange(sink, len(chosen), decode), shown
+    steps = replace(past, records=chosen).steps(decode)
+    drive(interrupts.watch(steps), [sink] if quiet else [sink, Progress(shown[-1].figures["step"])])
     return Rendered(output, frames.frames)
 
 

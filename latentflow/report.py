@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from latentflow import __version__
-from latentflow.config import DEFAULT_VAE
+from latentflow.config import DEFAULT_VAE, located
 from latentflow.device import describe
 from latentflow.errors import LatentflowError
 from latentflow.files import sha256
@@ -152,9 +152,7 @@ def facts(
     """What a manifest says of any run: its options with whole paths, image, weights, versions, machine, time."""
     options = options | {"image_path": str(image_path.resolve())}
     options["vae"] = resolved.name  # named, so that a repeated run takes these or fails
-    for option in ("init", "vae", "plugin"):
-        if options[option] is not None and Path(options[option]).exists():
-            options[option] = str(Path(options[option]).resolve())
+    options = located(options)
     height, width = size
     return {
         "options": options,

@@ -106,6 +106,8 @@ def set_up(config: RunConfig, image_path: Path, seed: int, loaded: Loaded) -> Sc
 
 def spare(config: RunConfig, autoencoder: Autoencoder, size: tuple[int, int], say: Say) -> None:
     """Turn on what memory and time ask for: checkpointing, compiling."""
+    if autoencoder.is_checkpointed or autoencoder.is_compiled:  # by the run before
+        return
     tight = config.checkpointing == "auto" and is_tight(autoencoder, *size)
     if tight:
         say("Memory is tight for a picture of this size: gradient checkpointing is on, and steps take a third longer.")
@@ -193,8 +195,7 @@ def run(
     config = plan.config
     scene = set_up(config, plan.image_path, plan.seed, loaded or load(config, say))
     autoencoder = scene.loaded.autoencoder
-    if loaded is None:
-        spare(config, autoencoder, scene.size, say)
+    spare(config, autoencoder, scene.size, say)
     earlier = checkpoint["facts"] if checkpoint else earlier
     if earlier:
         _check_repeats(earlier, plan, scene.loaded.resolved, autoencoder.device, say)
@@ -217,6 +218,7 @@ def run(
     goal = config.target_psnr
     try:
         drive(interrupts.watch(until(records, lambda step: goal is not None and float(step.psnr[0]) >= goal)), sinks)
+        plan.checkpoint.unlink(missing_ok=True)  # not before every output is whole
     except LatentflowError as error:
         if report.last is None:
             raise
@@ -236,9 +238,7 @@ def _checkpoints(plan: Plan, facts: dict[str, Any], optimization: Optimization, 
         return {"facts": facts | {"options": options}, "state": optimization.state(), "best": kept}
 
     assert plan.config.checkpoint_every is not None
-    return Checkpoints(
-        plan.checkpoint, state, plan.config.checkpoint_every, "--output_path", keep=False, after=optimization.index
-    )
+    return Checkpoints(plan.checkpoint, state, plan.config.checkpoint_every, "--output_path", optimization.index)
 
 
 def _replayed(plan: Plan, checkpoint: dict[str, Any], decode: Callable[[Tensor], Tensor]) -> Iterator[Step]:
@@ -247,12 +247,22 @@ def _replayed(plan: Plan, checkpoint: dict[str, Any], decode: Callable[[Tensor],
     index, best = checkpoint["state"]["index"], checkpoint["best"]
     if len(past.records) < index:
         raise InputError(f"The trajectory {plan.trajectory} ends before the checkpoint: the run can't go on.")
+    if _identity(past.facts) != _identity(checkpoint["facts"]):
+        raise InputError(f"The trajectory {plan.trajectory} is of another run than the checkpoint.")
     for step in past.steps(decode, before=index):
         if best and step.index == best["step"]:
             with torch.no_grad():
                 yield replace(step, latent=best["latent"], image=decode(best["latent"]))
         else:
             yield step
+
+
+def _identity(facts: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run this one and no other: its options but for the outputs', the image, the weights."""
+    free = {"output_path", "save_latent", "save_image", "metrics", "plot", "keep"}
+    free |= {"overwrite", "device", "checkpoint_every", "fps", "hold", "compile", "checkpointing"}
+    options = {key: value for key, value in facts.get("options", {}).items() if key not in free}
+    return options | {part: facts.get(part, {}).get("sha256") for part in ("image", "weights")}
 
 
 def _sinks_asked_for(plan: Plan, report: Report) -> list[Sink[Any]]:

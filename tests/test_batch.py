@@ -266,3 +266,79 @@ def test_the_scripts_of_the_examples_work(folder, tmp_path):
         assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "loop").glob("*.gif"))) == 2  # a.webp and a.png share a name here
     assert len(list((tmp_path / "array").rglob("*.gif"))) == 2
+
+
+def test_a_picture_that_is_too_small_for_the_loss_is_a_line_in_the_table(invoke, tmp_path):
+    draw(tmp_path / "in" / "flat.png", 200, 20, seed=1)
+    draw(tmp_path / "in" / "square.png", 60, 60, seed=2)
+    code, _, err = invoke("batch", "in", "--output_dir", "out", *QUICK, "--loss_type", "ssim")
+    table = rows(tmp_path / "out")
+    assert code == 1 and table["square.png"]["status"] == "done", err
+    assert table["flat.png"]["status"] == "failed" and "ssim" in table["flat.png"]["error"]
+
+
+def test_the_same_call_again_is_the_same_whatever_it_names(invoke, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    draw(tmp_path / "begin.png", 50, 50, seed=3)
+    (tmp_path / "mine.py").write_text(
+        "from losses import Loss, register\n\n\n@register('mine')\nclass Mine(Loss):\n"
+        "    def forward(self, image, prepared):\n        return (image - prepared).square().mean(dim=(1, 2, 3))\n"
+    )
+    common = ("batch", folder, "--output_dir", "out", *QUICK, "--init", "begin.png", "--plugin", "./mine.py")
+    common += ("--loss_type", "mine", "--metrics", "{stem}.jsonl", "--save_latent", "{stem}.safetensors")
+    assert invoke(*common, "--json")[0] == 0
+    code, out, err = invoke(*common, "--json")
+    assert code == 0 and json.loads(out)["skipped"] == 5, err
+    names = {path.name for path in tmp_path.glob("*.safetensors")}  # two are called a.png, and none is lost
+    assert names == {f"{name}.safetensors" for name in ("a", "a.webp", "b", "inner-a", "inner-c")}
+
+
+def test_results_among_the_images_are_no_images(invoke, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    for _ in range(2):
+        code, out, err = invoke("batch", folder, "--output_dir", folder / "out", *QUICK, "--suffix", "", "--json")
+        assert code == 0 and json.loads(out)["done"] + json.loads(out)["skipped"] == 5, err
+    code, _, err = invoke("batch", folder, "--output_dir", folder, *QUICK)
+    assert code == 2 and "folder of their own" in err
+
+
+def test_images_of_one_name_in_two_folders_have_a_row_each(invoke, tmp_path):
+    for number, name in enumerate(("one", "two")):
+        draw(tmp_path / name / "cat.v2.png", 50, 50, seed=number)
+    code, _, err = invoke("batch", "one", "two", "--output_dir", "out", *QUICK, "--suffix", "")
+    assert code == 0, err
+    outputs = [row["output"] for row in rows(tmp_path / "out").values()]
+    assert len(outputs) == 2 == len(set(outputs)) and all((tmp_path / each).is_dir() for each in outputs)
+
+
+def test_what_was_finished_but_not_written_down_gets_its_row(invoke, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    common = ("batch", folder, "--output_dir", "out", *QUICK)
+    assert invoke(*common)[0] == 0
+    whole = rows(tmp_path / "out")
+    (tmp_path / "out" / "batch.jsonl").write_text('{"image": "a.png", "sta')  # killed in the middle of a line
+    assert invoke(*common)[0] == 0
+    again = rows(tmp_path / "out")
+    assert again.keys() == whole.keys() and all(again[name]["psnr"] == whole[name]["psnr"] for name in whole)
+
+
+def test_a_checkpoint_goes_on_with_every_output(invoke, folder, tmp_path, monkeypatch):
+    from latentflow.sinks.trajectory import Trajectory
+
+    (folder / "broken.png").unlink()
+    common = ("batch", folder, "--output_dir", "out", "--weights", "bundled", "--size", 48, "--steps", 12)
+    common += ("--checkpoint_every", 2, "--metrics", "{stem}.jsonl")
+    original = Trajectory.write
+
+    def stopping(self, record):
+        original(self, record)
+        if record.index == 7 and not (tmp_path / "stopped").exists():
+            (tmp_path / "stopped").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trajectory, "write", stopping)
+        assert invoke(*common)[0] == 143
+    code, _, err = invoke(*common)
+    assert code == 0 and "Going on from step 8" in err and "anew" not in err, err
+    assert all(len(path.read_text().splitlines()) == 13 for path in tmp_path.glob("*.jsonl"))

@@ -83,7 +83,15 @@ def test_every_output_can_be_asked_for_in_one_run(invoke, small):
     assert code == 0, err
     written = {path.name for path in small.parent.iterdir()} - {"small.png"}
     gif = "small_l1+0.1xssim_4.gif"
-    assert written == {gif, f"{gif}.manifest.json", "z.safetensors", "last.png", "m.jsonl", "p.svg"}
+    assert written == {
+        gif,
+        f"{gif}.manifest.json",
+        f"{gif}.trajectory",
+        "z.safetensors",
+        "last.png",
+        "m.jsonl",
+        "p.svg",
+    }
     lines = [json.loads(line) for line in (small.parent / "m.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3] and set(lines[0]["parts"]) == {"l1", "ssim"}
     assert Image.open(small.parent / "last.png").size == (48, 40)

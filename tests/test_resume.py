@@ -128,7 +128,7 @@ def test_what_is_given_beside_resume_may_not_change_the_run(invoke, small, tmp_p
     assert code == 2 and "is not the image" in err
 
 
-def with_checkpoint(invoke, small, tmp_path):
+def with_checkpoint(invoke, small, tmp_path, *more):
     """A run that is stopped at a full disk's error leaves its checkpoint."""
     from latentflow.sinks.progress import Progress
 
@@ -141,9 +141,42 @@ def with_checkpoint(invoke, small, tmp_path):
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Progress, "write", write)
-        code, _, err = invoke(*arguments(small, tmp_path))
+        code, _, err = invoke(*arguments(small, tmp_path, *more))
     assert code == 143, err
     assert (tmp_path / "x.gif.checkpoint.safetensors").exists()
+
+
+def test_a_signal_while_the_past_is_replayed_changes_nothing(invoke, small, tmp_path, monkeypatch):
+    from latentflow.sinks.trajectory import Trajectory
+
+    with_checkpoint(invoke, small, tmp_path, "--save_latent", tmp_path / "x.safetensors")
+    latent, checkpoint = (tmp_path / name for name in ("x.safetensors", "x.gif.checkpoint.safetensors"))
+    assert load_file(latent)["latent"].shape[1] == 4
+    with monkeypatch.context() as patched:
+        original = Trajectory.write
+
+        def signalled(self, record):
+            original(self, record)
+            if record.index == 2:  # which was not kept
+                os.kill(os.getpid(), signal.SIGINT)
+
+        patched.setattr(Trajectory, "write", signalled)
+        code, _, err = invoke("--resume", checkpoint)
+    assert code == 130 and "Stopped at step 4" in err and "Traceback" not in err, err
+    assert load_file(latent)["latent"].shape[1] == 4
+    code, _, err = invoke("--resume", checkpoint)
+    assert code == 0 and not checkpoint.exists(), err
+    assert len(gif_frames(tmp_path / "x.gif")) == 11
+
+
+def test_a_checkpoint_is_not_joined_to_another_runs_trajectory(invoke, small, tmp_path):
+    with_checkpoint(invoke, small, tmp_path)
+    kept = (tmp_path / "x.gif.checkpoint.safetensors").read_bytes()
+    assert invoke("--image_path", small, *QUICK[:-1], 2, "--steps", 40, "--output_path", "x.gif")[0] == 0
+    (tmp_path / "x.gif.checkpoint.safetensors").write_bytes(kept)
+    before = (tmp_path / "x.gif").read_bytes()
+    code, _, err = invoke("--resume", "x.gif.checkpoint.safetensors")
+    assert code == 2 and "another run" in err and (tmp_path / "x.gif").read_bytes() == before
 
 
 def test_a_trajectory_that_ends_too_early_is_said(invoke, small, tmp_path):
@@ -183,13 +216,21 @@ def test_frames_are_rendered_again_in_another_form(invoke, small, tmp_path):
     )
     assert code == 0 and "11 frames" in out, err
     assert (tmp_path / "again.gif").read_bytes() == (tmp_path / "x.gif").read_bytes()
-    code, out, err = invoke("render", "x.gif.manifest.json", "--output_path", "large", "--size", 96, "--skip_step", 4)
+    code, out, err = invoke("render", "x.gif.manifest.json", "--output_path", "large", "--size", 96, "--skip_step", 3)
     assert code == 0, err
     names = sorted((tmp_path / "large").iterdir())
-    assert [path.name for path in names] == [f"{step:05d}.png" for step in (0, 4, 8, 12, 16, 20)]
+    assert [path.name for path in names] == [f"{step:05d}.png" for step in (0, 6, 12, 18, 20)]
     assert Image.open(names[0]).size == (96, 80)
     code, out, err = invoke("render", "x.gif.trajectory", "--output_path", "x.mp4", "--pace", "change", "--json")
     assert code == 0 and 2 < json.loads(out)["frames"] <= 11, err
+
+
+def test_what_cannot_be_rendered_is_one_line(invoke, small, tmp_path):
+    assert invoke("--image_path", small, *QUICK, "--steps", 2, "--output_path", "x.gif")[0] == 0
+    content = (tmp_path / "x.gif.trajectory").read_bytes()
+    (tmp_path / "empty").write_bytes(content[: content.index(b"\n") + 1])
+    code, _, err = invoke("render", "empty")
+    assert code == 2 and "no frames yet" in err
 
 
 def test_a_run_that_was_broken_off_can_be_rendered(invoke, small, tmp_path):

@@ -8,12 +8,13 @@ from typing import Any
 
 from latentflow.batch.plan import BatchPlan, Item
 from latentflow.batch.table import Row, failed
-from latentflow.errors import LatentflowError, MissingPackageError
+from latentflow.errors import InputError, LatentflowError, MissingPackageError
 from latentflow.interrupts import Interrupts
 from latentflow.run import Say
 
 ATTEMPTS = 3  # at an image whose worker died: then it is taken to be what kills them
 PATIENCE = 0.5  # seconds between looks at Ctrl-C
+SILENCE = 60.0  # seconds until it is said that nothing comes
 
 
 class RayWorker:
@@ -67,7 +68,15 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
         threads = max(1, cores // count)
     else:
         ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
-        threads = max(1, int(ray.cluster_resources().get("CPU", count)) // count)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        together, largest = (int(pick(node.get("CPU", 0) for node in nodes)) for pick in (sum, max))
+        threads = max(1, min(together // count, largest))
+    gpus = max(node["Resources"].get("GPU", 0) for node in ray.nodes())
+    if config.gpus_per_worker > gpus:
+        ray.shutdown()
+        raise InputError(
+            f"--gpus_per_worker {config.gpus_per_worker:g}: no machine of the cluster has more than {gpus:g}."
+        )
     actor = ray.remote(RayWorker).options(num_cpus=threads, num_gpus=config.gpus_per_worker, max_restarts=0)
     waiting = deque((item, 1) for item in items)
     busy: dict[Any, tuple[Any, Item, int]] = {}
@@ -81,9 +90,13 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
     try:
         for _ in range(count):
             give(actor.remote(plan, threads))
+        waited = 0.0
         while busy:
             ready, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
             interrupts.check()
+            waited = 0.0 if ready else waited + PATIENCE
+            if waited == SILENCE:
+                say("Nothing has come back for a minute: the cluster may have no room for the workers.")
             for reference in ready:
                 worker, item, attempt = busy.pop(reference)
                 try:

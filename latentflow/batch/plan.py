@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from latentflow.config import BatchConfig, RunConfig, check_start
+from latentflow.config import BatchConfig, RunConfig, check_start, located
 from latentflow.errors import InputError, OutputError
 from latentflow.files import check_writable, sha256, writing
 from latentflow.images import image_files
@@ -17,21 +17,12 @@ from latentflow.sinks.frames import check_frames_path
 from latentflow.sinks.manifest import manifest_path, read_manifest
 
 TABLE, SHEET = "batch.jsonl", "batch.png"
+OUTPUTS = ("save_latent", "save_image", "metrics", "plot")  # beside the frames; their names hold a {stem}
 # What doesn't make other results of it.
 FREE = {
     *("image_path", "output_path", "output_dir", "overwrite", "device", "batch_size", "max_failures", "shard"),
-    *(
-        "checkpoint_every",
-        "checkpointing",
-        "compile",
-        "engine",
-        "address",
-        "workers",
-        "gpus_per_worker",
-        "seed",
-        "vae",
-        "dtype",
-    ),
+    *("checkpoint_every", "checkpointing", "compile", "engine", "address", "workers", "gpus_per_worker"),
+    *("seed", "dtype"),  # looked at by itself, or settled by the machine
 }
 
 
@@ -62,17 +53,23 @@ class BatchPlan:
             "seed": image_seed(self.config.seed or 0, item.name),
             "overwrite": True,
         }
+        stem = "-".join(item.output.relative_to(self.folder).with_suffix("").parts)  # unlike the image's, it is alone
+        for option in OUTPUTS:
+            if values[option] is not None:
+                values[option] = values[option].replace("{stem}", stem.replace("{", "{{").replace("}", "}}"))
         return RunConfig(**values)
 
-    def differences(self, item: Item, then: dict[str, Any]) -> list[str]:
-        """What makes an image's run another than one with the options `then`, in words."""
+    def differences(self, item: Item, then: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
+        """What makes an image's run another than one with the options `then`, in words; but for those `without`."""
         config = self.run_config(item)
         optimizer, lr = settle(config.method, config.optimizer, config.lr, config.steps)
-        now = asdict(replace(config, optimizer=optimizer, lr=lr))
+        now = located(asdict(replace(config, optimizer=optimizer, lr=lr)))
+        if config.vae is None:  # whatever the default found
+            now.pop("vae")
         changed = [
             f"--{key} {then[key]} → {value}"
             for key, value in now.items()
-            if key in then and key not in FREE and then[key] != value
+            if key in then and key not in FREE and key not in without and then[key] != value
         ]
         if then.get("seed") != now["seed"]:
             changed.append(f"--seed (of {item.name} {then.get('seed')} → {now['seed']})")
@@ -103,14 +100,19 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
 
     A source is an image, a folder (searched recursively) or a .txt file with a path a line.
     """
-    _check(config)
+    folder = Path(config.output_dir).expanduser()
     found: dict[Path, str] = {}
     for source in sources:
+        if Path(source).expanduser().resolve() == folder.resolve():
+            raise InputError(f"--output_dir {folder} is where the images are; results need a folder of their own.")
         for path, name in _found(Path(source).expanduser()):
-            found.setdefault(path.resolve(), name)
+            whole = path.resolve()
+            if folder.resolve() in whole.parents:  # results of an earlier call
+                continue
+            if whole not in found:
+                found[whole] = name if name not in found.values() else str(path)
     if not found:
         raise InputError("There are no images to work on.", "Name a folder, images, or a .txt file that lists them.")
-    folder = Path(config.output_dir).expanduser()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"--output_dir {folder} is a file.")
     if not folder.parent.is_dir():
@@ -120,20 +122,21 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     with writing(folder, "--output_dir"):
         folder.mkdir(exist_ok=True)
     check_writable(folder / TABLE, "--output_dir")
+    _check(config, folder)
     items = list(_items(found, folder, config.suffix))
     index, count = _shard(config.shard)
     return BatchPlan(config, folder, items[index - 1 :: count])
 
 
-def _check(config: BatchConfig) -> None:
+def _check(config: BatchConfig, folder: Path) -> None:
     """What would fail for every image alike fails before the first one."""
     if config.plugin is not None:
         load_plugin(Path(config.plugin))
     parse(config.loss_type)
     settle(config.method, config.optimizer, config.lr, config.steps)
     check_start(config.init)
-    check_frames_path(Path(f"frames{config.suffix}"), config.fps)
-    for option in ("save_latent", "save_image", "metrics", "plot"):
+    check_frames_path(folder / f"frames{config.suffix}", config.fps, overwrite=True)
+    for option in OUTPUTS:
         value = getattr(config, option)
         if value is not None and "{stem}" not in value:
             raise InputError(f"--{option} {value}: with several images its name needs a {{stem}}.")
@@ -167,6 +170,8 @@ def _items(found: dict[Path, str], folder: Path, suffix: str) -> Iterator[Item]:
         base = folder.joinpath(*inside)
         for number in range(len(found) + 2):
             stem = base.stem if number == 0 else base.name if number == 1 else f"{base.name}-{number}"
+            if not suffix:  # a folder, whose name must not end as a file's does
+                stem = stem.replace(".", "_")
             output = base.with_name(stem + suffix)
             if output not in taken:
                 break
@@ -183,21 +188,23 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def finished(plan: BatchPlan, item: Item) -> bool:
-    """Whether an image's result is there; raises `InputError` when it is there with other options."""
+def finished(plan: BatchPlan, item: Item) -> dict[str, Any] | None:
+    """The manifest of an image whose result is there; raises `InputError` when it is there with other options."""
     manifest = manifest_path(item.output)
     if plan.config.overwrite or not manifest.exists() or not item.output.exists():
-        return False
-    content = read_manifest(manifest)
+        return None
+    try:
+        content = read_manifest(manifest)
+    except InputError:  # whatever it is, no result is known to be whole
+        return None
     if content.get("outcome") != "done":
-        return False
+        return None
     changed = plan.differences(item, content["options"])
-    if plan.config.vae is not None and content.get("weights", {}).get("name") != plan.config.vae:
-        changed.append(f"--vae {content.get('weights', {}).get('name')} → {plan.config.vae}")
     if changed:
         raise InputError(
             f"{plan.folder} holds results of other options: {', '.join(changed)}.",
             "Add --overwrite to do them again, or name another --output_dir.",
         )
-    # a name may have got another picture since
-    return not item.path.exists() or content.get("image", {}).get("sha256") == sha256(item.path)
+    if item.path.exists() and content.get("image", {}).get("sha256") != sha256(item.path):
+        return None  # another picture under the same name
+    return content

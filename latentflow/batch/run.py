@@ -7,7 +7,7 @@ from typing import Any
 
 from latentflow.batch.plan import BatchPlan, Item, finished
 from latentflow.batch.sheet import write_sheet
-from latentflow.batch.table import Row, Table
+from latentflow.batch.table import Row, Table, succeeded
 from latentflow.errors import LatentflowError
 from latentflow.interrupts import Interrupts
 
@@ -67,7 +67,14 @@ def run_batch(
     Raises `LatentflowError` for what is wrong before the first image.
     """
     table = Table(plan.table)
-    todo = [item for item in plan.items if not finished(plan, item)]
+    todo = []
+    for item in plan.items:
+        content = finished(plan, item)
+        if content is None:
+            todo.append(item)
+        elif item.name not in table.rows and "result" in content:  # finished, and stopped before it was written down
+            seed, result = content["options"]["seed"], content["result"]
+            table.add(succeeded(item, seed, result, result["seconds_a_step"] * (result["steps"] + 1)))
     began = time.perf_counter()
     report = BatchReport(plan, 0, len(plan.items) - len(todo), [], len(todo), 0.0)
     rows = engine(plan, todo, interrupts, say) if todo else iter(())

@@ -8,11 +8,11 @@ from types import TracebackType
 
 import torch
 
-from latentflow.batch.plan import BatchPlan, Item
+from latentflow.batch.plan import OUTPUTS, BatchPlan, Item
 from latentflow.batch.table import Row, failed, succeeded
 from latentflow.cost import update_bytes
 from latentflow.device import free_memory
-from latentflow.errors import DivergedError, InputError, Interrupted, LatentflowError, is_out_of_memory
+from latentflow.errors import InputError, Interrupted, LatentflowError, is_out_of_memory
 from latentflow.files import writing
 from latentflow.interrupts import Interrupts
 from latentflow.plan import Plan, make_plan
@@ -110,8 +110,8 @@ def part_of(record: Step, index: int) -> Step:
     one = slice(index, index + 1)
     return replace(
         record,
-        latent=record.latent[one],
-        image=record.image[one],
+        latent=record.latent[one].clone(),  # a view would keep the whole batch's
+        image=record.image[one].clone(),
         loss=record.loss[one],
         parts={label: value[one] for label, value in record.parts.items()},
         psnr=record.psnr[one],
@@ -125,7 +125,6 @@ class Worker:
     def __init__(self, plan: BatchPlan, say: Say) -> None:
         self.plan, self.say = plan, say
         self.loaded: Loaded = load(plan.config, say)
-        self.spared = False
 
     def work(self, items: Sequence[Item], interrupts: Interrupts) -> Iterator[Row]:
         """The rows of images whose results are written, or that failed; raises `Interrupted` when told to stop."""
@@ -142,12 +141,12 @@ class Worker:
                 scene = set_up(plan.config, plan.image_path, plan.seed, self.loaded)
             except Interrupted:
                 raise
-            except LatentflowError as error:
+            except (LatentflowError, MemoryError, RuntimeError) as error:
+                if not (isinstance(error, LatentflowError) or is_out_of_memory(error)):
+                    raise
                 yield failed(item, error, time.perf_counter() - began)
                 continue
-            if not self.spared:
-                self.spared = True
-                spare(plan.config, self.loaded.autoencoder, scene.size, self.say)
+            spare(plan.config, self.loaded.autoencoder, scene.size, self.say)
             waiting = ready.setdefault(scene.size, [])
             waiting.append((item, plan, scene))
             if len(waiting) >= self.batch_size(scene.size):
@@ -176,7 +175,7 @@ class Worker:
         if plan.checkpoint.exists() and not self.plan.config.overwrite:
             try:
                 checkpoint = read_checkpoint(plan.checkpoint)
-                changed = self.plan.differences(item, checkpoint["facts"]["options"])
+                changed = self.plan.differences(item, checkpoint["facts"]["options"], OUTPUTS)
                 if changed:
                     raise InputError(f"its checkpoint is of other options: {', '.join(changed)}.")
                 report = run(plan, interrupts, self.say, quiet=True, checkpoint=checkpoint, loaded=self.loaded)
@@ -190,12 +189,14 @@ class Worker:
         return succeeded(item, plan.seed, report.result, time.perf_counter() - began)
 
     def _together(self, group: list[_Job], interrupts: Interrupts) -> Iterator[Row]:
-        """Optimize images of one size in one forward pass; fewer, where memory doesn't suffice or one diverges."""
+        """Optimize images of one size in one forward pass; fewer, where memory doesn't suffice or one fails."""
         began = time.perf_counter()
         try:
             rows = self._optimized(group, interrupts)
-        except (DivergedError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+        except Interrupted:
+            raise
+        except (LatentflowError, MemoryError, RuntimeError) as error:
+            if not (isinstance(error, LatentflowError) or is_out_of_memory(error)):
                 raise
             if len(group) == 1:
                 yield failed(group[0][0], error, time.perf_counter() - began)

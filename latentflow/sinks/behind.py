@@ -49,10 +49,10 @@ class Behind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.queue.put(None)
-        self.thread.join()
         try:
+            self.queue.put(None)
+            self.thread.join()
             if kind is None:
                 self._raise()
-        finally:
+        finally:  # at a second Ctrl-C too
             self.sink.__exit__(kind, error, trace)

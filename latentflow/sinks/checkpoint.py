@@ -17,18 +17,10 @@ class Checkpoints:
     """
 
     def __init__(
-        self,
-        path: Path,
-        state: Callable[[], dict[str, Any]],
-        every: int,
-        option: str,
-        *,
-        keep: bool = True,
-        after: int = 0,
+        self, path: Path, state: Callable[[], dict[str, Any]], every: int, option: str, after: int = 0
     ) -> None:
-        """Without `keep` the file goes when there is nothing left to go on with; records before `after` are in it."""
-        self.path, self.state, self.every, self.option = path, state, every, option
-        self.keep, self.after = keep, after
+        """What is there of records before `after` is in the file."""
+        self.path, self.state, self.every, self.option, self.after = path, state, every, option, after
         self.unsaved = False
 
     def __enter__(self) -> "Checkpoints":
@@ -50,7 +42,5 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and not self.keep:
-            self.path.unlink(missing_ok=True)
-        elif self.unsaved and (error is None or isinstance(error, Interrupted)):
+        if self.unsaved and (error is None or isinstance(error, Interrupted)):
             self._save()

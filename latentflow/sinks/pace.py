@@ -42,7 +42,7 @@ class EvenChange:
         if self.before is not None:
             self.way += float((image - self.before).square().mean().sqrt())
         self.before = image
-        self.kept.append((self.way, replace(record, image=record.image[..., :0])))
+        self.kept.append((self.way, replace(record, image=record.image.new_empty(1, 3, 0, 0))))
         if len(self.kept) > MARGIN * max(2, self.count):
             gaps = [after - before for (before, _), (after, _) in zip(self.kept[:-2], self.kept[2:])]
             del self.kept[1 + int(np.argmin(gaps))]
