@@ -29,7 +29,7 @@ CHECKPOINTS = (50, 100, 200)
 def main() -> None:
     """Print one row a photograph and the mean."""
     config = RunConfig()
-    autoencoder = load_autoencoder(resolve("bundled"))
+    autoencoder = load_autoencoder(resolve("bundled"), dtype=config.dtype)
     rows = []
     print(f"{'PSNR in dB':<14}{'encoder':>9}" + "".join(f"{f'{steps} steps':>11}" for steps in CHECKPOINTS))
     for name in PHOTOGRAPHS:
