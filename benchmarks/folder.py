@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import skimage
 from drawings import DRAWINGS
-from PIL import Image
+from photographs import PHOTOGRAPHS, photograph
 
 ROOT = Path(__file__).parent.parent
-PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tiff": "TIFF"}
 OPTIONS = ["--weights", "bundled", "--size", "128", "--steps", "20", "--quiet"]
 LOOPED = 10
@@ -27,7 +25,7 @@ LOOPED = 10
 def make(folder: Path) -> None:
     """Write the fifty files."""
     rng = np.random.default_rng(0)
-    photographs = [Image.open(Path(skimage.__file__).parent / "data" / name).convert("RGB") for name in PHOTOGRAPHS]
+    photographs = [photograph(name) for name in PHOTOGRAPHS]
     drawings = [draw() for draw in DRAWINGS]
     for number in range(45):
         source = drawings[number % 8] if number % 5 == 0 else photographs[number % 4]

@@ -10,15 +10,14 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import skimage
 import torch
 from drawings import DRAWINGS
+from photographs import PHOTOGRAPHS, square
 from PIL import Image
 from torch import Tensor
 
-from latentflow import Autoencoder, fit, load_autoencoder, quality, read_image, resolve, to_tensor
+from latentflow import Autoencoder, load_autoencoder, quality, resolve, to_tensor
 
-PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 STEP = 0.1  # of a small random step, in standard deviations of the latent
 
 
@@ -40,14 +39,13 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
     autoencoder = load_autoencoder(resolve(arguments.vae))
-    data = Path(skimage.__file__).parent / "data"
-    photographs = {Path(name).stem: fit(read_image(data / name).image, 256, "cover") for name in PHOTOGRAPHS}
-    drawings = {each.__name__: each() for each in DRAWINGS}
+    photographs = {name: square(name) for name in PHOTOGRAPHS}
+    drawings = {each.__name__: to_tensor(each()) for each in DRAWINGS}
     rows = []
     for title, images in (("photographs", photographs), ("drawings", drawings)):
         figures = []
         print(f"{title:<14}{'PSNR dB':>9}{'SSIM':>8}")
-        targets = [to_tensor(image) for image in images.values()]
+        targets = list(images.values())
         made = [decoded(autoencoder, autoencoder.encode(target)) for target in targets]
         for name, image, target in zip(images, made, targets, strict=True):
             found = quality(image, target)
@@ -56,7 +54,7 @@ def main() -> None:
         psnr, ssim = np.mean(figures, axis=0)
         print(f"  {'mean':<12}{psnr:>9.2f}{ssim:>8.3f}")
         rows += [torch.cat(targets, -1), torch.cat(made, -1)]
-    latents = [autoencoder.encode(to_tensor(image)) for image in photographs.values()]
+    latents = [autoencoder.encode(target) for target in photographs.values()]
     rows += space(autoencoder, latents)
     if arguments.sheet:
         width = max(row.shape[-1] for row in rows)

@@ -4,25 +4,19 @@ Scikit-image's sample photographs, centre square, Lanczos to 256 × 256; the bun
 none of them; Adam at a constant 0.1 from a random normal start, as the defaults have it.
 """
 
-from pathlib import Path
-
-import skimage
 import torch
+from photographs import PHOTOGRAPHS, square
 
 from latentflow import (
     Objective,
     RunConfig,
-    fit,
     load_autoencoder,
     optimize,
     quality,
-    read_image,
     resolve,
     start,
-    to_tensor,
 )
 
-PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 CHECKPOINTS = (50, 100, 200)
 
 
@@ -33,7 +27,7 @@ def main() -> None:
     rows = []
     print(f"{'PSNR in dB':<14}{'encoder':>9}" + "".join(f"{f'{steps} steps':>11}" for steps in CHECKPOINTS))
     for name in PHOTOGRAPHS:
-        target = to_tensor(fit(read_image(Path(skimage.__file__).parent / "data" / name).image, 256, "cover"))
+        target = square(name)
         with torch.no_grad():
             ceiling = quality(autoencoder.decode(autoencoder.encode(target), (256, 256)), target)["psnr"]
         latent = start(config.init, autoencoder, target, seed=0)

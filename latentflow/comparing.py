@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from latentflow.autoencoder import Autoencoder
 from latentflow.config import CompareConfig, RunConfig
 from latentflow.errors import DivergedError, InputError, LatentflowError
 from latentflow.files import check_writable, write_whole
-from latentflow.interrupts import Interrupts
+from latentflow.interrupts import Interrupts, Say
 from latentflow.loop import optimize
 from latentflow.measures import quality
 from latentflow.objective import Objective, parse
@@ -24,7 +25,7 @@ from latentflow.pictures import Panels
 from latentflow.plan import Plan, make_plan
 from latentflow.records import Comparison
 from latentflow.report import facts, readable
-from latentflow.run import Say, Scene, frame_count, load, set_up, spare
+from latentflow.run import Scene, frame_count, load, set_up, spare
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.frames import open_frames
@@ -134,14 +135,13 @@ class CompareReport:
         if self.last is not None:
             write_whole(self.plan.table, self.markdown().encode(), "--output_path")
 
-    @property
+    @cached_property
     def result(self) -> dict[str, Any]:
-        """The figures of every run, by its name, and those of the encoder's own reconstruction."""
+        """The figures of every run, by its name, and those of the encoder's own reconstruction; once all is over."""
         assert self.first is not None and self.last is not None
         target, autoencoder = self.scene.target, self.scene.loaded.autoencoder
-        size = (target.shape[-2], target.shape[-1])
         with torch.no_grad():
-            ceiling = quality(autoencoder.decode(autoencoder.encode(target), size), target, self.load)
+            ceiling = quality(autoencoder.decode(autoencoder.encode(target), self.scene.size), target, self.load)
         runs = {
             name: {
                 "loss_first": float(self.first.steps[name].loss[0]),
@@ -224,20 +224,19 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
     spare(config, loaded.autoencoder, scene.size, say)
     made = [scene.objective(text, say) for text in plan.losses]
     objectives = {objective.label: objective for objective in made}
-    figures = loaded.figures
-    report = CompareReport(plan, scene, figures)
+    report = CompareReport(plan, scene, loaded.figures)
     frames = open_frames(
         plan.runs.frames,
         fps=config.fps,
         hold=config.hold,
         overwrite=config.overwrite,
-        draw=_panels(scene, figures),
+        draw=_panels(scene, loaded.figures),
     )
-    size = (scene.target.shape[-2], scene.target.shape[-1])
-    options = asdict(plan.config) | {"dtype": scene.loaded.autoencoder.precision}
-    known = facts(options, plan.runs.image_path, size, scene.loaded.resolved, scene.loaded.autoencoder.device)
+    autoencoder = loaded.autoencoder
+    options = asdict(plan.config) | {"dtype": autoencoder.precision}
+    known = facts(options, plan.runs.image_path, scene.size, loaded.resolved, autoencoder.device)
     sinks: list[Sink[Any]] = [
-        Manifest(plan.runs.manifest, known | {"notices": scene.loaded.networks.notices}, lambda: report.result),
+        Manifest(plan.runs.manifest, known | {"notices": loaded.networks.notices}, lambda: report.result),
         report,
         ContactSheet(plan.sheet),
         every(config.skip_step, frames),
@@ -251,7 +250,7 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
             Progress(config.steps, describe=lambda record: f"{len(record.steps)} losses"),
         ]
     records = compare(
-        scene.loaded.autoencoder,
+        autoencoder,
         objectives,
         scene.latent,
         steps=config.steps,

@@ -1,13 +1,15 @@
-"""Ctrl-C and SIGTERM: at once while nothing has begun, between two steps once records flow."""
+"""Between a run and who started it: Ctrl-C and SIGTERM, at once while nothing has begun, between two steps once
+records flow; and `Say`, which takes a sentence for people."""
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
 from latentflow.errors import Interrupted
 from latentflow.records import AnyRecord
 
+Say = Callable[[str], None]
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "terminated"}
 
 

@@ -46,17 +46,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # progress in [0, 1) → sha
 }
 
 
-def optimize(
-    autoencoder: Autoencoder,
-    objective: Objective,
-    start: Tensor,
-    *,
-    steps: int = 100,
-    method: str = "gradient",
-    lr: float | None = None,
-    optimizer: str | None = None,
-    schedule: str = "constant",
-) -> Iterator[Step]:
+class optimize(Iterator[Step]):
     """Move the latents `start`, (n, c, rows, columns), towards the target; yield `steps` + 1 records.
 
     Record k holds the latent after k updates with its own picture and loss, so the last update is seen. Every image
@@ -73,17 +63,8 @@ def optimize(
     Raises `InputError` for an unknown method, optimizer or schedule and for a batch where there can be none,
     `DivergedError` when loss, gradient or latent is not finite or the latent's RMS passes 100; the records before have
     been yielded by then, and on a GPU up to 16 behind.
-    """
-    run = Optimization(
-        autoencoder, objective, start, steps=steps, method=method, lr=lr, optimizer=optimizer, schedule=schedule
-    )
-    return iter(run)
 
-
-class Optimization:
-    """What `optimize` iterates over, with a `state()` from which another one goes on exactly.
-
-    Options and errors are those of `optimize`; the records of an object are to be had once.
+    From its `state()` after a record another one goes on exactly, if it is given the same options.
     """
 
     def __init__(
@@ -108,6 +89,7 @@ class Optimization:
         self.steps, self.method, self.schedule = steps, method, schedule
         self.index = 0
         self.before: tuple[float, int] | None = None  # PSNR and passes of the last record, by which hybrid decides
+        self._records = self._run()  # which begins when it is asked for its first record
         self._gradient = lambda latent: _Gradient(autoencoder, objective, latent, optimizer, rate)
         self.road: _Gradient | _GradientFree
         if method == "gradient":
@@ -117,7 +99,10 @@ class Optimization:
         else:
             self.road = _GradientFree(autoencoder, objective, start, "km", 1.0, own_loss=False)
 
-    def __iter__(self) -> Iterator[Step]:
+    def __next__(self) -> Step:
+        return next(self._records)
+
+    def _run(self) -> Iterator[Step]:
         checks = _Checks(1 if self.road.latent.device.type == "cpu" else READ_TOGETHER)
         for index in range(self.index, self.steps + 1):
             began = time.perf_counter()

@@ -37,8 +37,7 @@ class Report:
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
     `load` gives the network LPIPS is measured with; `label` is the loss as it is shown, `notices` say which networks
-    stand in for its own. `error` holds what broke the
-    run off, if anything did.
+    stand in for its own. `error` holds what broke the run off, if anything did.
     """
 
     def __init__(

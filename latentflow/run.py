@@ -17,9 +17,9 @@ from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError, WeightsError
 from latentflow.files import sha256, sweep
 from latentflow.images import Picture, fit, read_image, to_tensor
-from latentflow.interrupts import Interrupts
+from latentflow.interrupts import Interrupts, Say
 from latentflow.latents import save_latent
-from latentflow.loop import Optimization
+from latentflow.loop import optimize
 from latentflow.objective import Objective
 from latentflow.perceptual import Networks
 from latentflow.pictures import Drawing
@@ -39,8 +39,6 @@ from latentflow.sinks.plot import Plot
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.trajectory import Trajectory, read_trajectory
 from latentflow.starts import start
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +155,9 @@ def _decoder(scene: Scene) -> Callable[[Tensor], Tensor]:
     return lambda latent: autoencoder.decode(latent.to(autoencoder.device), scene.size)
 
 
-def make_optimization(config: RunConfig, autoencoder: Autoencoder, objective: Objective, start: Tensor) -> Optimization:
+def make_optimization(config: RunConfig, autoencoder: Autoencoder, objective: Objective, start: Tensor) -> optimize:
     """The optimization a config asks for."""
-    return Optimization(
+    return optimize(
         autoencoder,
         objective,
         start,
@@ -227,7 +225,7 @@ def run(
     return report
 
 
-def _checkpoints(plan: Plan, facts: dict[str, Any], optimization: Optimization, best: Keeper) -> Checkpoints:
+def _checkpoints(plan: Plan, facts: dict[str, Any], optimization: optimize, best: Keeper) -> Checkpoints:
     """The sink of the state, which holds the options with whole paths, so that the file alone is enough to go on."""
     options = facts["options"] | {
         option: str(path.resolve()).replace("{", "{{").replace("}", "}}") for option, path in plan.outputs.items()

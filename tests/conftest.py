@@ -77,6 +77,20 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures in two folders."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "deeper").mkdir()
+    y, x = np.mgrid[0:80, 0:96]
+    for index in range(10):
+        rng = np.random.default_rng(index)
+        waves = [128 + 100 * np.sin((x * rng.normal() + y * rng.normal()) / 9 + rng.uniform(0, 6)) for _ in range(3)]
+        name = f"deeper/{index}.jpg" if index % 2 else f"{index}.png"
+        Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(folder / name)
+    return folder
+
+
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable:
     """Run the command line in this process, in `tmp_path`: invoke(*args) → (exit code, stdout, stderr)."""

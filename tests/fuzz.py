@@ -33,7 +33,7 @@ from latentflow.config import BatchConfig  # noqa: E402
 from latentflow.errors import LatentflowError  # noqa: E402
 from latentflow.images import read_image  # noqa: E402
 from latentflow.latents import load_latent, save_latent  # noqa: E402
-from latentflow.loop import Optimization  # noqa: E402
+from latentflow.loop import optimize  # noqa: E402
 from latentflow.objective import Objective, parse  # noqa: E402
 from latentflow.resuming import read_checkpoint  # noqa: E402
 from latentflow.sinks.manifest import read_manifest  # noqa: E402
@@ -87,7 +87,7 @@ def cases(folder: Path) -> dict[str, Case]:
     latent = torch.zeros(1, 4, 4, 4)
     save_latent(folder / "latent", latent, toy, (8, 8))
     found["latent"] = ((folder / "latent").read_bytes(), lambda path: load_latent(path, toy))
-    run = Optimization(toy, Objective("mse", picture()), latent, steps=3)
+    run = optimize(toy, Objective("mse", picture()), latent, steps=3)
     steps = list(run)
     content = pack({"facts": {"options": {"steps": 3}}, "state": run.state(), "best": None})
     found["checkpoint"] = (content, read_checkpoint)

@@ -21,7 +21,7 @@ from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
 from latentflow.files import sweep
-from latentflow.loop import Optimization
+from latentflow.loop import optimize
 from latentflow.methods import OPTIMIZERS
 from latentflow.objective import Objective
 from latentflow.resuming import read_checkpoint
@@ -41,9 +41,7 @@ def test_a_restored_optimization_goes_on_bit_for_bit(method, optimizer, tmp_path
         autoencoder, target = linear_autoencoder(), picture()
         latent = start("normal", autoencoder, target, seed=0)
         options = {"steps": 12, "method": method, "optimizer": optimizer, "schedule": "cosine"}
-        return Optimization(
-            autoencoder, Objective("l1" if method != "gradient_free" else "mse", target), latent, **options
-        )
+        return optimize(autoencoder, Objective("l1" if method != "gradient_free" else "mse", target), latent, **options)
 
     whole = [step.latent for step in made()]
     for stop in (0, 1, 5, 11):
@@ -62,9 +60,9 @@ def test_a_restored_optimization_goes_on_bit_for_bit(method, optimizer, tmp_path
 def test_a_state_of_another_run_is_an_input_error():
     autoencoder, target = linear_autoencoder(), picture()
     objective, latent = Objective("mse", target), start("zeros", autoencoder, target)
-    state = Optimization(autoencoder, objective, latent).state()
+    state = optimize(autoencoder, objective, latent).state()
     larger = picture(16, 16)
-    other = Optimization(autoencoder, Objective("mse", larger), start("zeros", autoencoder, larger))
+    other = optimize(autoencoder, Objective("mse", larger), start("zeros", autoencoder, larger))
     for wrong in (state, {}, state | {"latent": 3}, state | {"updater": {"state": 1}}):
         with pytest.raises(InputError, match="another run"):
             other.restore(wrong)

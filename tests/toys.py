@@ -1,4 +1,5 @@
-"""An autoencoder whose answers are known: its decoder is one 12 × 4 matrix, applied to each latent cell."""
+"""Things whose answers are known: an autoencoder whose decoder is one 12 × 4 matrix, applied to each latent cell;
+records whose picture moves."""
 
 from types import SimpleNamespace
 
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder, LatentGeometry
+from latentflow.records import Step
 
 STRIDE = 2
 
@@ -45,3 +47,20 @@ def least_mse(autoencoder: Autoencoder, target: Tensor) -> float:
 def picture(height: int = 8, width: int = 8, seed: int = 1, count: int = 1) -> Tensor:
     """A random picture (count, 3, height, width) in [0, 1]."""
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def step(index, total=9, height=24, width=32, loss=None, seconds=0.01):
+    """A record with a picture that moves: a ramp, shifted by the index."""
+    ramp = (torch.linspace(0, 1, width).repeat(height, 1) + index / 10) % 1
+    image = torch.stack([ramp, ramp.flip(1), torch.full_like(ramp, 0.3)])[None]
+    return Step(
+        **{"index": index, "total": total, "latent": torch.zeros(1, 4, 3, 4), "image": image, "lr": 0.1},
+        **{"loss": torch.tensor([1 / (index + 1) if loss is None else loss]), "seconds": seconds},
+        **{"parts": {"mse": torch.tensor([1 / (index + 1)])}, "psnr": torch.tensor([10.0 + index])},
+        grad_norm=torch.tensor([0.5]),
+        passes=3,
+    )
+
+
+def steps(count=10, **kwargs):
+    return [step(index, count - 1, **kwargs) for index in range(count)]

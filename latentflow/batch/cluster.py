@@ -9,8 +9,7 @@ from typing import Any
 from latentflow.batch.plan import BatchPlan, Item
 from latentflow.batch.table import Row, failed
 from latentflow.errors import InputError, LatentflowError, MissingPackageError
-from latentflow.interrupts import Interrupts
-from latentflow.run import Say
+from latentflow.interrupts import Interrupts, Say
 
 ATTEMPTS = 3  # at an image whose worker died: then it is taken to be what kills them
 PATIENCE = 0.5  # seconds between looks at Ctrl-C
@@ -34,10 +33,6 @@ class RayWorker:
         (row,) = self.worker.work([item], Interrupts())
         notices, self.notices[:] = list(self.notices), []
         return row, notices
-
-    def process(self) -> int:
-        """The process this actor is."""
-        return os.getpid()
 
 
 def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, say: Say) -> Iterator[Row]:

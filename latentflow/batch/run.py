@@ -9,9 +9,8 @@ from latentflow.batch.plan import BatchPlan, Item, finished
 from latentflow.batch.sheet import write_sheet
 from latentflow.batch.table import Row, Table, succeeded
 from latentflow.errors import LatentflowError
-from latentflow.interrupts import Interrupts
+from latentflow.interrupts import Interrupts, Say
 
-Say = Callable[[str], None]
 Engine = Callable[[BatchPlan, Sequence[Item], Interrupts, Say], Iterator[Row]]
 
 

@@ -14,14 +14,13 @@ from latentflow.cost import update_bytes
 from latentflow.device import free_memory
 from latentflow.errors import InputError, Interrupted, LatentflowError, is_out_of_memory
 from latentflow.files import writing
-from latentflow.interrupts import Interrupts
+from latentflow.interrupts import Interrupts, Say
 from latentflow.plan import Plan, make_plan
 from latentflow.records import Step, until
 from latentflow.resuming import read_checkpoint
 from latentflow.run import (
     Loaded,
     Outputs,
-    Say,
     Scene,
     load,
     loss_label,
@@ -125,6 +124,7 @@ class Worker:
     def __init__(self, plan: BatchPlan, say: Say) -> None:
         self.plan, self.say = plan, say
         self.loaded: Loaded = load(plan.config, say)
+        self.together: dict[tuple[int, int], int] = {}  # how many images of a size go into one forward pass
 
     def work(self, items: Sequence[Item], interrupts: Interrupts) -> Iterator[Row]:
         """The rows of images whose results are written, or that failed; raises `Interrupted` when told to stop."""
@@ -146,16 +146,18 @@ class Worker:
                     raise
                 yield failed(item, error, time.perf_counter() - began)
                 continue
-            spare(plan.config, self.loaded.autoencoder, scene.size, self.say)
+            if scene.size not in self.together:
+                spare(plan.config, self.loaded.autoencoder, scene.size, self.say)
+                self.together[scene.size] = self._fitting(scene.size)
             waiting = ready.setdefault(scene.size, [])
             waiting.append((item, plan, scene))
-            if len(waiting) >= self.batch_size(scene.size):
+            if len(waiting) >= self.together[scene.size]:
                 yield from self._together(ready.pop(scene.size), interrupts)
         for waiting in ready.values():
             yield from self._together(waiting, interrupts)
 
-    def batch_size(self, size: tuple[int, int]) -> int:
-        """How many images of a size go into one forward pass."""
+    def _fitting(self, size: tuple[int, int]) -> int:
+        """How many images of a size go into one forward pass: as many as was said, or as memory has room for."""
         config = self.plan.config
         if config.method == "hybrid" or config.optimizer == "lbfgs":
             return 1

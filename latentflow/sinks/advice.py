@@ -1,9 +1,10 @@
 """Says early what a run will cost, and what would make it cheaper."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from latentflow.files import part
+from latentflow.interrupts import Say
 from latentflow.records import Comparison, Step
 from latentflow.sinks.frames import FrameSink
 
@@ -18,7 +19,7 @@ class Advice:
     `say` shows a line; `frames` is how many there will be, `shorter` what makes a run shorter.
     """
 
-    def __init__(self, say: Callable[[str], None], frames: int, sink: FrameSink, shorter: Sequence[str] = ()) -> None:
+    def __init__(self, say: Say, frames: int, sink: FrameSink, shorter: Sequence[str] = ()) -> None:
         self.say, self.frames, self.shorter = say, frames, shorter
         self.gif = sink if sink.path.suffix.lower() == ".gif" else None
         self.judge_at = FIRST_JUDGED_FRAME

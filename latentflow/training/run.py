@@ -1,6 +1,5 @@
 """One training, from a plan to its folder."""
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError
-from latentflow.interrupts import Interrupts
+from latentflow.interrupts import Interrupts, Say
 from latentflow.perceptual import Networks
 from latentflow.sinks import Sink, drive
 from latentflow.sinks.checkpoint import Checkpoints
@@ -33,9 +32,7 @@ FREE = {
 }
 
 
-def train(
-    plan: TrainPlan, interrupts: Interrupts, say: Callable[[str], None], *, quiet: bool = False
-) -> TrainReport | None:
+def train(plan: TrainPlan, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> TrainReport | None:
     """Train as planned and write checkpoint, metrics, samples and model; `say` shows a line.
 
     A training that was stopped or diverged after its first step leaves the model it had and has the error in its
@@ -76,7 +73,7 @@ def train(
     return _finish(plan, trainer, error)
 
 
-def _pictures(plan: TrainPlan, say: Callable[[str], None]) -> Pictures:
+def _pictures(plan: TrainPlan, say: Say) -> Pictures:
     if plan.data is not None:
         folder = Folder(plan.data, plan.config.seed)
         folder.take(np.random.default_rng(0))  # if none can be decoded it is said here, and not by every worker

@@ -1,12 +1,12 @@
 """The same training over several values of one option, and the figure of rate against distortion they make."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from latentflow.files import part, write_whole, writing
-from latentflow.interrupts import Interrupts
+from latentflow.interrupts import Interrupts, Say
 from latentflow.training.config import TrainConfig
 from latentflow.training.plan import make_train_plan
 from latentflow.training.report import TrainReport
@@ -18,7 +18,7 @@ def sweep(
     option: str,
     values: Sequence[float],
     interrupts: Interrupts,
-    say: Callable[[str], None],
+    say: Say,
     *,
     quiet: bool = False,
 ) -> list[TrainReport]:
