@@ -18,6 +18,7 @@ COMMANDS = {
     "batch": "Do so for folders of images, with one model, resumable, on a cluster too.",
     "compare": "Show what each loss does: the same start and target, side by side.",
     "render": "Write the frames of a run again: another format, speed or size.",
+    "walk": "Pictures on a way between images: slerp, lerp, spline, evened out, looped.",
     "losses": "List what can stand behind --loss_type.",
     "train": "Train an image autoencoder on a folder of images, or on generated pictures.",
     "weights": "Show and prepare the weights: list, fetch, verify, path.",

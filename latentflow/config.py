@@ -147,6 +147,17 @@ def same(name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViewConfig(Options):
+    """The options that all views of a latent space share: which autoencoder, and how large its pictures are."""
+
+    size: int = option(256, "Longer side of each picture in pixels.", minimum=8, maximum=4096)
+    vae: str | None = same("vae")
+    weights: str = same("weights")
+    device: str = same("device")
+    dtype: str = same("dtype")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig(Options):
     """The options of a comparison, checked when made; raises `InputError` naming the option that is wrong."""
 

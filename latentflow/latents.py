@@ -48,6 +48,18 @@ def _canonical(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
+def saved_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width of the picture a saved latent is of, as far as the file says so."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+        return int(metadata["height"]), int(metadata["width"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+
+
 def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
     """Read a latent that was saved for this autoencoder.
 

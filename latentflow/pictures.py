@@ -33,8 +33,7 @@ class Drawing:
             gap = np.full((len(picture), GAP, 3), 255, np.uint8)
             picture = np.concatenate([self.target, gap, picture], axis=1)
         if self.caption:
-            strip = _strip(caption(step), picture.shape[1], max(14, min(28, picture.shape[1] // 18)))
-            picture = np.concatenate([picture, strip])
+            picture = captioned(picture, caption(step))
         return picture
 
 
@@ -89,6 +88,12 @@ def contact_sheet(rows: dict[str, list[np.ndarray]], titles: list[str]) -> np.nd
         label[(height - line) // 2 :][:line] = _strip(name, margin, line)
         sheet.append(np.concatenate([label, *pictures], 1))
     return np.concatenate(sheet)
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture (h, w, 3) with a line of text in a strip below it."""
+    width = picture.shape[1]
+    return np.concatenate([picture, _strip(text, width, max(14, min(28, width // 18)))])
 
 
 def caption(step: Step) -> str:

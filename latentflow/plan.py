@@ -13,10 +13,10 @@ from latentflow.images import check_image
 from latentflow.methods import settle
 from latentflow.objective import parse
 from latentflow.plugins import load_plugin
+from latentflow.sinks.figure import check_figure_path
 from latentflow.sinks.frames import check_frames_path
 from latentflow.sinks.keeper import check_image_path
 from latentflow.sinks.manifest import manifest_path
-from latentflow.sinks.plot import check_plot_path
 from latentflow.sinks.trajectory import trajectory_path
 
 
@@ -83,7 +83,7 @@ def make_plan(config: RunConfig) -> Plan:
         "save_latent": _check_latent_path,
         "save_image": check_image_path,
         "metrics": lambda path: check_writable(path, "--metrics"),
-        "plot": check_plot_path,
+        "plot": lambda path: check_figure_path(path, "--plot"),
     }
     for option, path in outputs.items():
         with writing(path, f"--{option}"):  # a name too long for the file system, say

@@ -13,7 +13,7 @@ from latentflow import weights
 from latentflow.autoencoder import load_autoencoder
 from latentflow.config import RenderConfig
 from latentflow.device import pick_device
-from latentflow.errors import InputError, WeightsError
+from latentflow.errors import InputError, LatentflowError, WeightsError
 from latentflow.files import sha256
 from latentflow.images import fit, read_image, to_tensor
 from latentflow.interrupts import Interrupts
@@ -36,6 +36,7 @@ class Rendered:
 
     path: Path
     frames: int
+    error: LatentflowError | None = None
 
     def summary(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""

@@ -148,14 +148,18 @@ class Report:
 def facts(
     options: dict[str, Any], image_path: Path, size: tuple[int, int], resolved: Resolved, device: torch.device
 ) -> dict[str, Any]:
-    """What a manifest says of any run: its options with whole paths, image, weights, versions, machine, time."""
-    options = options | {"image_path": str(image_path.resolve())}
-    options["vae"] = resolved.name  # named, so that a repeated run takes these or fails
-    options = located(options)
+    """What a manifest says of any run towards an image: that image, and the `circumstances`."""
     height, width = size
+    known = circumstances(options | {"image_path": str(image_path.resolve())}, resolved, device)
+    image = {"sha256": sha256(image_path), "fitted_width": width, "fitted_height": height}
+    return {"options": known.pop("options"), "image": image, **known}
+
+
+def circumstances(options: dict[str, Any], resolved: Resolved, device: torch.device) -> dict[str, Any]:
+    """What any manifest says: options with whole paths, weights, versions, machine, time."""
+    options = options | {"vae": resolved.name}  # named, so that a repeated run takes these or fails
     return {
-        "options": options,
-        "image": {"sha256": sha256(image_path), "fitted_width": width, "fitted_height": height},
+        "options": located(options),
         "weights": {
             "name": resolved.name,
             "source": resolved.source,

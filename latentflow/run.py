@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentflow import weights
 from latentflow.autoencoder import Autoencoder, load_autoencoder
-from latentflow.config import RunConfig
+from latentflow.config import RunConfig, ViewConfig
 from latentflow.cost import compiling_pays, is_tight
 from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError, WeightsError
@@ -79,7 +79,7 @@ def make_objective(text: str, target: Tensor, networks: Networks, say: Say) -> O
     return objective
 
 
-def load(config: RunConfig, say: Say) -> Loaded:
+def load(config: RunConfig | ViewConfig, say: Say) -> Loaded:
     """Find and load the autoencoder; raises `LatentflowError` as the parts do."""
     device = pick_device(config.device)
     resolved = weights.resolve(config.vae, config.weights)

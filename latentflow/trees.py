@@ -33,8 +33,9 @@ def pack(tree: Any) -> bytes:
     return save(tensors, {"format": "latentflow", "tree": structure})
 
 
-def unpack(path: Path) -> dict[Any, Any]:
-    """The dict that was packed into the file, on the CPU; raises `InputError` when it holds no such thing."""
+def unpack(path: Path, kind: str = "a checkpoint") -> dict[Any, Any]:
+    """The dict that was packed into the file, on the CPU; raises `InputError` when it holds no such thing, where it
+    is called `kind`."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -48,7 +49,7 @@ def unpack(path: Path) -> dict[Any, Any]:
         return tree
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} can't be read as a checkpoint: {reason}.") from error
+        raise InputError(f"{path} can't be read as {kind}: {reason}.") from error
 
 
 def _visit(node: Any, tensors: dict[str, Tensor]) -> Any:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     ["cli", "__main__"],
     ["commands"],
-    ["comparing", "rendering"],
+    ["comparing", "rendering", "views"],
     ["batch"],
     ["run", "training", "bundled"],
     ["report", "resuming"],
@@ -144,7 +144,7 @@ def test_requirements_are_what_pyproject_installs_and_what_is_imported():
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     assert all(re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+", line) for line in lines), "ranges, not pins"
     named = {re.match(r"[\w-]+", line)[0].lower().replace("-", "_") for line in lines}
-    distributions = {"PIL": "pillow", "imageio_ffmpeg": "imageio"}
+    distributions = {"PIL": "pillow", "imageio_ffmpeg": "imageio", "sklearn": "scikit_learn", "umap": "umap_learn"}
     used = {
         distributions.get(top, top).lower()
         for path in [*modules(), *(ROOT / "losses").glob("*.py")]
@@ -152,7 +152,7 @@ def test_requirements_are_what_pyproject_installs_and_what_is_imported():
         if (top := (module or "").split(".")[0]) not in sys.stdlib_module_names and top not in ("latentflow", "losses")
     }
     extras = project["project"]["optional-dependencies"]
-    optional = {re.match(r"[\w-]+", line)[0] for name, lines in extras.items() if name != "dev" for line in lines}
+    optional = {re.match(r"[\w-]+", line)[0].replace("-", "_") for name, lines in extras.items() if name != "dev" for line in lines}
     assert used <= named | optional, f"imported but not required: {used - named}"
 
 

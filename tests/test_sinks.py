@@ -222,7 +222,7 @@ def test_a_missing_ffmpeg_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 def test_a_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingPackageError, match="pip install matplotlib"):
         drive(steps(2), [Plot(tmp_path / "p.png", "mse")])
 

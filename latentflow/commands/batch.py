@@ -1,20 +1,18 @@
 """`latentflow batch`: the main command for folders of images."""
 
-import json
 import sys
 from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options, say
+from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
 from latentflow.config import BatchConfig
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("sources", metavar="FOLDER|FILES...|LIST.txt", nargs=-1)
 @config_options(BatchConfig, without=("image_path", "output_path"))
-@click.option("--quiet", is_flag=True, help="No progress and no hints.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@report_options
 @click.pass_context
 def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
     """Turn random latents into every image of a folder: one model for all, finished ones skipped, failures reported.
@@ -35,9 +33,7 @@ def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_j
 
             engine = ray_engine
         report = run_batch(plan, interrupts, _mute if quiet else say, engine, _progress(quiet))
-    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
-    if report.error is not None:
-        raise report.error
+    show(report, as_json)
     context.exit(report.exit_code)
 
 

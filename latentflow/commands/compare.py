@@ -1,18 +1,16 @@
 """`latentflow compare`: what each loss does."""
 
-import json
 from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options, say
+from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
 from latentflow.config import CompareConfig
 
 
 @click.command(context_settings=CONTEXT)
 @config_options(CompareConfig)
-@click.option("--quiet", is_flag=True, help="No progress and no hints.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@report_options
 def compare(quiet: bool, as_json: bool, **values: Any) -> None:
     """Let the same random start flow to the same target under several losses, side by side, and tell how near each
     comes.
@@ -26,6 +24,4 @@ def compare(quiet: bool, as_json: bool, **values: Any) -> None:
         from latentflow.comparing import make_compare_plan, run_compare
 
         report = run_compare(make_compare_plan(CompareConfig(**values)), interrupts, say, quiet=quiet)
-    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
-    if report.error is not None:
-        raise report.error
+    show(report, as_json)

@@ -1,14 +1,13 @@
 """The main command: a latent becomes the target image, and the frames go to a file."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from latentflow.commands.options import CONTEXT, config_options, say
+from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
 from latentflow.config import RunConfig
 from latentflow.errors import InputError
 
@@ -58,8 +57,7 @@ def _resume(context: click.Context, parameter: click.Parameter, path: str | None
     callback=_from_manifest,
     help="Repeat a run from its manifest; options given beside it win.",
 )
-@click.option("--quiet", is_flag=True, help="No progress and no hints.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@report_options
 @click.pass_context
 def optimize(
     context: click.Context,
@@ -93,6 +91,4 @@ def optimize(
         from latentflow.run import run  # the first import of torch: whatever could be refused before, was
 
         report = run(plan, interrupts, say, quiet=quiet, earlier=earlier, checkpoint=resume)
-    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
-    if report.error is not None:
-        raise report.error
+    show(report, as_json)

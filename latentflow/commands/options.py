@@ -1,5 +1,7 @@
 """Command-line options made from the fields of a config."""
 
+import inspect
+import json
 import sys
 import typing
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import Any
 import click
 
 from latentflow.config import Options, RunConfig
+from latentflow.errors import LatentflowError
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -19,11 +22,16 @@ _Command = typing.TypeVar("_Command", bound=Callable[..., Any])
 
 
 def config_options(config: type[Options] = RunConfig, without: tuple[str, ...] = ()) -> Callable[[_Command], _Command]:
-    """Give a command the options of a config, some of them left out; limits are checked by the config."""
+    """Give a command the options of a config, its own before those it shares, some left out; limits are checked by the
+    config."""
     kinds = typing.get_type_hints(config)
+    own = inspect.get_annotations(config)
+    chosen = sorted(
+        (each for each in fields(config) if each.name not in without), key=lambda each: each.name not in own
+    )
 
     def decorate(function: _Command) -> _Command:
-        for each in reversed([each for each in fields(config) if each.name not in without]):
+        for each in reversed(chosen):
             kind = next(
                 kind
                 for kind in (bool, int, float, str)
@@ -45,6 +53,28 @@ def config_options(config: type[Options] = RunConfig, without: tuple[str, ...] =
         return function
 
     return decorate
+
+
+def report_options(function: _Command) -> _Command:
+    """Give a command --quiet and --json."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")(function)
+    return click.option("--quiet", is_flag=True, help="No progress and no hints.")(function)
+
+
+class Report(typing.Protocol):
+    """What a command came to: plain values for JSON, `str()` for people, and what broke it off, if anything did."""
+
+    @property
+    def error(self) -> LatentflowError | None: ...
+
+    def summary(self) -> dict[str, Any]: ...
+
+
+def show(report: Report, as_json: bool) -> None:
+    """Print a report; raises what broke its run off."""
+    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
+    if report.error is not None:
+        raise report.error
 
 
 def say(line: str) -> None:

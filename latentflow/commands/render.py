@@ -1,20 +1,18 @@
 """`latentflow render`: the frames of a run again."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options
+from latentflow.commands.options import CONTEXT, config_options, report_options, show
 from latentflow.config import RenderConfig
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("trajectory", metavar="TRAJECTORY|MANIFEST")
 @config_options(RenderConfig)
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@report_options
 def render(trajectory: str, quiet: bool, as_json: bool, **values: Any) -> None:
     """Write the frames of a run again, finished or broken off, in another format, speed or size, without optimizing.
 
@@ -27,4 +25,4 @@ def render(trajectory: str, quiet: bool, as_json: bool, **values: Any) -> None:
         from latentflow.rendering import render as write_again
 
         report = write_again(Path(trajectory).expanduser(), RenderConfig(**values), interrupts, quiet=quiet)
-    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
+    show(report, as_json)

@@ -5,15 +5,14 @@ from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options, say
+from latentflow.commands.options import CONTEXT, config_options, report_options, say
 from latentflow.errors import InputError
 from latentflow.training.config import TrainConfig
 
 
 @click.command(context_settings=CONTEXT)
 @config_options(TrainConfig)
-@click.option("--quiet", is_flag=True, help="No progress and no hints.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@report_options
 def train(quiet: bool, as_json: bool, **values: Any) -> None:
     """Train an image autoencoder on a folder of images, or on pictures this program draws, and write a folder that
     --vae and diffusers' from_pretrained read.

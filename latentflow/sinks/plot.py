@@ -3,18 +3,8 @@
 from pathlib import Path
 from types import TracebackType
 
-from latentflow.errors import InputError, MissingPackageError
-from latentflow.files import check_writable, part, writing
 from latentflow.records import Step
-
-SUFFIXES = (".png", ".svg")
-
-
-def check_plot_path(path: Path) -> None:
-    """Raise `InputError` for a suffix that is neither .png nor .svg, `OutputError` where nothing can be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--plot {path}: a plot is written as {' or '.join(SUFFIXES)}.")
-    check_writable(path, "--plot")
+from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 
 
 class Plot:
@@ -27,11 +17,8 @@ class Plot:
         self.steps: list[int] = []
 
     def __enter__(self) -> "Plot":
-        check_plot_path(self.path)
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError as error:
-            raise MissingPackageError(f"--plot needs matplotlib: {error}.", "pip install matplotlib") from error
+        check_figure_path(self.path, "--plot")
+        new_figure(7, 4)
         return self
 
     def write(self, record: Step) -> None:
@@ -45,10 +32,7 @@ class Plot:
     ) -> None:
         if not self.steps:
             return
-        import matplotlib
-        from matplotlib.figure import Figure  # no pyplot: it would look for a screen
-
-        figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+        figure = new_figure(7, 4)
         left = figure.subplots()
         left.plot(self.steps, self.losses, color="tab:blue")
         left.set(xlabel="step", ylabel=self.label)
@@ -61,10 +45,4 @@ class Plot:
         if self.ceiling is not None:
             right.axhline(self.ceiling, color="tab:orange", linestyle=":", label="the encoder's own")
             right.legend(loc="lower right")
-        with writing(self.path, "--plot"), matplotlib.rc_context({"svg.hashsalt": "latentflow"}):
-            metadata = {"Date": None} if self.path.suffix.lower() == ".svg" else {"Software": None}
-            try:
-                figure.savefig(part(self.path), metadata=metadata)
-                part(self.path).replace(self.path)
-            finally:
-                part(self.path).unlink(missing_ok=True)
+        save_figure(figure, self.path, "--plot")

@@ -20,11 +20,13 @@ def step_line(record: Step | Update) -> str:
 
 
 class Progress:
-    """A tqdm line on stderr with the step, what `describe` says of it, and the time left; nothing when stderr is no
-    terminal."""
+    """A tqdm line on stderr with the number of the record, what `describe` says of it, and the time left; nothing when
+    stderr is no terminal."""
 
-    def __init__(self, total: int, enabled: bool = True, describe: Callable[[Any], str] = step_line) -> None:
-        self.total, self.describe = total, describe
+    def __init__(
+        self, total: int, enabled: bool = True, describe: Callable[[Any], str] = step_line, unit: str = "step"
+    ) -> None:
+        self.total, self.describe, self.unit = total, describe, unit
         self.enabled = enabled and sys.stderr.isatty()
         self._line: Any = None
         self._shown = 0.0
@@ -35,7 +37,7 @@ class Progress:
 
             self._line = tqdm(
                 total=self.total,
-                desc="step",
+                desc=self.unit,
                 file=sys.stderr,
                 dynamic_ncols=True,
                 leave=False,

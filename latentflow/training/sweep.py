@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentflow.files import part, write_whole, writing
+from latentflow.files import write_whole
 from latentflow.interrupts import Interrupts, Say
+from latentflow.sinks.figure import new_figure, save_figure
 from latentflow.training.config import TrainConfig
 from latentflow.training.plan import make_train_plan
 from latentflow.training.report import TrainReport
@@ -59,9 +60,7 @@ def table(option: str, reports: Sequence[TrainReport]) -> str:
 
 def draw(path: Path, option: str, reports: Sequence[TrainReport]) -> None:
     """One point a training: bits a pixel across, PSNR up."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.4), dpi=130, layout="constrained")
+    figure = new_figure(7, 4.8)
     axes = figure.subplots()
     found = sorted((report.compression for report in reports), key=lambda each: each.bits_per_pixel)
     axes.plot(
@@ -76,9 +75,4 @@ def draw(path: Path, option: str, reports: Sequence[TrainReport]) -> None:
     rate = "KL divergence" if posterior else "latents of 8 bits"
     axes.set(xlabel=f"rate: bits a pixel ({rate})", ylabel="PSNR in dB on held-back pictures", xscale="log")
     axes.grid(alpha=0.3)
-    with writing(path, "--output_dir"):
-        try:
-            figure.savefig(part(path), metadata={"Software": None})
-            part(path).replace(path)
-        finally:
-            part(path).unlink(missing_ok=True)
+    save_figure(figure, path, "--output_dir")

@@ -1,0 +1,44 @@
+"""Figures with axes: matplotlib without a screen, and files that repeat byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentflow.errors import InputError, MissingPackageError
+from latentflow.files import check_writable, part, writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+DPI = 120
+
+
+def check_figure_path(path: Path, option: str = "--output_path") -> None:
+    """Raise `InputError` for a suffix that is neither .png nor .svg, `OutputError` where nothing can be written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{option} {path}: a figure is written as {' or '.join(SUFFIXES)}.")
+    check_writable(path, option)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of width × height inches at 120 dots an inch; raises `MissingPackageError` without matplotlib."""
+    try:
+        from matplotlib.figure import Figure  # no pyplot: it would look for a screen
+    except ImportError as error:
+        raise MissingPackageError(f"Figures need matplotlib: {error}.", "pip install matplotlib") from error
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path, option: str = "--output_path") -> None:
+    """Write a figure, whole or not at all, with the same bytes for the same figure; raises `OutputError`."""
+    import matplotlib
+
+    with writing(path, option), matplotlib.rc_context({"svg.hashsalt": "latentflow"}):
+        metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
+        try:
+            figure.savefig(part(path), metadata=metadata)
+            part(path).replace(path)
+        finally:
+            part(path).unlink(missing_ok=True)

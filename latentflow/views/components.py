@@ -1,0 +1,37 @@
+"""The directions along which latents differ most."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Principal components of latents: their `mean` (1, c, rows, columns), unit `directions` (k, c, rows, columns),
+    the `coordinates` (n, k) of the latents along them, and the `shares` (k,) of the variance."""
+
+    mean: Tensor
+    directions: Tensor
+    coordinates: np.ndarray
+    shares: np.ndarray
+
+
+def principal_components(latents: Tensor, count: int) -> Components:
+    """The first components of latents (n, c, rows, columns), n > 1, fewer where there are fewer; each is turned so that
+    its largest coefficient is positive, and a repeated analysis gives the same."""
+    from sklearn.decomposition import PCA
+
+    flat = latents.flatten(1).double().cpu().numpy()
+    pca = PCA(min(count, len(flat) - 1, flat.shape[1]), svd_solver="auto", random_state=0)
+    coordinates = pca.fit_transform(flat)
+    largest = np.abs(pca.components_).argmax(1)
+    signs = np.sign(pca.components_[np.arange(len(largest)), largest])
+    directions = torch.from_numpy(pca.components_ * signs[:, None]).to(latents.device, latents.dtype)
+    return Components(
+        mean=torch.from_numpy(pca.mean_).to(latents.device, latents.dtype).reshape(1, *latents.shape[1:]),
+        directions=directions.reshape(-1, *latents.shape[1:]),
+        coordinates=coordinates * signs,
+        shares=np.nan_to_num(pca.explained_variance_ratio_),
+    )

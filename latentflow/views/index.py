@@ -1,0 +1,231 @@
+"""The latents of a folder's images, kept in a file beside it and brought up to date when images change."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from latentflow.autoencoder import Autoencoder
+from latentflow.errors import InputError
+from latentflow.files import check_writable, write_whole
+from latentflow.images import cover, image_files, read_image, to_tensor
+from latentflow.interrupts import Interrupts, Say
+from latentflow.records import Record
+from latentflow.sinks import Sink, drive
+from latentflow.sinks.progress import Progress
+from latentflow.trees import pack, unpack
+
+TOGETHER = 8  # images in one forward pass
+SAVED_EVERY = 60.0  # seconds: what a kill costs at most
+Stamp = tuple[int, int]  # bytes and time of change: the file is as it was
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """The latents (n, c, rows, columns) of a folder's images, cut to squares; `names` are paths below `folder`.
+
+    `encoded` of them were not in the index; `problems` says of the images that couldn't be read why.
+    """
+
+    folder: Path
+    size: int
+    names: list[str]
+    latents: Tensor
+    encoded: int
+    problems: dict[str, str]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images."""
+        return [self.folder / name for name in self.names]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded(Record):
+    """One image of a folder with its latent (1, c, rows, columns), or with what is wrong with it."""
+
+    name: str
+    stamp: Stamp
+    latent: Tensor | None
+    problem: str = ""
+
+
+def index_path(folder: Path, autoencoder: Autoencoder, size: int) -> Path:
+    """Where an index is kept if nothing else is said: beside the folder, one for each autoencoder and size."""
+    whole = folder.resolve()
+    owner = re.sub(r"[^\w.-]+", "-", Path(autoencoder.name).name)
+    return whole.with_name(f"{whole.name}.{owner}-{autoencoder.sha256[:8]}-{size}.latents.safetensors")
+
+
+def check_folder(folder: Path, option: str = "The folder") -> list[Path]:
+    """The images of a folder; raises `InputError` when there is no such folder or it holds none."""
+    if not folder.is_dir():
+        raise InputError(f"{option} {folder} {'is a file, not a folder' if folder.exists() else 'does not exist'}.")
+    found = image_files(folder)
+    if not found:
+        raise InputError(f"{option} {folder} holds no images.")
+    return found
+
+
+def read_latents(
+    folder: Path,
+    autoencoder: Autoencoder,
+    size: int,
+    interrupts: Interrupts,
+    say: Say,
+    *,
+    path: Path | None = None,
+    quiet: bool = False,
+    least: int = 1,
+) -> Latents:
+    """The latents of all images below a folder, the centre square of each scaled to size × size pixels.
+
+    Those that are in the index and haven't changed are taken from it, the others encoded; the index, at `path` or
+    beside the folder, is written again when anything changed, and when the work is interrupted. Images that can't be
+    read are left out and said. Raises `InputError` for an index that can't be read and when fewer than `least`
+    images are left, `OutputError` when the index can't be written.
+    """
+    found = {file.relative_to(folder).as_posix(): _stamp(file) for file in check_folder(folder)}
+    path = path or index_path(folder, autoencoder, size)
+    entries = _read(path, autoencoder, size)
+    kept = {name: entry for name, entry in entries.items() if found.get(name) == entry[0]}
+    missing = [name for name in found if name not in kept]
+    problems: dict[str, str] = {}
+    if missing or len(kept) < len(entries):
+        sink = _IndexFile(path, autoencoder, size, kept, problems)
+        sinks: list[Sink[Encoded]] = [sink]
+        if not quiet:
+            sinks.append(Progress(len(missing), describe=lambda record: record.name, unit="image"))
+        if missing:
+            records = encode_files(folder, {name: found[name] for name in missing}, autoencoder, size)
+            drive(interrupts.watch(records), sinks)
+        else:
+            with sink:
+                sink.changed = True
+    for problem in problems.values():
+        say(f"{problem} It is left out.")
+    names = [name for name in found if name in kept]
+    if len(names) < least:
+        raise InputError(f"{folder} has {len(names)} images that can be read; at least {least} are wanted.")
+    latents = torch.cat([kept[name][1] for name in names]).float()
+    return Latents(folder, size, names, latents, len(missing) - len(problems), problems)
+
+
+def encode_files(folder: Path, files: dict[str, Stamp], autoencoder: Autoencoder, size: int) -> Iterator[Encoded]:
+    """Encode the images of a folder, some at a time, while the next are read; one record each, from 1 on."""
+    names = iter(files)
+    index = 0
+
+    def read_square(name: str) -> Tensor | str:
+        try:
+            return read_squares([folder / name], size)
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as readers:
+        ahead = readers.map(read_square, batch := list(islice(names, TOGETHER)))
+        while batch:
+            read = list(ahead)
+            following = list(islice(names, TOGETHER))
+            ahead = readers.map(read_square, following)
+            good = [image for image in read if isinstance(image, Tensor)]
+            with torch.no_grad():
+                latents = iter(
+                    autoencoder.encode(torch.cat(good).to(autoencoder.device)).cpu().split(1) if good else ()
+                )
+            for name, image in zip(batch, read):
+                index += 1
+                latent = next(latents) if isinstance(image, Tensor) else None
+                problem = "" if isinstance(image, Tensor) else image
+                yield Encoded(
+                    index=index, total=len(files), name=name, stamp=files[name], latent=latent, problem=problem
+                )
+            batch = following
+
+
+def read_squares(paths: Sequence[Path], size: int) -> Tensor:
+    """The centre squares of images, (n, 3, size, size) in [0, 1]; raises `InputError` for what can't be read."""
+    return torch.cat([to_tensor(cover(read_image(path, "The image").image, size, size)) for path in paths])
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _read(path: Path, autoencoder: Autoencoder, size: int) -> dict[str, tuple[Stamp, Tensor]]:
+    if not path.exists():
+        return {}
+    kind = "an index of latents; delete it to have it made anew"
+    content = unpack(path, kind)
+    owner = {"autoencoder": autoencoder.sha256, "size": size}
+    try:
+        if content["owner"] != owner:
+            raise InputError(
+                f"The index {path} was made with other weights or another --size.", "Delete it, or name another."
+            )
+        names, stamps, latents = content["names"], content["stamps"], content["latents"]
+        if not len(names) == len(stamps) == len(latents) or not torch.isfinite(latents).all():
+            raise ValueError("its parts don't fit together")
+        return {
+            name: ((int(stamp[0]), int(stamp[1])), latent)
+            for name, stamp, latent in zip(names, stamps, latents.split(1))
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{path} can't be read as {kind}: {error}.") from error
+
+
+class _IndexFile:
+    """A sink that adds to `kept` what was encoded, and writes all of it now and then and at the end."""
+
+    def __init__(
+        self,
+        path: Path,
+        autoencoder: Autoencoder,
+        size: int,
+        kept: dict[str, tuple[Stamp, Tensor]],
+        problems: dict[str, str],
+    ) -> None:
+        self.path, self.kept, self.problems = path, kept, problems
+        self.owner = {"autoencoder": autoencoder.sha256, "size": size}
+        self.changed = False
+        self.written = time.monotonic()
+
+    def __enter__(self) -> "_IndexFile":
+        check_writable(self.path, "The index")
+        return self
+
+    def write(self, record: Encoded) -> None:
+        """Take one image."""
+        if record.latent is None:
+            self.problems[record.name] = record.problem
+            return
+        self.kept[record.name] = (record.stamp, record.latent.half())
+        self.changed = True
+        if time.monotonic() - self.written > SAVED_EVERY:
+            self._save()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.changed:
+            self._save()
+
+    def _save(self) -> None:
+        entries = sorted(self.kept.items())
+        latents = torch.cat([latent for _, (_, latent) in entries]) if entries else torch.zeros(0)
+        content = {
+            "owner": self.owner,
+            "names": [name for name, _ in entries],
+            "stamps": [list(stamp) for _, (stamp, _) in entries],
+            "latents": latents,
+        }
+        write_whole(self.path, pack(content), "The index")
+        self.changed, self.written = False, time.monotonic()
