@@ -152,7 +152,12 @@ def test_requirements_are_what_pyproject_installs_and_what_is_imported():
         if (top := (module or "").split(".")[0]) not in sys.stdlib_module_names and top not in ("latentflow", "losses")
     }
     extras = project["project"]["optional-dependencies"]
-    optional = {re.match(r"[\w-]+", line)[0].replace("-", "_") for name, lines in extras.items() if name != "dev" for line in lines}
+    optional = {
+        re.match(r"[\w-]+", line)[0].replace("-", "_")
+        for name, lines in extras.items()
+        if name != "dev"
+        for line in lines
+    }
     assert used <= named | optional, f"imported but not required: {used - named}"
 
 
