@@ -1,5 +1,7 @@
-"""Write what the program says of itself into README.md: `python docs/generate.py` (`--check` only compares)."""
+"""Write what the program says of itself into README.md and docs/commands.md: `python docs/generate.py` (`--check` only
+compares)."""
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -9,7 +11,10 @@ from click.testing import CliRunner
 
 from latentflow.cli import COMMANDS, DEFAULT, group
 
-README = Path(__file__).parent.parent / "README.md"
+DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
+COMMANDS_PAGE = DOCS / "commands.md"
+PICTURES = (".gif", ".jpg", ".png")
 
 
 def help_text(*words: str) -> str:
@@ -30,12 +35,29 @@ def commands() -> dict[str, Command]:
     return found
 
 
+def entry(name: str, command: Command) -> str:
+    """A command in the README: what it does, its example, and its picture where there is one."""
+    text, example = inspect.cleandoc(command.help or "").split("\b\nExample: ")
+    parts = [f"### {name}", " ".join(text.split("\n\n")[0].split())]
+    parts += [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")[1:]]
+    parts.append(f"```\n{example.strip()}\n```")
+    picture = next((DOCS / "gallery" / (name + suffix) for suffix in PICTURES if has_picture(name, suffix)), None)
+    if picture is not None:
+        parts.append(f"[![{COMMANDS[name]}](docs/gallery/{picture.name})](docs/gallery.md#{name})")
+    return "\n\n".join(parts)
+
+
+def has_picture(name: str, suffix: str) -> bool:
+    """Whether the gallery shows a command."""
+    return (DOCS / "gallery" / (name + suffix)).exists()
+
+
 def blocks() -> dict[str, str]:
-    """What stands between `<!-- begin NAME -->` and `<!-- end NAME -->`."""
-    rest = [name for name in commands() if name != DEFAULT]
+    """What stands in the README between `<!-- begin NAME -->` and `<!-- end NAME -->`."""
+    rest = {name: command for name, command in commands().items() if name != DEFAULT}
     return {
         "options": f"```\n{help_text()}\n```",
-        "commands": "\n\n".join(f"### {name}\n\n```\n{help_text(*name.split())}\n```" for name in rest),
+        "commands": "\n\n".join(entry(name, command) for name, command in rest.items()),
     }
 
 
@@ -49,8 +71,23 @@ def filled(text: str) -> str:
     return text
 
 
+def commands_page() -> str:
+    """Every command with its options."""
+    rest = [name for name in commands() if name != DEFAULT]
+    sections = "\n\n".join(f"## {name}\n\n```\n{help_text(*name.split())}\n```" for name in rest)
+    return (
+        f"# Commands and their options\n\nThose of the main command are in the [README](../README.md).\n\n{sections}\n"
+    )
+
+
+def pages() -> dict[Path, str]:
+    """What each page should be."""
+    return {README: filled(README.read_text(encoding="utf-8")), COMMANDS_PAGE: commands_page()}
+
+
 if __name__ == "__main__":
-    now = README.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        sys.exit("README.md is not what the program says: make docs" if filled(now) != now else 0)
-    README.write_text(filled(now), encoding="utf-8")
+    for path, text in pages().items():
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path.name} is not what the program says: make docs")

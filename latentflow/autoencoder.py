@@ -100,9 +100,17 @@ class Autoencoder:
         """Where the model is and its tensors must be."""
         return self.geometry.scale.device
 
+    def posterior(self, image: Tensor) -> Any:
+        """The encoder's distribution of (n, 3, h, w) in [0, 1], where it says one: diffusers' diagonal Gaussian, in the
+        model's own units, whose prior is N(0, 1); None where it says a latent."""
+        return getattr(self._encoded(image), "latent_dist", None)
+
+    def _encoded(self, image: Tensor) -> Any:
+        return self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
+
     def encode(self, image: Tensor) -> Tensor:
         """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
-        output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
+        output = self._encoded(image)
         if hasattr(output, "latent_dist"):
             values = output.latent_dist.mode()
         else:

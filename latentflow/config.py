@@ -27,7 +27,7 @@ def option(
     many: bool = False,
 ) -> Any:
     """A dataclass field that also says how the option is explained, shown and checked; the command line takes `many`
-    values, parted by commas, where that means as many runs."""
+    values parted by commas."""
     limits = {"minimum": minimum, "above": above, "maximum": maximum}
     shown = {"metavar": metavar, "shown_default": shown_default, "many": many}
     return field(default=default, metadata={"help": help, "choices": choices, **shown, **limits})
@@ -240,6 +240,10 @@ def _check(name: str, value: Any, metadata: Any) -> None:
     """Raise `InputError` when a value is outside what its option allows."""
     choices = metadata["choices"]
     if value is None:
+        return
+    if isinstance(value, tuple):
+        for each in value:
+            _check(name, each, metadata)
         return
     if choices and value not in choices:
         raise InputError(f"--{name} is one of {', '.join(choices)}, not {value!r}.", did_you_mean(str(value), choices))

@@ -1,6 +1,7 @@
 """Latents on disk: safetensors, with the geometry and the name of the autoencoder they belong to."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,11 +12,17 @@ from latentflow.errors import InputError
 from latentflow.files import write_whole
 
 
-def save_latent(path: str | Path, latent: Tensor, autoencoder: Autoencoder, size: tuple[int, int]) -> None:
+def save_latent(
+    path: str | Path,
+    latent: Tensor,
+    autoencoder: Autoencoder,
+    size: tuple[int, int],
+    notes: Mapping[str, str] | None = None,
+) -> None:
     """Write a latent (1, c, rows, columns) of about unit variance as safetensors, whole or not at all.
 
-    The metadata names the autoencoder and its hash, the geometry and the picture's `size` (height, width). Raises
-    `OutputError` when it can't be written.
+    The metadata names the autoencoder and its hash, the geometry, the picture's `size` (height, width), and `notes`.
+    Raises `OutputError` when it can't be written.
     """
     from safetensors.torch import save
 
@@ -29,6 +36,7 @@ def save_latent(path: str | Path, latent: Tensor, autoencoder: Autoencoder, size
         **_units(autoencoder),
         "height": str(size[0]),
         "width": str(size[1]),
+        **(notes or {}),
     }
     content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
     write_whole(Path(path), _canonical(content), "--save_latent")
@@ -48,15 +56,23 @@ def _canonical(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
-def saved_size(path: str | Path) -> tuple[int, int] | None:
-    """Height and width of the picture a saved latent is of, as far as the file says so."""
+def saved_notes(path: str | Path) -> dict[str, str]:
+    """What a saved latent says of itself; nothing where a file says nothing, or is none."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-        return int(metadata["height"]), int(metadata["width"])
-    except (SafetensorError, OSError, KeyError, ValueError):
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def saved_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width of the picture a saved latent is of, as far as the file says so."""
+    notes = saved_notes(path)
+    try:
+        return int(notes["height"]), int(notes["width"])
+    except (KeyError, ValueError):
         return None
 
 

@@ -12,8 +12,11 @@ from latentflow import weights
 from latentflow.autoencoder import load_autoencoder
 from latentflow.errors import MissingPackageError, WeightsError
 
-# of the heads that lpips 0.1 carries, since the file is a pickle
-LPIPS_HEADS = {"vgg.pth": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"}
+# of the heads that lpips 0.1 carries, since the files are pickles
+LPIPS_HEADS = {
+    "vgg.pth": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+    "alex.pth": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+}
 RELU3_3 = 16  # how many of VGG16's layers there are up to its third stage's third rectifier
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -22,19 +25,20 @@ class PretrainedLPIPS:
     """The lpips package's VGG trunk and learned heads, as `losses._features.Features`."""
 
     label = "lpips"
+    trunk = "vgg"
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         try:
             import lpips
         except ImportError as error:
             raise MissingPackageError(f"lpips can't be imported: {error}.", "pip install lpips") from error
-        weights.verify_vgg16()
+        path = self._verified()
         # pnet_rand: the package would otherwise fetch its trunk itself, printing to stdout and checking no hash
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it asks torchvision in a way that is deprecated
-            model = lpips.LPIPS(net="vgg", pnet_rand=True, pretrained=False, verbose=False)
-        trunk = torch.load(weights.vgg16_path(), map_location="cpu", weights_only=True)
-        saved = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
+            model = lpips.LPIPS(net=self.trunk, pnet_rand=True, pretrained=False, verbose=False)
+        trunk = torch.load(path, map_location="cpu", weights_only=True)
+        saved = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{self.trunk}.pth"
         weights.verify(saved, LPIPS_HEADS, again="pip install --force-reinstall lpips")
         heads = torch.load(saved, map_location="cpu", weights_only=True)
         renamed = {}
@@ -48,9 +52,24 @@ class PretrainedLPIPS:
         self.model = model.eval().requires_grad_(False).to(device)
         self.heads: Sequence[Tensor] | None = [head.model[-1].weight.flatten() for head in model.lins]
 
+    def _verified(self) -> Path:
+        weights.VGG16.verify()
+        return weights.VGG16.path
+
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Five stages, relu1_2 to relu5_3, of a picture (n, 3, h, w) in [-1, 1]."""
+        """Five stages, of VGG relu1_2 to relu5_3, of a picture (n, 3, h, w) in [-1, 1]."""
         return list(self.model.net(self.model.scaling_layer(image)))
+
+
+class PretrainedAlexLPIPS(PretrainedLPIPS):
+    """LPIPS with the AlexNet trunk, which its published thresholds are for."""
+
+    label = "lpips[alex]"
+    trunk = "alex"
+
+    def _verified(self) -> Path:
+        weights.ALEXNET.verify()
+        return weights.ALEXNET.path
 
 
 class PretrainedVGG:
@@ -62,9 +81,9 @@ class PretrainedVGG:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         from torchvision.models import vgg
 
-        weights.verify_vgg16()
+        weights.VGG16.verify()
         trunk = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)[:RELU3_3]
-        saved = torch.load(weights.vgg16_path(), map_location="cpu", weights_only=True)
+        saved = torch.load(weights.VGG16.path, map_location="cpu", weights_only=True)
         trunk.load_state_dict({name: saved[f"features.{name}"] for name in trunk.state_dict()})
         for layer in trunk:
             if isinstance(layer, torch.nn.ReLU):
@@ -133,11 +152,11 @@ class Networks:
             raise WeightsError(f"There is no network named {name}.")
         if self.policy == "bundled":
             return BUNDLED[name](name, self.device)
-        if not weights.vgg16_path().exists():
-            problem = weights.fetch_vgg16() if self.download else "it is not downloaded for a figure"
+        if not weights.VGG16.path.exists():
+            problem = weights.VGG16.fetch() if self.download else "it is not downloaded for a figure"
             if problem and self.policy == "pretrained":
                 raise WeightsError(
-                    f"The VGG16 behind {name} is not in the cache ({weights.vgg16_path()}) and can't be downloaded: "
+                    f"The VGG16 behind {name} is not in the cache ({weights.VGG16.path}) and can't be downloaded: "
                     f"{problem}.",
                     "Use --weights bundled, or with a network: latentflow weights fetch --vgg16",
                 )

@@ -50,10 +50,7 @@ class Panels:
         panels += [
             self._panel(to_uint8(step.image), title, self._figures(step)) for title, step in record.steps.items()
         ]
-        columns = columns_for(len(panels), self.target.shape[1], self.target.shape[0])
-        panels += [np.full_like(panels[0], 24)] * (-len(panels) % columns)
-        rows = [np.concatenate(panels[first : first + columns], 1) for first in range(0, len(panels), columns)]
-        return np.concatenate(rows)
+        return tiled(panels)
 
     def _figures(self, step: Step) -> str:
         likeness = (
@@ -64,6 +61,22 @@ class Panels:
     def _panel(self, picture: np.ndarray, title: str, figures: str) -> np.ndarray:
         height, width = max(13, picture.shape[1] // 16), picture.shape[1]
         return np.concatenate([_strip(title, width, height), picture, _strip(figures, width, height)])
+
+
+def tiled(panels: list[np.ndarray]) -> np.ndarray:
+    """Pictures (h, w, 3) of one size in rows, together about as wide as 16 : 10."""
+    height, width = panels[0].shape[:2]
+    columns = columns_for(len(panels), width, height)
+    panels = panels + [np.full_like(panels[0], 24)] * (-len(panels) % columns)
+    return np.concatenate(
+        [np.concatenate(panels[first : first + columns], 1) for first in range(0, len(panels), columns)]
+    )
+
+
+def titled(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture (h, w, 3) with a line of text in a strip above it."""
+    width = picture.shape[1]
+    return np.concatenate([_strip(text, width, max(13, width // 16)), picture])
 
 
 def columns_for(count: int, width: int, height: int) -> int:

@@ -6,8 +6,9 @@ What is on this machine comes first and asks the network nothing; `latentflow.hu
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from latentflow.hub import HubName, blob_hash, cache_folder, cached_files, downl
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 HASHES_FILE = "hashes.json"  # what `train` writes beside its weights
 FILES = ("config.json", WEIGHTS_FILE)
-VGG16_FILE, VGG16_HASH = "vgg16-397923af.pth", "397923af"  # torchvision names its files by their first eight digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,26 +168,57 @@ def verify(path: Path, known: Mapping[str, str] | None = None, *, again: str = "
     return actual
 
 
-def vgg16_path() -> Path:
-    """Where torchvision keeps the ImageNet VGG16, as TORCH_HOME says."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    return Path(os.environ.get("TORCH_HOME", default)).expanduser() / "hub" / "checkpoints" / VGG16_FILE
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A published network behind a loss or a figure, where torch keeps such files.
+
+    Its `file` has a name that ends in the first digits of its SHA-256; `address` asks the package that it belongs to
+    where it is published.
+    """
+
+    name: str
+    file: str
+    address: Callable[[], str]
+
+    @property
+    def path(self) -> Path:
+        """Where it is, if it is there, as TORCH_HOME says."""
+        default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+        return Path(os.environ.get("TORCH_HOME", default)).expanduser() / "hub" / "checkpoints" / self.file
+
+    def fetch(self, *, ask_again: bool = False) -> str:
+        """Download it; says in one line why it can't be done, or gives an empty string. `ask_again` asks the network
+        even when it didn't answer a moment ago."""
+        try:
+            address = self.address()
+        except ImportError as error:
+            return f"{error}"
+        return download_url(address, self.path, ask_again=ask_again)
+
+    def verify(self) -> str:
+        """Its SHA-256; raises `WeightsError` when its first digits are not those of its name."""
+        actual, digits = verify(self.path), self.path.stem.rpartition("-")[2]
+        if not actual.startswith(digits):
+            raise WeightsError(
+                f"The weights {self.path} are corrupt: their SHA-256 begins {actual[:8]}, not {digits}.",
+                f"Delete {self.path}.",
+            )
+        return actual
 
 
-def fetch_vgg16(*, ask_again: bool = False) -> str:
-    """Download the ImageNet VGG16 to where torchvision keeps it; says in one line why it can't be done, or gives an
-    empty string. `ask_again` asks the network even when it didn't answer a moment ago."""
-    from torchvision.models import VGG16_Weights
+def _torchvision(name: str) -> str:
+    from torchvision import models
 
-    return download_url(VGG16_Weights.IMAGENET1K_V1.url, vgg16_path(), ask_again=ask_again)
+    url: str = getattr(models, name).IMAGENET1K_V1.url
+    return url
 
 
-def verify_vgg16() -> str:
-    """The SHA-256 of the cached VGG16; raises `WeightsError` when its first digits are not those of its name."""
-    actual = verify(vgg16_path())
-    if not actual.startswith(VGG16_HASH):
-        raise WeightsError(
-            f"The weights {vgg16_path()} are corrupt: their SHA-256 begins {actual[:8]}, not {VGG16_HASH}.",
-            f"Delete {vgg16_path()}.",
-        )
-    return actual
+def _torch_fidelity() -> str:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    return str(URL_INCEPTION_V3)
+
+
+VGG16 = Checkpoint("VGG16", "vgg16-397923af.pth", partial(_torchvision, "VGG16_Weights"))
+ALEXNET = Checkpoint("AlexNet", "alexnet-owt-7be5be79.pth", partial(_torchvision, "AlexNet_Weights"))
+INCEPTION = Checkpoint("InceptionV3", "weights-inception-2015-12-05-6726825d.pth", _torch_fidelity)

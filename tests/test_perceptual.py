@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ def noise(seed, size=32, count=1):
 
 @pytest.fixture(scope="module")
 def trunk(tmp_path_factory):
-    """(TORCH_HOME with random VGG16 weights where torchvision keeps its own, the trunk they are of, their SHA-256)."""
+    """(TORCH_HOME with random VGG16 weights, under torchvision's name and under their own; the trunk they are of, their
+    SHA-256, the checkpoint that has their own name)."""
     from torchvision.models import vgg
 
     home = tmp_path_factory.mktemp("torch")
@@ -33,24 +35,27 @@ def trunk(tmp_path_factory):
         torch.manual_seed(3)
         # the trunk alone: the classifier is ten times as large, and nobody reads it
         trunk = vgg.make_layers(vgg.cfgs["D"], batch_norm=False).eval()
-    path = home / "hub" / "checkpoints" / where.VGG16_FILE
+    path = home / "hub" / "checkpoints" / where.VGG16.file
     path.parent.mkdir(parents=True)
     torch.save({f"features.{name}": values for name, values in trunk.state_dict().items()}, path)
-    return home, trunk, hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    named = replace(where.VGG16, file=f"vgg16-{digest[:8]}.pth")
+    (path.parent / named.file).hardlink_to(path)
+    return home, trunk, digest, named
 
 
 @pytest.fixture
 def cached(trunk, monkeypatch):
     """The stand-in is in the cache, and its hash counts as the right one."""
     monkeypatch.setenv("TORCH_HOME", str(trunk[0]))
-    monkeypatch.setattr(where, "VGG16_HASH", trunk[2][:8])
+    monkeypatch.setattr(where, "VGG16", trunk[3])
 
 
 @pytest.fixture(scope="module")
 def pretrained(trunk):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("TORCH_HOME", str(trunk[0]))
-        monkeypatch.setattr(where, "VGG16_HASH", trunk[2][:8])
+        monkeypatch.setattr(where, "VGG16", trunk[3])
         return perceptual.PretrainedLPIPS()
 
 
@@ -99,7 +104,7 @@ def test_both_networks_come_from_one_file(cached):
 
 def test_auto_downloads_for_a_loss_and_says_what_stands_in_when_it_cannot(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(where, "fetch_vgg16", lambda: "there is no network")
+    monkeypatch.setattr(where.Checkpoint, "fetch", lambda self: "there is no network")
     figures = perceptual.Networks("auto")
     assert figures("lpips").label == "lpips[bundled]"
     loss = perceptual.Networks("auto", download=True)
@@ -111,7 +116,7 @@ def test_auto_downloads_for_a_loss_and_says_what_stands_in_when_it_cannot(tmp_pa
 
 def test_vgg16_is_fetched_by_torch_and_its_hash_checked(trunk, tmp_path, monkeypatch, cached):
     """A server on the loopback address; a file with another hash never arrives."""
-    source = trunk[0] / "hub" / "checkpoints" / where.VGG16_FILE
+    source = trunk[0] / "hub" / "checkpoints" / where.VGG16.file
     served = tmp_path / "served"
     served.mkdir()
     good, bad = served / f"vgg16-{trunk[2][:8]}.pth", served / "vgg16-00000000.pth"
@@ -175,8 +180,8 @@ def test_weights_that_are_not_those_of_their_name_are_an_error(trunk, monkeypatc
 
 def test_a_pickle_with_the_wrong_hash_is_never_opened(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    where.vgg16_path().parent.mkdir(parents=True)
-    where.vgg16_path().write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    where.VGG16.path.parent.mkdir(parents=True)
+    where.VGG16.path.write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))
     with pytest.raises(WeightsError, match="corrupt"):
         perceptual.Networks("auto")("lpips")
@@ -191,8 +196,8 @@ def test_where_torchvision_keeps_its_weights_is_where_they_are_looked_for(tmp_pa
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        assert str(where.vgg16_path().parent.parent) == get_dir()
-    assert VGG16_Weights.IMAGENET1K_V1.url.endswith(f"/{where.VGG16_FILE}")
+        assert str(where.VGG16.path.parent.parent) == get_dir()
+    assert VGG16_Weights.IMAGENET1K_V1.url.endswith(f"/{where.VGG16.file}")
 
 
 def test_an_unknown_network_is_an_error():

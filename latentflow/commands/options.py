@@ -21,9 +21,11 @@ CONTEXT = {
 _Command = typing.TypeVar("_Command", bound=Callable[..., Any])
 
 
-def config_options(config: type[Options] = RunConfig, without: tuple[str, ...] = ()) -> Callable[[_Command], _Command]:
-    """Give a command the options of a config, its own before those it shares, some left out; limits are checked by the
-    config."""
+def config_options(
+    config: type[Options] = RunConfig, without: tuple[str, ...] = (), **short: str
+) -> Callable[[_Command], _Command]:
+    """Give a command the options of a config, its own before those it shares, some left out, some with a `short` name
+    too (count="-k"); limits are checked by the config."""
     kinds = typing.get_type_hints(config)
     own = inspect.get_annotations(config)
     chosen = sorted(
@@ -32,15 +34,12 @@ def config_options(config: type[Options] = RunConfig, without: tuple[str, ...] =
 
     def decorate(function: _Command) -> _Command:
         for each in reversed(chosen):
-            kind = next(
-                kind
-                for kind in (bool, int, float, str)
-                if kind is kinds[each.name] or kind in typing.get_args(kinds[each.name])
-            )
+            kind = next(kind for kind in (bool, int, float, str) if kind in _leaves(kinds[each.name]))
             choices = each.metadata["choices"]
             assert each.default is not MISSING
             undecided = kind is bool and each.default is None
             function = click.option(
+                *([short[each.name]] if each.name in short else []),
                 f"--{each.name}/--no_{each.name}" if undecided else f"--{each.name}",
                 type=Several(kind) if each.metadata["many"] else None if kind is bool else kind,
                 is_flag=kind is bool,
@@ -53,6 +52,12 @@ def config_options(config: type[Options] = RunConfig, without: tuple[str, ...] =
         return function
 
     return decorate
+
+
+def _leaves(kind: Any) -> set[Any]:
+    """The plain types in a type such as tuple[int, ...] | None."""
+    inner = typing.get_args(kind)
+    return set().union(*(_leaves(each) for each in inner)) if inner else {kind}
 
 
 def report_options(function: _Command) -> _Command:
@@ -90,6 +95,8 @@ class Several(click.ParamType):
         self.name = f"{self.kind.name}[,…]"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
         texts = value.split(",") if isinstance(value, str) else [value]
         return tuple(self.kind.convert(text, parameter, context) for text in texts)
 

@@ -1,7 +1,8 @@
 """`latentflow weights`: which weights there are, where, and whether they are whole."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -10,7 +11,7 @@ from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
 
 if TYPE_CHECKING:
-    from latentflow.weights import Resolved
+    from latentflow.weights import Checkpoint, Resolved
 
 _vae = click.option(
     "--vae",
@@ -19,7 +20,25 @@ _vae = click.option(
     metavar="NAME",
     help="A hub name repo[:subfolder][@revision], or bundled.",
 )
-_vgg16 = click.option("--vgg16", is_flag=True, help="The VGG16 behind the losses vgg and lpips, instead.")
+NETWORKS = {
+    "vgg16": "VGG16, behind the losses vgg and lpips",
+    "alexnet": "AlexNet, behind the LPIPS of evaluate",
+    "inception": "InceptionV3, behind the rFID of evaluate",
+}
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _network(function: _Command) -> _Command:
+    """Options that name a network in the place of an autoencoder."""
+    for name, text in reversed(NETWORKS.items()):
+        function = click.option(f"--{name}", "network", flag_value=name, help=f"{text}, instead.")(function)
+    return function
+
+
+def _checkpoint(network: str) -> "Checkpoint":
+    from latentflow.weights import ALEXNET, INCEPTION, VGG16
+
+    return {"vgg16": VGG16, "alexnet": ALEXNET, "inception": INCEPTION}[network]
 
 
 @click.group(context_settings=CONTEXT)
@@ -39,7 +58,7 @@ def list_() -> None:
     Example: latentflow weights list
     """
     from latentflow.hub import cache_folder
-    from latentflow.weights import bundled, present, vgg16_path
+    from latentflow.weights import bundled, present
 
     errors = []
     for name, find in (("bundled", bundled), (DEFAULT_VAE, lambda: present(DEFAULT_VAE))):
@@ -49,46 +68,48 @@ def list_() -> None:
         except WeightsError as error:
             errors.append(error)
             click.echo(f"{name}\tcorrupt")
-    path = vgg16_path()
-    click.echo(f"VGG16 (vgg, lpips)\t{path if path.exists() else f'not in the cache {path.parent}'}")
+    for network, text in NETWORKS.items():
+        path = _checkpoint(network).path
+        click.echo(f"{text}\t{path if path.exists() else f'not in the cache {path.parent}'}")
     if errors:
         raise errors[0]
 
 
 @weights.command("fetch", context_settings=CONTEXT)
 @_vae
-@_vgg16
-def fetch_(vae: str, vgg16: bool) -> None:
-    """Download an autoencoder, or VGG16, into the cache, if it isn't there, and check its hash.
+@_network
+def fetch_(vae: str, network: str | None) -> None:
+    """Download an autoencoder, or a network behind losses and figures, into the cache, if it isn't there, and check its
+    hash.
 
     \b
     Example: latentflow weights fetch --vae stabilityai/sd-vae-ft-mse
     """
-    from latentflow.weights import fetch, fetch_vgg16, present, verify_vgg16, vgg16_path
+    from latentflow.weights import fetch, present
 
-    if vgg16:
-        problem = "" if vgg16_path().exists() else fetch_vgg16(ask_again=True)
+    if network:
+        wanted = _checkpoint(network)
+        problem = "" if wanted.path.exists() else wanted.fetch(ask_again=True)
         if problem:
-            raise WeightsError(f"VGG16 can't be downloaded to {vgg16_path()}: {problem}.")
-        verify_vgg16()
-        click.echo(str(vgg16_path()))
+            raise WeightsError(f"{wanted.name} can't be downloaded to {wanted.path}: {problem}.")
+        wanted.verify()
+        click.echo(str(wanted.path))
         return
     click.echo(str((present(vae) or fetch(vae, ask_again=True)).path))
 
 
 @weights.command(context_settings=CONTEXT)
 @_vae
-@_vgg16
-def verify(vae: str, vgg16: bool) -> None:
+@_network
+def verify(vae: str, network: str | None) -> None:
     """Check the hash of weights that are on this machine, and print it.
 
     \b
     Example: latentflow weights verify --vae bundled
     """
-    if vgg16:
-        from latentflow.weights import verify_vgg16
-
-        click.echo(f"{verify_vgg16()}  {_vgg16_present()}")
+    if network:
+        path = _network_present(network)
+        click.echo(f"{_checkpoint(network).verify()}  {path}")
         return
     found = _present(vae)
     click.echo(f"{found.sha256}  {found.path}")
@@ -96,22 +117,23 @@ def verify(vae: str, vgg16: bool) -> None:
 
 @weights.command(context_settings=CONTEXT)
 @_vae
-@_vgg16
-def path(vae: str, vgg16: bool) -> None:
+@_network
+def path(vae: str, network: str | None) -> None:
     """Print where weights are on this machine.
 
     \b
     Example: latentflow weights path --vae bundled
     """
-    click.echo(str(_vgg16_present() if vgg16 else _present(vae).path))
+    click.echo(str(_network_present(network) if network else _present(vae).path))
 
 
-def _vgg16_present() -> Path:
-    from latentflow.weights import vgg16_path
-
-    if not vgg16_path().exists():
-        raise WeightsError(f"VGG16 is not on this machine ({vgg16_path()}).", "latentflow weights fetch --vgg16")
-    return vgg16_path()
+def _network_present(network: str) -> Path:
+    wanted = _checkpoint(network)
+    if not wanted.path.exists():
+        raise WeightsError(
+            f"{wanted.name} is not on this machine ({wanted.path}).", f"latentflow weights fetch --{network}"
+        )
+    return wanted.path
 
 
 def _present(vae: str) -> "Resolved":

@@ -83,9 +83,8 @@ def _row(
     stored = ((((latent - mean) / spread).clamp(-4, 4) + 4) / 8 * (LEVELS - 1)).round()
     restored = (stored / (LEVELS - 1) * 8 - 4) * spread + mean
     figures["psnr_8bit"] = float(psnr(autoencoder.decode(restored, size), image)[0])
-    output = autoencoder.model.encode(autoencoder.pad(image) * 2 - 1)
-    if hasattr(output, "latent_dist"):
-        posterior = output.latent_dist
+    posterior = autoencoder.posterior(image)
+    if posterior is not None:
         figures["bits_per_pixel"] = float(posterior.kl()[0]) / math.log(2) / (size[0] * size[1])
         noise = torch.randn(latent.shape, generator=generator).to(latent.device)
         sampled = posterior.mean + posterior.std * noise

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder
-from latentflow.errors import InputError
+from latentflow.errors import InputError, OutputError
 from latentflow.files import check_writable, write_whole
 from latentflow.images import cover, image_files, read_image, to_tensor
 from latentflow.interrupts import Interrupts, Say
@@ -24,6 +25,8 @@ from latentflow.trees import pack, unpack
 
 TOGETHER = 8  # images in one forward pass
 SAVED_EVERY = 60.0  # seconds: what a kill costs at most
+SUFFIX = ".safetensors"
+ELSEWHERE = "Name another file with --index, or use a copy of the folder."
 Stamp = tuple[int, int]  # bytes and time of change: the file is as it was
 
 
@@ -58,10 +61,24 @@ class Encoded(Record):
 
 
 def index_path(folder: Path, autoencoder: Autoencoder, size: int) -> Path:
-    """Where an index is kept if nothing else is said: beside the folder, one for each autoencoder and size."""
+    """Where an index is kept if nothing else is said: beside the folder, one for each autoencoder, what it computes in,
+    and size."""
     whole = folder.resolve()
     owner = re.sub(r"[^\w.-]+", "-", Path(autoencoder.name).name)
-    return whole.with_name(f"{whole.name}.{owner}-{autoencoder.sha256[:8]}-{size}.latents.safetensors")
+    kind = f"{owner}-{autoencoder.sha256[:8]}-{size}-{autoencoder.precision}"
+    return whole.parent / f"{whole.name or 'root'}.{kind}.latents{SUFFIX}"
+
+
+def check_index(index: str | None) -> Path | None:
+    """The file that was named for an index, if one was; raises `InputError` for another suffix than .safetensors,
+    `OutputError` where it can't be written."""
+    if index is None:
+        return None
+    path = Path(index).expanduser()
+    if path.suffix != SUFFIX:
+        raise InputError(f"--index {index}: an index is kept as {SUFFIX}.")
+    check_writable(path, "--index")
+    return path
 
 
 def check_folder(folder: Path, option: str = "The folder") -> list[Path]:
@@ -94,12 +111,13 @@ def read_latents(
     """
     found = {file.relative_to(folder).as_posix(): _stamp(file) for file in check_folder(folder)}
     path = path or index_path(folder, autoencoder, size)
-    entries = _read(path, autoencoder, size)
+    owner = _owner(autoencoder, size)
+    entries = _read(path, owner)
     kept = {name: entry for name, entry in entries.items() if found.get(name) == entry[0]}
     missing = [name for name in found if name not in kept]
     problems: dict[str, str] = {}
     if missing or len(kept) < len(entries):
-        sink = _IndexFile(path, autoencoder, size, kept, problems)
+        sink = _IndexFile(path, owner, kept, problems, changed=len(kept) < len(entries))
         sinks: list[Sink[Encoded]] = [sink]
         if not quiet:
             sinks.append(Progress(len(missing), describe=lambda record: record.name, unit="image"))
@@ -107,13 +125,14 @@ def read_latents(
             records = encode_files(folder, {name: found[name] for name in missing}, autoencoder, size)
             drive(interrupts.watch(records), sinks)
         else:
-            with sink:
-                sink.changed = True
+            with sink:  # leaving it writes it
+                pass
     for problem in problems.values():
         say(f"{problem} It is left out.")
     names = [name for name in found if name in kept]
     if len(names) < least:
-        raise InputError(f"{folder} has {len(names)} images that can be read; at least {least} are wanted.")
+        images = f"{len(names)} image{'s' * (len(names) != 1)}"
+        raise InputError(f"{folder} has {images} that can be read; at least {least} are wanted.")
     latents = torch.cat([kept[name][1] for name in names]).float()
     return Latents(folder, size, names, latents, len(missing) - len(problems), problems)
 
@@ -156,30 +175,48 @@ def read_squares(paths: Sequence[Path], size: int) -> Tensor:
 
 
 def _stamp(path: Path) -> Stamp:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0  # gone meanwhile: reading it will say so
     return status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path, autoencoder: Autoencoder, size: int) -> dict[str, tuple[Stamp, Tensor]]:
+def _owner(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
+    """What the latents of an index depend on besides the images."""
+    geometry = autoencoder.geometry
+    return {
+        "autoencoder": autoencoder.sha256,
+        "dtype": autoencoder.precision,
+        "scale": geometry.scale.flatten().tolist(),
+        "shift": geometry.shift.flatten().tolist(),
+        "shape": list(geometry.latent_shape(size, size)),
+        "size": size,
+    }
+
+
+def _read(path: Path, owner: dict[str, Any]) -> dict[str, tuple[Stamp, Tensor]]:
     if not path.exists():
         return {}
-    kind = "an index of latents; delete it to have it made anew"
-    content = unpack(path, kind)
-    owner = {"autoencoder": autoencoder.sha256, "size": size}
     try:
+        content = unpack(path, "an index of latents")
         if content["owner"] != owner:
-            raise InputError(
-                f"The index {path} was made with other weights or another --size.", "Delete it, or name another."
-            )
+            raise InputError(f"The index {path} was made with another autoencoder, --dtype or --size.")
         names, stamps, latents = content["names"], content["stamps"], content["latents"]
-        if not len(names) == len(stamps) == len(latents) or not torch.isfinite(latents).all():
+        if not len(names) == len(stamps) == len(latents) or [*latents.shape[1:]] not in (owner["shape"], []):
             raise ValueError("its parts don't fit together")
+        if not torch.isfinite(latents).all():
+            raise ValueError("it has values that are not finite")
         return {
             name: ((int(stamp[0]), int(stamp[1])), latent)
             for name, stamp, latent in zip(names, stamps, latents.split(1))
         }
+    except InputError as error:
+        error.remedy = "Name another, or delete it to have it made anew."
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} can't be read as {kind}: {error}.") from error
+        reason = str(error) if isinstance(error, ValueError) else "it holds something else"
+        raise InputError(f"{path} can't be read as an index of latents: {reason}.", "Name another.") from error
 
 
 class _IndexFile:
@@ -188,18 +225,23 @@ class _IndexFile:
     def __init__(
         self,
         path: Path,
-        autoencoder: Autoencoder,
-        size: int,
+        owner: dict[str, Any],
         kept: dict[str, tuple[Stamp, Tensor]],
         problems: dict[str, str],
+        *,
+        changed: bool,
     ) -> None:
-        self.path, self.kept, self.problems = path, kept, problems
-        self.owner = {"autoencoder": autoencoder.sha256, "size": size}
-        self.changed = False
+        """`changed` says that the file holds what is no longer there."""
+        self.path, self.owner, self.kept, self.problems = path, owner, kept, problems
+        self.changed = changed
         self.written = time.monotonic()
 
     def __enter__(self) -> "_IndexFile":
-        check_writable(self.path, "The index")
+        try:
+            check_writable(self.path, "The index")
+        except OutputError as error:
+            error.remedy = error.remedy or ELSEWHERE
+            raise
         return self
 
     def write(self, record: Encoded) -> None:

@@ -63,7 +63,10 @@ class Way:
             knots = np.arange(len(self.anchors))
             flat = self.anchors.flatten(1).double().cpu().numpy()
             self._curve = CubicSpline(knots, flat, bc_type="periodic" if loop else "natural")
-            self._norm = PchipInterpolator(knots, np.linalg.norm(flat, axis=1))
+            norms = np.linalg.norm(flat, axis=1)
+            if loop:  # and one beyond each end, or there would be a corner where it closes
+                knots, norms = np.arange(-1, len(flat) + 1), np.concatenate([norms[-2:-1], norms, norms[1:2]])
+            self._norm = PchipInterpolator(knots, norms)
 
     def __call__(self, position: float) -> Tensor:
         """The latent (1, c, rows, columns) there."""

@@ -1,0 +1,62 @@
+"""Make the pictures of docs/gallery.md by its own command lines: `python docs/make_gallery.py [COMMAND...]`.
+
+They run one after the other in a folder of their own, with `pictures`, the folder that examples/make_folder.py makes,
+and the examples at hand. A large PNG becomes a JPEG.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+LARGE = 400_000  # bytes
+WIDEST = 1400  # pixels
+
+
+def command_lines() -> list[list[str]]:
+    """The words of every command line on the page, in its order."""
+    text = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith(("latentflow ", "python "))]
+
+
+def keep(path: Path) -> None:
+    """Put a picture into docs/gallery, smaller where it is large."""
+    place = DOCS / "gallery" / path.name
+    if path.suffix != ".png" or path.stat().st_size <= LARGE:
+        place.write_bytes(path.read_bytes())
+        return
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
+    image.save(place.with_suffix(".jpg"), quality=85, optimize=True)
+
+
+def main() -> None:
+    """Run the lines and keep what the page shows."""
+    wanted = set(sys.argv[1:])
+    shown = set(re.findall(r"\(gallery/([\w-]+)\.\w+\)", (DOCS / "gallery.md").read_text(encoding="utf-8")))
+    folder = Path(tempfile.gettempdir()) / "latentflow-gallery"
+    folder.mkdir(exist_ok=True)
+    (folder / "examples").exists() or (folder / "examples").symlink_to(ROOT / "examples")
+    for words in command_lines():
+        if wanted and words[0] == "latentflow" and words[1] not in wanted:
+            continue
+        program = (
+            ["python", str(ROOT / words[1])] if words[0] == "python" else ["python", str(ROOT / "cli.py"), words[1]]
+        )
+        print(shlex.join(words), flush=True)
+        subprocess.run([sys.executable, *program[1:], *words[2:]], cwd=folder, check=True)
+    for path in sorted(folder.iterdir()):
+        if path.stem in shown and path.suffix in (".png", ".gif"):
+            keep(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Atlases: a folder as a map of its latents."""

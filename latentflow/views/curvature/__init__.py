@@ -1,0 +1,1 @@
+"""Curvature: how a decoder bends space."""

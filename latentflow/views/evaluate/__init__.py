@@ -1,0 +1,1 @@
+"""Evaluations: what autoencoders keep of images."""

@@ -1,0 +1,308 @@
+"""`concept`: directions with known answers, what is said of useless ones, and what is written."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
+from toys import linear_autoencoder
+
+from latentflow.errors import InputError
+from latentflow.interrupts import Interrupts
+from latentflow.latents import load_latent, save_latent
+from latentflow.views.concept import (
+    Concept,
+    check_concept,
+    move_along,
+    read_concept,
+    run_concept,
+    there_and_back,
+    write_concept,
+)
+from latentflow.views.config import ConceptConfig
+from latentflow.views.directions import Judgement, direction_between, judge, shrinkage, whitened
+
+QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
+FOUND = Judgement(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()
+
+
+def noise(count, shape=(4, 4, 4), seed=0):
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hidden(count, seed=0):
+    """Latents of 2 × 2 × 2 values whose groups differ in one value, under noise that a second value tells."""
+    positive, negative = noise(count, (2, 2, 2), seed), noise(count, (2, 2, 2), seed + 1)
+    for group, sign in ((positive, 1), (negative, -1)):
+        group[:, 0, 0, 1] *= 4
+        group[:, 0, 0, 0] = sign + group[:, 0, 0, 1] + 0.3 * group[:, 0, 0, 0]
+    return positive, negative
+
+
+def test_the_direction_is_the_difference_of_the_means():
+    positive, negative = noise(5) + 2, noise(7, seed=1)
+    expected = positive.mean(0, keepdim=True) - negative.mean(0, keepdim=True)
+    torch.testing.assert_close(direction_between(positive, negative), expected)
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (30, 30), (2, 5)])
+def test_shrinkage_is_ledoits_and_wolfs(shape):
+    rows = noise(shape[0], shape[1:]).double() * torch.linspace(0.1, 3, shape[1])
+    expected = ledoit_wolf_shrinkage(rows.numpy(), assume_centered=True)
+    assert shrinkage(rows @ rows.T, shape[1]) == pytest.approx(expected, rel=1e-9)
+    assert shrinkage(torch.zeros(3, 3), 5) == 0
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6)])
+def test_whitening_solves_for_the_shrunk_covariance(shape):
+    rows = noise(shape[0], shape[1:]).double() * torch.linspace(0.1, 3, shape[1])
+    difference = noise(1, shape[1:], seed=5)[0].double()
+    covariance, _ = ledoit_wolf(rows.numpy(), assume_centered=True)
+    expected = np.linalg.solve(covariance, difference.numpy())
+    np.testing.assert_allclose(whitened(difference, rows).numpy(), expected, rtol=1e-8)
+
+
+def test_without_any_spread_whitening_changes_nothing():
+    one, two = torch.ones(4, 1, 2, 2), torch.zeros(4, 1, 2, 2)
+    torch.testing.assert_close(direction_between(one, two, whiten=True), direction_between(one, two))
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_length_of_one_goes_from_mean_to_mean(whiten):
+    positive, negative = hidden(50)
+    direction = direction_between(positive, negative, whiten=whiten)
+    places = [float((group.mean(0) * direction[0]).sum()) for group in (positive, negative)]
+    assert places[0] - places[1] == pytest.approx(float(direction.square().sum()), rel=1e-4)
+
+
+def test_whitening_finds_what_noise_hides():
+    positive, negative = hidden(100)
+    plain, white = judge(positive, negative), judge(positive, negative, whiten=True)
+    assert plain.accuracy < 0.75 and white.accuracy > 0.95 and white.tells_apart
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_what_can_be_told_apart_always_is(whiten):
+    found = judge(noise(12) + 4, noise(9, seed=1), whiten=whiten)
+    assert found.accuracy == 1 and found.spread == 0 and found.right == (12, 9) and found.tells_apart
+    assert len(found.folds) == 5 and (found.positive > 0).all() and (found.negative < 0).all()
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_random_labels_are_called_useless(whiten):
+    """More dimensions than images, so that what a direction was made from is told apart without fail; and groups of
+    different size, towards the larger of which a border between the means it was made from would lean."""
+    judged = [
+        judge(noise(12, (4, 8, 8), 2 * seed), noise(36, (4, 8, 8), 2 * seed + 1), whiten=whiten) for seed in range(30)
+    ]
+    assert sum(each.tells_apart for each in judged) <= 2
+    shares = np.mean([np.divide(each.right, (12, 36)) for each in judged], axis=0)
+    assert shares == pytest.approx([0.5, 0.5], abs=0.1)
+
+
+@pytest.mark.parametrize(("count", "folds"), [(4, 4), (5, 5), (30, 5)])
+def test_every_image_is_held_out_once(count, folds):
+    found = judge(noise(count) + 4, noise(30, seed=1))
+    assert len(found.folds) == folds and (len(found.positive), len(found.negative)) == (count, 30)
+    assert (found.positive != 0).all() and (found.negative != 0).all()
+
+
+def test_the_interval_is_that_of_two_shares():
+    """Wilson's 95 % limits of 10 of 10 are 0.7225 and 1, of 5 of 10 0.2366 and 0.7634."""
+    sides = np.array([1.0] * 5 + [-1.0] * 5)
+    best, mixed = Judgement(np.ones(10), -np.ones(10), (1.0,)), Judgement(np.ones(10), sides, (0.75,))
+    assert best.interval == pytest.approx((1 - 0.2775 / np.sqrt(2), 1), abs=1e-4)
+    assert mixed.accuracy == 0.75 and mixed.right == (10, 5)
+    assert mixed.interval[0] == pytest.approx(0.75 - np.hypot(0.2775, 0.2634) / 2, abs=1e-4)
+    assert mixed.interval[1] == pytest.approx(0.75 + 0.2634 / 2, abs=1e-4)
+
+
+def test_the_same_images_twice_make_no_direction():
+    with pytest.raises(InputError, match="are the same"):
+        direction_between(noise(5), noise(5))
+
+
+def test_a_sweep_goes_there_and_back():
+    strengths = there_and_back(-2, 4, 8)
+    assert strengths[0] == pytest.approx(-2) and strengths[4] == pytest.approx(4) and len(strengths) == 8
+    np.testing.assert_allclose(strengths[1:4], strengths[:4:-1])
+    assert (np.diff(strengths[:5]) > 0).all()
+
+
+def toy_concept(direction):
+    return Concept(direction=direction, size=(8, 8), names=("a", "b"), kind="difference of means", found=FOUND)
+
+
+def test_moving_along_a_direction_adds_its_picture():
+    autoencoder = linear_autoencoder(scale=2.0, shift=0.0)
+    latent, direction = noise(1), noise(1, seed=3)
+    frames = list(move_along(autoencoder, latent, toy_concept(direction), [-1.0, 0.0, 2.0]))
+    assert [frame.index for frame in frames] == [0, 1, 2] and frames[0].total == 2
+    step = autoencoder.decode(latent + direction) - autoencoder.decode(latent)
+    torch.testing.assert_close(frames[1].image, autoencoder.decode(latent))
+    torch.testing.assert_close(frames[0].image, frames[1].image - step)
+    torch.testing.assert_close(frames[2].image, frames[1].image + 2 * step)
+
+
+def test_a_direction_comes_back_with_its_judgement(tmp_path):
+    autoencoder, concept = linear_autoencoder(), toy_concept(noise(1))
+    write_concept(tmp_path / "c.safetensors", concept, autoencoder)
+    found = read_concept(tmp_path / "c.safetensors", autoencoder)
+    assert torch.equal(found.direction, concept.direction) and found.warning() == ""
+    assert (found.names, found.size, found.kind, found.found) == (("a", "b"), (8, 8), concept.kind, FOUND)
+    assert torch.equal(load_latent(tmp_path / "c.safetensors", autoencoder), concept.direction)
+    write_concept(tmp_path / "d.safetensors", concept, autoencoder)
+    assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "d.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("held_out", ["no JSON", "3", '{"folds": 5}'])
+def test_a_direction_whose_judgement_is_broken_is_refused(tmp_path, held_out):
+    notes = {"positive": "a", "negative": "b", "kind": "whitened", "held_out": held_out}
+    save_latent(tmp_path / "c.safetensors", noise(1), linear_autoencoder(), (8, 8), notes)
+    with pytest.raises(InputError, match="no direction that concept has saved"):
+        check_concept(tmp_path / "c.safetensors")
+
+
+def test_a_direction_of_another_autoencoder_is_refused(tmp_path):
+    autoencoder = linear_autoencoder()
+    write_concept(tmp_path / "c.safetensors", toy_concept(noise(1)), autoencoder)
+    autoencoder.sha256 = "1" * 64
+    with pytest.raises(InputError, match="belongs to linear"):
+        read_concept(tmp_path / "c.safetensors", autoencoder)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Bright and dark pictures, six of each."""
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 90, (40, 40, 3)) + (150 if number % 2 else 10)
+        path = tmp_path / ("bright" if number % 2 else "dark") / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return ("--positive", tmp_path / "bright", "--negative", tmp_path / "dark")
+
+
+def brightness(path):
+    return float(np.asarray(Image.open(path).convert("RGB"), float)[:32].mean())
+
+
+@pytest.mark.parametrize("whiten", [(), ("--whiten",)])
+def test_brightness_is_found_judged_saved_and_applied(invoke, folders, photo, tmp_path, whiten):
+    line = ("concept", *folders, *whiten, "--apply", photo, "--strengths", "-1,1", "--frames", 8, "--json", *QUICK)
+    code, out, err = invoke(*line)
+    assert code == 0 and err == "", err
+    report = json.loads(out)
+    assert report["concept"] == "dark to bright" and report["strengths"] == [-1, 0, 1] and report["frames"] == 8
+    assert report["held_out"]["tells_apart"] and report["held_out"]["of"] == [6, 6]
+    assert report["held_out"]["balanced_accuracy"] == 1 and report["kind"].startswith("white") == bool(whiten)
+    with Image.open(tmp_path / "concept.gif") as gif:
+        assert gif.n_frames == 8 and gif.size == (32, 32 + 14)
+    files = ("concept.safetensors", "concept.png", "concept.gif")
+    before = [(tmp_path / file).read_bytes() for file in files]
+    assert invoke(*line)[0] == 0 and [(tmp_path / file).read_bytes() for file in files] == before
+    manifest = json.loads((tmp_path / "concept.safetensors.manifest.json").read_text())
+    assert manifest["result"]["held_out"] == report["held_out"] and manifest["inputs"]["apply"] == str(photo)
+
+
+def test_an_earlier_direction_moves_another_picture_to_bright(invoke, folders, small, tmp_path):
+    assert invoke("concept", *folders, *QUICK)[0] == 0
+    assert not (tmp_path / "concept.gif").exists() and (tmp_path / "concept.png").exists()
+    saved = (tmp_path / "concept.safetensors").read_bytes()
+    options = ("--output_path", "moved.png", "--sweep", "", "--frames", 4, "--strengths", "-0.5,0.5")
+    code, out, err = invoke(
+        "concept", "--direction", "concept.safetensors", "--apply", small, *options, "--weights", "bundled", "--quiet"
+    )
+    assert code == 0 and err == "" and "dark to bright" in out, err
+    frames = sorted((tmp_path / "moved").glob("*.png"))
+    dark, _, bright, _ = map(brightness, frames)
+    assert bright > dark + 30 and len(frames) == 4
+    assert (tmp_path / "moved.png").exists() and (tmp_path / "moved.png.manifest.json").exists()
+    assert (tmp_path / "concept.safetensors").read_bytes() == saved and not (tmp_path / "moved.safetensors").exists()
+
+
+def test_a_useless_direction_says_so_every_time(invoke, images, tmp_path):
+    """Waves of random colors and directions, parted by whether their number is even."""
+    shutil.copytree(images / "deeper", tmp_path / "odd")
+    (tmp_path / "even").mkdir()
+    for path in images.glob("*.png"):
+        shutil.copy(path, tmp_path / "even")
+    for line in (
+        ("--positive", "odd", "--negative", "even"),
+        ("--direction", "concept.safetensors", "--apply", "random:1", "--frames", 4),
+    ):
+        code, out, err = invoke("concept", *line, *QUICK)
+        assert code == 0 and err.count("\n") == 1 and "on their side:" in out, err
+        assert "this direction does not tell the two apart on held-out images: balanced accuracy" in err
+
+
+def test_folders_of_the_same_name_are_told_apart(invoke, folders, tmp_path):
+    for group in ("bright", "dark"):
+        (tmp_path / group / "train").mkdir()
+        for path in (tmp_path / group).glob("*.png"):
+            path.rename(path.parent / "train" / path.name)
+    line = ("concept", "--positive", "bright/train", "--negative", "dark/train", "--json", *QUICK)
+    assert json.loads(invoke(*line)[1])["concept"] == "dark/train to bright/train"
+
+
+def test_a_stopped_sweep_leaves_whole_files(folders, photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {folders[0].strip("-"): str(folders[1]), folders[2].strip("-"): str(folders[3])}
+    config = ConceptConfig(**options, apply=str(photo), size=32, weights="bundled", frames=100)
+
+    class Stopping(Interrupts):
+        def watch(self, records):
+            for record in super().watch(records):
+                if record.total == 99 and record.index == 3:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield record
+
+    with Stopping() as interrupts:
+        report = run_concept(config, interrupts, print, quiet=True)
+    assert report.error.exit_code == 130 and report.figures["frames"] == 4
+    with Image.open("concept.gif") as gif:
+        assert gif.n_frames == 4
+    assert (tmp_path / "concept.png").exists() and (tmp_path / "concept.safetensors.manifest.json").exists()
+
+
+BOTH = ("--positive", "bright", "--negative", "dark")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ([], 2, "A direction is made from two folders"),
+        (["--positive", "bright"], 2, "Give --positive and --negative"),
+        (["--positive", "bright", "--negative", "no"], 2, "--negative no does not exist"),
+        (["--positive", "bright", "--negative", "bright"], 2, "6 of the images of --positive are those of --negative"),
+        (["--positive", "bright", "--negative", "few"], 2, "few has 3 images that can be read; at least 4"),
+        ([*BOTH, "--output_path", "c.png"], 2, "a direction is written as .safetensors"),
+        ([*BOTH, "--output_path", "no/c.safetensors"], 6, "no does not exist"),
+        ([*BOTH, "--apply", "no.png"], 2, "no.png does not exist"),
+        ([*BOTH, "--apply", "concept.png"], 2, "in the place of what it is made from"),
+        ([*BOTH, "--apply", "z.safetensors"], 2, "of a picture of 24 × 16 pixels, the direction of 32 × 32"),
+        ([*BOTH, "--strengths", "0"], 2, "nothing moves"),
+        ([*BOTH, "--strengths", "1,nan"], 2, "--strengths must be a finite number"),
+        ([*BOTH, "--strengths", "1,high"], 2, "'high' is not a valid float"),
+        ([*BOTH, "--strengths", ",".join(map(str, range(1, 20)))], 2, "at most 16"),
+        (["--direction", "z.safetensors"], 2, "needs something to --apply it to"),
+        (["--direction", "z.safetensors", *BOTH], 2, "is made already"),
+        (["--direction", "z.safetensors", "--whiten"], 2, "is made already"),
+        (["--direction", "z.safetensors", "--apply", "concept.png"], 2, "no direction that concept has saved"),
+        (["--direction", "concept.png", "--apply", "concept.png"], 2, "no direction that concept has saved"),
+        (["--direction", "no.safetensors", "--apply", "concept.png"], 2, "does not exist"),
+        ([*BOTH, "more.png"], 2, "more.png"),
+    ],
+)
+def test_bad_input_is_one_line(invoke, folders, tmp_path, autoencoder, line, code, words):
+    (tmp_path / "few").mkdir()
+    for path in sorted((tmp_path / "dark").glob("*.png"))[:3]:
+        shutil.copy(path, tmp_path / "few")
+    shutil.copy(tmp_path / "dark" / "0.png", tmp_path / "concept.png")
+    save_latent("z.safetensors", torch.zeros(1, 4, 2, 3), autoencoder, (16, 24))
+    found, out, err = invoke("concept", *line, *QUICK)
+    assert (found, out, err.count("\n")) == (code, "", 1) and words in err, err

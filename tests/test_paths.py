@@ -1,0 +1,128 @@
+"""Ways between points: arcs, lines, splines, and how frames are spread along them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latentflow.views.paths import TIMINGS, Way, moments, slerp, spread
+
+
+def point(*values):
+    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
+
+
+def noise(count, seed=0, scale=1.0):
+    return torch.randn(count, 4, 6, 5, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def test_slerp_follows_the_circle_at_equal_angles():
+    one, two = point(1, 0), point(0, 1)
+    for share in (0, 0.25, 0.5, 1):
+        angle = share * math.pi / 2
+        assert torch.allclose(slerp(one, two, share).flatten(), torch.tensor([math.cos(angle), math.sin(angle)]))
+
+
+def test_slerp_interpolates_norms():
+    one, two = noise(1), noise(1, seed=1, scale=3)
+    middle = slerp(one, two, 0.5)
+    assert float(middle.norm()) == pytest.approx(float(one.norm() + two.norm()) / 2, rel=1e-5)
+    assert float(torch.lerp(one, two, 0.5).norm()) < float(middle.norm())  # where a line dips
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (point(1, 2, 3), point(1, 2, 3)),
+        (point(1, 2, 3), point(2, 4, 6)),
+        (point(1, 2, 3), point(-1, -2, -3)),
+        (point(1, 0, 0), point(-2, 1e-9, 0)),
+        (point(0, 0, 0), point(1, 2, 3)),
+        (point(0, 0, 0), point(0, 0, 0)),
+        (point(1, 2, 3), point(1, 2, 3.000001)),
+    ],
+)
+def test_slerp_is_finite_and_hits_its_ends(one, two):
+    points = [slerp(one, two, share / 8) for share in range(9)]
+    assert all(bool(torch.isfinite(each).all()) for each in points)
+    assert torch.allclose(points[0], one, atol=1e-5) and torch.allclose(points[-1], two, atol=1e-5)
+    norms = [float(each.norm()) for each in points]
+    assert np.allclose(norms, np.linspace(norms[0], norms[-1], 9), atol=1e-5)  # opposite ends go round, not through 0
+
+
+@given(st.integers(0, 1000), st.floats(0, 1), st.floats(0.01, 100))
+@settings(max_examples=60, deadline=None)
+def test_slerp_is_the_same_backwards_and_scales(seed, share, scale):
+    one, two = noise(1, seed), noise(1, seed + 1)
+    assert torch.allclose(slerp(one, two, share), slerp(two, one, 1 - share), atol=1e-4)
+    assert torch.allclose(slerp(one * scale, two * scale, share), slerp(one, two, share) * scale, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["slerp", "lerp", "spline"])
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("count", [2, 4])
+def test_ways_pass_through_their_anchors(method, loop, count):
+    anchors = noise(count)
+    way = Way(anchors, method, loop=loop)
+    assert way.stretches == (count if loop else count - 1)
+    for index in range(way.stretches + 1):
+        assert torch.allclose(way(index), anchors[index % count : index % count + 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_spline_has_no_corners(loop):
+    anchors = noise(5)
+    spline, line = Way(anchors, "spline", loop=loop), Way(anchors, "lerp", loop=loop)
+    step = 1e-2
+    places = [1, 2, 3] + ([0] if loop else [])
+
+    def corner(way, at):
+        before = way(at - step if at else way.stretches - step)
+        return float(((way(at + step) - way(at)) - (way(at) - before)).norm()) / step
+
+    for at in places:
+        assert corner(spline, at) < 0.05 * corner(line, at)
+
+
+def test_a_spline_keeps_the_length_of_latents():
+    way = Way(noise(4), "spline")
+    norms = [float(way(at).norm()) for at in np.linspace(0, 3, 31)]
+    anchors = [float(way(at).norm()) for at in range(4)]
+    assert min(anchors) * 0.99 <= min(norms) and max(norms) <= max(anchors) * 1.01
+
+
+def test_a_spline_through_the_origin_is_finite():
+    way = Way(torch.cat([point(1, 0), point(-1, 0)]), "spline", loop=True)
+    assert all(bool(torch.isfinite(way(at)).all()) for at in np.linspace(0, 2, 41))
+
+
+def test_the_last_frame_of_a_loop_is_not_the_first_again():
+    assert moments(4).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert moments(4, loop=True).tolist() == [0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("name", TIMINGS)
+@pytest.mark.parametrize("stretches", [1, 3])
+def test_timings_go_from_start_to_end_and_never_back(name, stretches):
+    time = np.linspace(0, 1, 61)
+    found = TIMINGS[name](time, stretches)
+    assert found[0] == 0 and found[-1] == pytest.approx(1) and (np.diff(found) >= 0).all()
+
+
+def test_stops_are_slow_at_every_anchor():
+    time = np.linspace(0, 1, 301)
+    found = TIMINGS["stops"](time, 3)
+    speed = np.diff(found)
+    assert found[[100, 200]] == pytest.approx([1 / 3, 2 / 3])
+    assert max(speed[[0, 99, 100, 199, 200, 299]]) < 0.1 * speed.max()
+
+
+def test_frames_are_spread_by_length():
+    positions = np.array([0.0, 1.0, 2.0, 3.0])
+    assert spread(positions, [1, 1, 2], np.array([0, 0.25, 0.5, 0.75, 1])).tolist() == [0, 1, 2, 2.5, 3]
+    assert spread(positions, [0, 2, 0], np.array([0, 0.5, 1])).tolist() == pytest.approx([0, 1.5, 2.0], abs=1)
+    still = spread(positions, [0, 0, 0], np.array([0, 0.5, 1]))
+    assert still.tolist() == [0, 1.5, 3]

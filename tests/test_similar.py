@@ -1,0 +1,170 @@
+"""`similar`: distances with known answers, the exact order, and what the command shows."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toys import linear_autoencoder
+
+from latentflow.latents import save_latent
+from latentflow.views import similar
+from latentflow.views.similar import DISTANCES, cosine_distance, nearest, pooled_distance, rms_distance
+
+QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
+
+
+def latents(count, seed=0, rows=8):
+    return torch.randn(count, 4, rows, rows, generator=torch.Generator().manual_seed(seed))
+
+
+def naive(query, many, distance):
+    """The same distances in numpy and double precision."""
+    one, others = query.double().numpy(), many.double().numpy()
+    if distance == "pooled":
+        cells = (len(others), 4, 4, others.shape[2] // 4, 4, others.shape[3] // 4)
+        one, others = (each.reshape(-1, *cells[1:]).mean(axis=(3, 5)) for each in (one, others))
+    one, others = one.reshape(1, -1), others.reshape(len(others), -1)
+    if distance == "cosine":
+        return 1 - (others @ one[0]) / np.linalg.norm(others, axis=1) / np.linalg.norm(one)
+    return np.sqrt(((others - one) ** 2).mean(axis=1))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_nearest_are_exactly_those_of_a_naive_search(distance, monkeypatch):
+    monkeypatch.setattr(similar, "CHUNK", 64)  # several, and a part of one
+    query, many = latents(1, seed=9), latents(200)
+    expected = naive(query, many, distance)
+    found = nearest(query, many, 20, distance)
+    assert [each.place for each in found] == np.argsort(expected, kind="stable")[:20].tolist()
+    np.testing.assert_allclose([each.distance for each in found], np.sort(expected)[:20], rtol=1e-5)
+
+
+def test_near_latents_are_told_apart_at_the_last_digits():
+    query = latents(1) + 10
+    many = torch.cat([query + step * 1e-4 for step in (3, 1, 2)])
+    found = nearest(query, many, 3)
+    assert [each.place for each in found] == [1, 2, 0]
+    np.testing.assert_allclose([each.distance for each in found], [1e-4, 2e-4, 3e-4], rtol=0.02)
+
+
+def test_distances_are_in_the_units_they_claim():
+    one = latents(1)
+    torch.testing.assert_close(rms_distance(one, one + 0.5), torch.tensor([0.5]))
+    torch.testing.assert_close(pooled_distance(one, one - 0.5), torch.tensor([0.5]))
+    many = torch.cat([one * 3, -one])
+    torch.testing.assert_close(cosine_distance(one, many), torch.tensor([0.0, 2.0]), atol=1e-6, rtol=0)
+    assert (cosine_distance(one, many) >= 0).all()
+    assert cosine_distance(one, torch.zeros_like(one)) == 1  # which has no direction
+
+
+def test_pooled_cares_less_about_where_things_are():
+    one = torch.zeros(1, 4, 8, 8)
+    one[..., 0, 0] = 1
+    moved = one.roll((1, 1), dims=(2, 3))  # within the same cell of 2 × 2
+    far = one.roll((4, 4), dims=(2, 3))
+    assert pooled_distance(one, moved) == 0 and rms_distance(one, moved) > 0
+    assert pooled_distance(one, far) > 0 and rms_distance(one, far) == rms_distance(one, moved)
+
+
+def test_equal_distances_keep_the_order_and_left_out_places_never_come():
+    many = latents(1).repeat(6, 1, 1, 1)
+    assert [each.place for each in nearest(latents(1), many, 3)] == [0, 1, 2]
+    assert [each.place for each in nearest(latents(1), many, 9, without=[0, 4])] == [1, 2, 3, 5]
+    assert nearest(latents(1), many[:1], 5, without=[0]) == []
+
+
+def test_a_picture_of_the_folder_finds_its_copy_and_not_itself(invoke, images, tmp_path):
+    shutil.copytree(images, tmp_path / "album")
+    shutil.copy(tmp_path / "album" / "4.png", tmp_path / "album" / "deeper" / "copy.png")
+    line = ("similar", "album/4.png", "album", "-k", 3, "--json", *QUICK)
+    code, out, err = invoke(*line)
+    assert code == 0 and err == "", err
+    report = json.loads(out)
+    assert report["images"] == report["encoded"] == 11 and report["distance"] == "l2"
+    found = [each["image"] for each in report["neighbors"]]
+    assert found[0] == "album/deeper/copy.png" and "album/4.png" not in found and len(found) == 3
+    distances = [each["distance"] for each in report["neighbors"]]
+    assert distances[0] < 1e-3 < distances[1] <= distances[2]
+    manifest = json.loads((tmp_path / "similar.png.manifest.json").read_text())
+    assert manifest["result"]["neighbors"] == report["neighbors"] and manifest["inputs"]["query"] == "album/4.png"
+    before = (tmp_path / "similar.png").read_bytes()
+    again = json.loads(invoke(*line)[1])
+    assert again["encoded"] == 0 and again["neighbors"] == report["neighbors"]
+    assert (tmp_path / "similar.png").read_bytes() == before
+
+
+def test_a_symbolic_link_to_the_query_is_the_query(invoke, images, tmp_path):
+    shutil.copytree(images, tmp_path / "album")
+    (tmp_path / "album" / "link.png").symlink_to(tmp_path / "album" / "0.png")
+    found = json.loads(invoke("similar", "album/link.png", "album", "--count", 100, "--json", *QUICK)[1])["neighbors"]
+    assert len(found) == 9 and not {"album/0.png", "album/link.png"} & {each["image"] for each in found}
+
+
+def test_people_get_a_table_and_the_index_goes_where_it_is_told(invoke, images, photo, tmp_path):
+    code, out, err = invoke("similar", photo, images, "--distance", "pooled", "--index", "i.safetensors", *QUICK)
+    assert code == 0 and err == "", err
+    rows = [line.split() for line in out.splitlines() if str(images) in line]
+    assert len(rows) == 5 and [float(row[1]) for row in rows] == sorted(float(row[1]) for row in rows)
+    assert (tmp_path / "i.safetensors").exists() and "10 of them encoded now" in out
+    assert "0 of them encoded now" in invoke("similar", photo, images, "--index", "i.safetensors", *QUICK)[1]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (5, 1), (8, 2)])
+def test_the_figure_has_a_row_for_every_five(invoke, images, photo, tmp_path, count, rows):
+    assert invoke("similar", photo, images, "-k", count, "--index", "i.safetensors", *QUICK)[0] == 0
+    with Image.open(tmp_path / "similar.png") as figure:
+        inches = similar.INCH * (1 + min(count, 5)) + 0.3, rows * (similar.INCH + 0.7) + 0.5
+        assert figure.size == pytest.approx([each * 120 for each in inches], abs=1)
+
+
+def test_random_and_saved_latents_can_be_asked_for(invoke, images, autoencoder):
+    save_latent("z.safetensors", torch.zeros(1, 4, 4, 4), autoencoder, (32, 32))
+    for query in ("random:3", "z.safetensors"):
+        code, out, err = invoke("similar", query, images, "--index", "i.safetensors", "--json", *QUICK)
+        assert code == 0 and len(json.loads(out)["neighbors"]) == 5, err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        (["no.png", "album"], 2, "no.png does not exist"),
+        (["q.png", "nothing"], 2, "nothing does not exist"),
+        (["q.png", "q.png"], 2, "is a file, not a folder"),
+        (["q.png", "empty"], 2, "holds no images"),
+        (["q.png", "album", "-k", "0"], 2, "--count must be at least 1"),
+        (["q.png", "album", "--distance", "cosin"], 2, "Did you mean cosine?"),
+        (["q.png", "album", "--output_path", "x.gif"], 2, "a figure is written as .png or .svg"),
+        (["q.png", "album", "--output_path", "q.png"], 2, "in the place of what it is made from"),
+        (["q.png", "album", "--output_path", "no/x.png"], 6, "no does not exist"),
+        (["q.png", "album", "--index", "q.png"], 2, "an index is kept as .safetensors"),
+        (["z.safetensors", "album", "--index", "z.safetensors"], 2, "is the query's file"),
+        (["z.safetensors", "album"], 2, "of a picture of 24 × 16 pixels; squares of --size 32"),
+        (["album/only.png", "album"], 2, "no image but the query itself"),
+        (["q.png", "album", "--index", "text.safetensors"], 2, "can't be read as an index"),
+        (["q.png"], 2, "FOLDER"),
+    ],
+)
+def test_bad_input_is_one_line(invoke, images, tmp_path, autoencoder, line, code, words):
+    (tmp_path / "album").mkdir()
+    (tmp_path / "empty").mkdir()
+    shutil.copy(images / "0.png", tmp_path / "album" / "only.png")
+    shutil.copy(images / "0.png", tmp_path / "q.png")
+    save_latent("z.safetensors", torch.zeros(1, 4, 2, 3), autoencoder, (16, 24))
+    (tmp_path / "text.safetensors").write_text("no index")
+    found, out, err = invoke("similar", *line, *QUICK)
+    assert (found, out, err.count("\n")) == (code, "", 1) and words in err, err
+
+
+def test_a_toy_finds_the_picture_with_the_nearest_latent(tmp_path):
+    """Pictures whose latents are known: the linear autoencoder's decoder takes them there, its encoder back."""
+    autoencoder = linear_autoencoder(scale=2.0, shift=0.0)
+    wanted = latents(6, rows=4) / 4
+    pictures = autoencoder.decode(wanted)
+    torch.testing.assert_close(autoencoder.encode(pictures), wanted)
+    found = nearest(autoencoder.encode(pictures[2:3]), autoencoder.encode(pictures), 6)
+    assert (
+        found[0].place == 2 and [each.place for each in found] == np.argsort(naive(wanted[2:3], wanted, "l2")).tolist()
+    )

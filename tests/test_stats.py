@@ -1,0 +1,119 @@
+"""`stats`: figures with known answers, effect sizes that don't grow with the sample, the posterior's divergence."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from standins import TINY_KL, model_files, write_folder
+
+from latentflow.autoencoder import load_autoencoder
+from latentflow.views.distribution import autocorrelation, channel_moments, latent_moments
+from latentflow.views.stats import posterior_divergence
+from latentflow.weights import resolve
+
+BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_normal_values_are_found_normal_and_others_are_not():
+    rng = np.random.default_rng(0)
+    found = channel_moments(rng.normal(size=50_000))
+    assert found.effect == "negligible" and abs(found.skew) < 0.05 and abs(found.kurtosis) < 0.1
+    uniform = channel_moments(rng.uniform(-np.sqrt(3), np.sqrt(3), 50_000))
+    assert uniform.kurtosis == pytest.approx(-1.2, abs=0.02) and uniform.std == pytest.approx(1, abs=0.01)
+    laplace = channel_moments(rng.laplace(0, 1 / np.sqrt(2), 200_000))
+    assert laplace.kurtosis == pytest.approx(3, abs=0.3)
+    lognormal = channel_moments(rng.exponential(size=200_000))
+    assert lognormal.skew == pytest.approx(2, abs=0.1)
+
+
+def test_distances_have_their_known_values():
+    shifted = channel_moments(np.random.default_rng(0).normal(0.5, 1, 200_000))
+    assert shifted.wasserstein == pytest.approx(0.5, abs=0.01)  # of two normals with one spread: their means' distance
+    assert shifted.d_standard == pytest.approx(0.1974, abs=0.005)  # 2 Φ(¼) − 1
+    assert shifted.d_shape < 0.005 and shifted.effect == "large"
+
+
+def test_a_p_value_rejects_what_an_effect_size_calls_negligible():
+    small, large = (channel_moments(np.random.default_rng(1).normal(0.02, 1, count)) for count in (1000, 1_000_000))
+    assert large.p_value < 1e-6 < small.p_value
+    assert large.effect == "negligible" and abs(large.d_standard - 0.008) < 0.002
+
+
+def test_a_channel_that_never_varies_has_figures_too():
+    found = channel_moments(np.full(100, 2.0))
+    assert (found.mean, found.std, found.skew, found.kurtosis) == (2, 0, 0, 0)
+
+
+def test_channels_are_correlated_as_they_were_made():
+    one, other = normal(20, 1, 16, 16), normal(20, 1, 16, 16, seed=1)
+    found = latent_moments(torch.cat([one, 0.6 * one + 0.8 * other, torch.zeros_like(one)], 1))
+    assert found.correlation[0, 1] == pytest.approx(0.6, abs=0.03)
+    assert found.correlation[2].tolist() == pytest.approx([0, 0, 1])
+    assert found.count == 20 * 256 and found.kl is None
+    assert np.abs(found.quantiles[0] - found.normal_quantiles).max() < 0.4
+
+
+def test_autocorrelation_of_noise_of_a_moving_average_and_of_stripes():
+    noise = normal(30, 1, 32, 32)
+    assert np.abs(autocorrelation(noise, 4)[0, 1:]).max() < 0.03
+    across = (noise[..., 1:] + noise[..., :-1])[..., 1:, :]  # ½ at lag 1 across, 0 down
+    assert autocorrelation(across, 2)[0].tolist() == pytest.approx([1, 0.25, 0], abs=0.03)
+    stripes = torch.ones(1, 1, 8, 8)
+    stripes[..., ::2, :] = -1
+    assert autocorrelation(stripes, 2)[0].tolist() == pytest.approx([1, 0, 1])
+    assert autocorrelation(torch.ones(2, 3, 4, 5), 8).shape == (3, 4)
+
+
+def test_the_divergence_is_torchs(images, tmp_path):
+    autoencoder = load_autoencoder(resolve(str(write_folder(tmp_path / "kl", model_files(TINY_KL)))))
+    paths = sorted(images.glob("*.png"))[:2]
+    records = list(posterior_divergence(autoencoder, paths, 32))
+    assert [record.index for record in records] == [1, 2]
+    from latentflow.views.index import read_squares
+
+    posterior = autoencoder.posterior(read_squares(paths[:1], 32))
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(posterior.mean, posterior.std), torch.distributions.Normal(0.0, 1.0)
+    )
+    assert torch.allclose(records[0].kl, expected.mean((0, 2, 3)), rtol=1e-4)
+
+
+def test_an_autoencoder_without_a_posterior_has_no_divergence(autoencoder, images):
+    assert list(posterior_divergence(autoencoder, sorted(images.glob("*.png")), 32)) == []
+
+
+def test_the_command_writes_figure_and_table(invoke, images, tmp_path):
+    code, out, err = invoke("stats", images, "--output_path", "s.png", "--index", "i.safetensors", "--json", *BUNDLED)
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["images"] == 10 and report["values_a_channel"] == 360 and len(report["channels"]) == 4
+    rows = list(csv.reader((tmp_path / "s.csv").open()))
+    assert rows[0][:3] == ["channel", "mean", "sd"] and len(rows) == 5
+    assert float(rows[1][1]) == pytest.approx(report["channels"][0]["mean"], abs=1e-3)
+    assert (tmp_path / "s.png").stat().st_size > 20_000 and (tmp_path / "i.safetensors").exists()
+    first = (tmp_path / "s.png").read_bytes()
+    code, out, _ = invoke("stats", images, "--output_path", "s.png", "--index", "i.safetensors", *BUNDLED)
+    assert code == 0 and "0 newly encoded" in out and (tmp_path / "s.png").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "FOLDER"),
+        (["nothing"], "does not exist"),
+        (["{small}"], "is a file"),
+        (["empty"], "no images"),
+        (["{images}", "--output_path", "x.gif"], ".png"),
+        (["{images}", "--index", "no/where.safetensors"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line(invoke, images, small, tmp_path, arguments, words):
+    (tmp_path / "empty").mkdir()
+    code, out, err = invoke("stats", *(each.format(small=small, images=images) for each in arguments), *BUNDLED)
+    assert code in (2, 6) and out == "" and err.count("\n") == 1 and words in err
