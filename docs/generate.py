@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from textwrap import fill
 
 from click import Command, Group
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from latentflow.cli import COMMANDS, DEFAULT, group
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 COMMANDS_PAGE = DOCS / "commands.md"
+WIDTH = 120
 PICTURES = (".gif", ".jpg", ".png")
 
 
@@ -38,8 +40,9 @@ def commands() -> dict[str, Command]:
 def entry(name: str, command: Command) -> str:
     """A command in the README: what it does, its example, and its picture where there is one."""
     text, example = inspect.cleandoc(command.help or "").split("\b\nExample: ")
-    parts = [f"### {name}", " ".join(text.split("\n\n")[0].split())]
-    parts += [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")[1:]]
+    paragraphs = text.strip().split("\n\n")
+    paragraphs[-1] += f" [Options](docs/commands.md#{name.replace(' ', '-')})."
+    parts = [f"### {name}", *(fill(" ".join(each.split()), WIDTH, break_long_words=False) for each in paragraphs)]
     parts.append(f"```\n{example.strip()}\n```")
     picture = next((DOCS / "gallery" / (name + suffix) for suffix in PICTURES if has_picture(name, suffix)), None)
     if picture is not None:

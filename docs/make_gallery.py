@@ -1,7 +1,7 @@
 """Make the pictures of docs/gallery.md by its own command lines: `python docs/make_gallery.py [COMMAND...]`.
 
 They run one after the other in a folder of their own, with `pictures`, the folder that examples/make_folder.py makes,
-and the examples at hand. A large PNG becomes a JPEG.
+and the examples at hand. A PNG that the page shows as .jpg becomes one.
 """
 
 import re
@@ -15,7 +15,6 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-LARGE = 400_000  # bytes
 WIDEST = 1400  # pixels
 
 
@@ -27,21 +26,26 @@ def command_lines() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.startswith(("latentflow ", "python "))]
 
 
-def keep(path: Path) -> None:
-    """Put a picture into docs/gallery, smaller where it is large."""
+def keep(path: Path, shown: set[str]) -> None:
+    """Put a picture into docs/gallery if it is one of those shown, smaller where it is large."""
     place = DOCS / "gallery" / path.name
-    if path.suffix != ".png" or path.stat().st_size <= LARGE:
+    if path.name in shown:
         place.write_bytes(path.read_bytes())
+    if path.with_suffix(".jpg").name not in shown:
         return
     image = Image.open(path).convert("RGB")
     image.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
     image.save(place.with_suffix(".jpg"), quality=85, optimize=True)
 
 
+def shown_pictures() -> set[str]:
+    """The names of the pictures on the page."""
+    return set(re.findall(r"\(gallery/([\w.-]+)\)", (DOCS / "gallery.md").read_text(encoding="utf-8")))
+
+
 def main() -> None:
     """Run the lines and keep what the page shows."""
-    wanted = set(sys.argv[1:])
-    shown = set(re.findall(r"\(gallery/([\w-]+)\.\w+\)", (DOCS / "gallery.md").read_text(encoding="utf-8")))
+    wanted, shown = set(sys.argv[1:]), shown_pictures()
     folder = Path(tempfile.gettempdir()) / "latentflow-gallery"
     folder.mkdir(exist_ok=True)
     (folder / "examples").exists() or (folder / "examples").symlink_to(ROOT / "examples")
@@ -53,9 +57,9 @@ def main() -> None:
         )
         print(shlex.join(words), flush=True)
         subprocess.run([sys.executable, *program[1:], *words[2:]], cwd=folder, check=True)
-    for path in sorted(folder.iterdir()):
-        if path.stem in shown and path.suffix in (".png", ".gif"):
-            keep(path)
+    for path in sorted([*folder.glob("*"), *folder.glob("digits/*")]):
+        if path.suffix in (".png", ".gif"):
+            keep(path, shown)
 
 
 if __name__ == "__main__":

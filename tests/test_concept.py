@@ -15,7 +15,8 @@ from toys import linear_autoencoder
 from latentflow.errors import InputError
 from latentflow.interrupts import Interrupts
 from latentflow.latents import load_latent, save_latent
-from latentflow.views.concept import (
+from latentflow.views.concept.directions import Judgement, direction_between, judge, shrinkage, whitened
+from latentflow.views.concept.run import (
     Concept,
     check_concept,
     move_along,
@@ -25,7 +26,6 @@ from latentflow.views.concept import (
     write_concept,
 )
 from latentflow.views.config import ConceptConfig
-from latentflow.views.directions import Judgement, direction_between, judge, shrinkage, whitened
 
 QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
 FOUND = Judgement(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()

@@ -45,12 +45,29 @@ def test_defaults_of_command_line_and_python_are_one():
             assert parameter.default == getattr(RunConfig(), parameter.name)
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch):
-    example = re.search(r"## From Python\n\n```python\n(.*?)```", README, re.DOTALL)[1]
+def test_the_python_examples_run(tmp_path, monkeypatch):
+    section = re.search(r"## From Python\n(.*?)\n## ", README, re.DOTALL)[1]
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    exec(example.replace("steps=100", "steps=6").replace("256", "48"), {})
-    assert (tmp_path / "spheres.gif").stat().st_size > 1000
+    for example in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(example.replace("steps=100", "steps=6").replace("256", "48"), {})
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("spheres.gif", "walk.gif"))
+
+
+def test_every_command_line_of_the_gallery_is_understood():
+    spec = importlib.util.spec_from_file_location("make_gallery", ROOT / "docs" / "make_gallery.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shown = set()
+    for words in module.command_lines():
+        if words[0] == "python":
+            assert (ROOT / words[1]).exists()
+            continue
+        command = generate.commands()[words[1]]
+        command.make_context(words[1], list(words[2:]))
+        shown.add(words[1])
+    views = {path.stem for path in (ROOT / "latentflow" / "views").iterdir()} & set(generate.COMMANDS)
+    assert shown == views
 
 
 def test_every_link_and_picture_of_the_documents_exists():

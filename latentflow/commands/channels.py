@@ -15,7 +15,7 @@ from latentflow.views.config import ChannelsConfig
 def channels(sources: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
     """Take an image's latent apart: each channel as a map, and the picture without it, of it alone, and swept.
 
-    One sees what each channel is for: brightness, a pair of opposite colours, edges. A map looks like a small picture
+    One sees what each channel is for: brightness, a pair of opposite colors, edges. A map looks like a small picture
     since latents keep their place; what the picture loses without a channel is what only that channel knows.
 
     \b

@@ -25,7 +25,7 @@ def concept(quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.concept import run_concept
+        from latentflow.views.concept.run import run_concept
 
         report = run_concept(ConceptConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

@@ -61,6 +61,22 @@ def drive(records: "Iterable[AnyRecord]", sinks: "Sequence[Sink[AnyRecord]]") ->
     return last
 
 
+class Kept(list[AnyRecord]):
+    """A sink that keeps every record, for what can only be made of all of them."""
+
+    def __enter__(self) -> "Kept[AnyRecord]":
+        return self
+
+    def write(self, record: AnyRecord) -> None:
+        """Keep one."""
+        self.append(record)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
 class every(Sink["Frame"]):
     """Pass every `step`-th record on to a sink; the first and the last always, wherever the last turns out to be."""
 

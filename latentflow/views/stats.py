@@ -15,17 +15,15 @@ from latentflow.files import check_writable, write_whole
 from latentflow.interrupts import Interrupts, Say
 from latentflow.records import Record
 from latentflow.run import load
-from latentflow.sinks import drive
+from latentflow.sinks import Kept, drive
 from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 from latentflow.sinks.progress import Progress
 from latentflow.views.config import StatsConfig
 from latentflow.views.distribution import EFFECTS, LatentMoments, latent_moments
-from latentflow.views.index import Latents, check_folder, read_latents, read_squares
+from latentflow.views.index import Latents, check_folder, check_index, read_latents, read_squares
 from latentflow.views.report import ViewReport, beside, check_not_input, table, write_view_manifest
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -52,30 +50,6 @@ def posterior_divergence(autoencoder: Autoencoder, paths: Sequence[Path], size: 
         yield Divergence(index=index, total=len(paths), kl=kl.mean((0, 2, 3)))
 
 
-class Mean:
-    """A sink that averages divergences; `value` is None when there were none."""
-
-    def __init__(self) -> None:
-        self.found: list[Tensor] = []
-
-    @property
-    def value(self) -> Tensor | None:
-        """The mean (c,)."""
-        return torch.stack(self.found).mean(0) if self.found else None
-
-    def __enter__(self) -> "Mean":
-        return self
-
-    def write(self, record: Divergence) -> None:
-        """Take one image's."""
-        self.found.append(record.kl)
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        return None
-
-
 def run_stats(folder: str, config: StatsConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> ViewReport:
     """Measure a folder's latents and draw them; raises `LatentflowError` as the parts do."""
     path, output = Path(folder).expanduser(), Path(config.output_path).expanduser()
@@ -84,8 +58,8 @@ def run_stats(folder: str, config: StatsConfig, interrupts: Interrupts, say: Say
     check_figure_path(output)
     check_writable(rows, "--output_path")
     check_not_input([output, rows], files)
+    index = check_index(config.index)
     loaded = load(config, say)
-    index = Path(config.index).expanduser() if config.index else None
     latents = read_latents(path, loaded.autoencoder, config.size, interrupts, say, path=index, quiet=quiet)
     found = latent_moments(latents.latents, _divergence(loaded.autoencoder, latents, interrupts, quiet))
     save_figure(_drawn(found, latents, loaded.autoencoder.name), output)
@@ -114,10 +88,10 @@ def _divergence(autoencoder: Autoencoder, latents: Latents, interrupts: Interrup
     first = next(records, None)
     if first is None:
         return None
-    mean = Mean()
+    kept: Kept[Divergence] = Kept()
     progress = Progress(first.total, not quiet, describe=lambda record: "posterior", unit="image")
-    drive(interrupts.watch(chain([first], records)), [mean, progress])
-    return mean.value
+    drive(interrupts.watch(chain([first], records)), [kept, progress])
+    return torch.stack([record.kl for record in kept]).mean(0)
 
 
 def _rows(found: LatentMoments) -> list[list[str]]:

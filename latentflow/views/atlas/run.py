@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from latentflow.images import cover, read_image
 from latentflow.interrupts import Interrupts, Say
 from latentflow.records import Record
 from latentflow.run import load
-from latentflow.sinks import Sink, drive
+from latentflow.sinks import Kept, Sink, drive
 from latentflow.sinks.figure import check_figure_path, save_figure
 from latentflow.sinks.progress import Progress
 from latentflow.views.atlas.figure import draw_atlas
@@ -23,7 +22,7 @@ from latentflow.views.atlas.page import make_page
 from latentflow.views.atlas.placement import Placement, place
 from latentflow.views.atlas.survey import LEADING, Neighbours, Survey, check_umap, make_survey
 from latentflow.views.config import AtlasConfig
-from latentflow.views.index import Latents, check_folder, read_latents
+from latentflow.views.index import Latents, check_folder, check_index, read_latents
 from latentflow.views.report import ViewReport, beside, check_not_input, write_view_manifest
 
 LEAST = 3  # pictures that lie in a plane
@@ -123,10 +122,9 @@ def run_atlas(
     """Draw an atlas of a folder as a figure and as a page; raises `LatentflowError` as the parts do."""
     output = Path(config.output_path).expanduser()
     page = beside(output, ".html")
-    _check(folder, config, output, page)
+    index = _check(folder, config, output, page)
     loaded = load(config, say)
     autoencoder = loaded.autoencoder
-    index = Path(config.index).expanduser() if config.index else None
     found = read_latents(folder, autoencoder, config.size, interrupts, say, path=index, quiet=quiet, least=LEAST)
     survey = make_survey(found.latents, config.method, config.clusters)
     interrupts.check()
@@ -140,8 +138,8 @@ def run_atlas(
     return report
 
 
-def _check(folder: Path, config: AtlasConfig, output: Path, page: Path) -> None:
-    """Find what is wrong before anything is loaded."""
+def _check(folder: Path, config: AtlasConfig, output: Path, page: Path) -> Path | None:
+    """Find what is wrong before anything is loaded; gives where the index is, if that was said."""
     files = check_folder(folder)
     if len(files) < LEAST:
         raise InputError(f"The folder {folder} holds {len(files)} images; an atlas needs {LEAST}.")
@@ -155,38 +153,19 @@ def _check(folder: Path, config: AtlasConfig, output: Path, page: Path) -> None:
             "Name a path outside of it.",
         )
     check_not_input([output, page], [config.index] if config.index else [])
-    if config.index:
-        check_writable(Path(config.index).expanduser(), "--index")
     if config.method == "umap":
         check_umap()
+    return check_index(config.index)
 
 
 def _gathered(found: Latents, interrupts: Interrupts, quiet: bool) -> np.ndarray:
-    tiles = _Tiles(len(found.names), side_for(len(found.names)))
-    sinks: list[Sink[Any]] = [tiles]
+    """All thumbnails, (n, side, side, 3)."""
+    kept: Kept[Thumbnail] = Kept()
+    sinks: list[Sink[Any]] = [kept]
     if not quiet:
         sinks.append(Progress(len(found.names), describe=lambda record: record.name, unit="thumbnail"))
-    drive(interrupts.watch(thumbnails(found, tiles.pictures.shape[1])), sinks)
-    return tiles.pictures
-
-
-class _Tiles:
-    """A sink that keeps all thumbnails, `pictures` (n, side, side, 3)."""
-
-    def __init__(self, count: int, side: int) -> None:
-        self.pictures = np.zeros((count, side, side, 3), np.uint8)
-
-    def __enter__(self) -> "_Tiles":
-        return self
-
-    def write(self, record: Thumbnail) -> None:
-        """Keep one."""
-        self.pictures[record.index - 1] = record.picture
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    drive(interrupts.watch(thumbnails(found, side_for(len(found.names)))), sinks)
+    return np.stack([thumbnail.picture for thumbnail in kept])
 
 
 def _owner(autoencoder: Autoencoder) -> str:

@@ -7,6 +7,7 @@ its values. So G is in squared grey levels a squared standard deviation.
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,8 @@ def pull_back(autoencoder: Autoencoder, latent: Tensor, directions: Tensor, size
         tangents = torch.func.jvp(lambda point: autoencoder.decode(point, size), (latent,), (direction[None],))
         return tangents[1]
 
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no derivative in forward mode
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no derivative in forward mode
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of what its first derivative imports
         changes = torch.func.vmap(change, chunk_size=TOGETHER)(directions)
     flat = changes.flatten(1).cpu().double().numpy() * GREY
     return flat @ flat.T / flat.shape[1]

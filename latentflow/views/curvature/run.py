@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from latentflow.errors import LatentflowError
 from latentflow.images import to_uint8
 from latentflow.interrupts import Interrupts, Say
 from latentflow.pictures import titled
-from latentflow.records import AnyRecord, Frame, Record
+from latentflow.records import AnyRecord, Frame
 from latentflow.run import load
-from latentflow.sinks import Sink, drive
+from latentflow.sinks import Kept, Sink, drive
 from latentflow.sinks.behind import Behind
 from latentflow.sinks.figure import check_figure_path, save_figure
 from latentflow.sinks.frames import check_frames_path, open_frames
@@ -186,34 +185,15 @@ class _Scene:
     def _kept(
         self, records: Iterator[AnyRecord], total: int, unit: str, describe: Callable[[Any], str]
     ) -> list[AnyRecord]:
-        kept = _Kept()
+        kept: Kept[AnyRecord] = Kept()
         self._drive(records, [kept], total, unit, describe)
-        return kept.records
+        return kept
 
     def _drive(
         self, records: Iterator[Any], sinks: list[Sink[Any]], total: int, unit: str, describe: Callable[[Any], str]
     ) -> None:
         line = [] if self.quiet else [Progress(total, describe=describe, unit=unit)]
         drive(self.interrupts.watch(records), [*sinks, *line])
-
-
-class _Kept:
-    """A sink that keeps its records."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-
-    def __enter__(self) -> "_Kept":
-        return self
-
-    def write(self, record: Record) -> None:
-        """Keep one."""
-        self.records.append(record)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
 
 def _of_plane(plane: Plane, lattice: Lattice, bends: Sequence[Bend]) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from latentflow.sinks.figure import save_figure
 from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.views.anchors import LATENT, Anchors, check_anchors, read_anchors
-from latentflow.views.concept_figure import draw_concept
+from latentflow.views.concept.directions import Judgement, direction_between, judge
+from latentflow.views.concept.figure import draw_concept
 from latentflow.views.config import ConceptConfig
-from latentflow.views.directions import Judgement, direction_between, judge
 from latentflow.views.index import check_folder, read_latents
 from latentflow.views.report import ViewReport, beside, check_not_input, write_view_manifest
 

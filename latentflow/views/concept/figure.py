@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentflow.sinks.figure import new_figure
-from latentflow.views.directions import Judgement
+from latentflow.views.concept.directions import Judgement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Concepts: directions of a latent space between two groups of images."""
