@@ -100,22 +100,20 @@ class Autoencoder:
         """Where the model is and its tensors must be."""
         return self.geometry.scale.device
 
-    def posterior(self, image: Tensor) -> Any:
-        """The encoder's distribution of (n, 3, h, w) in [0, 1], where it says one: diffusers' diagonal Gaussian, in the
-        model's own units, whose prior is N(0, 1); None where it says a latent."""
-        return getattr(self._encoded(image), "latent_dist", None)
-
-    def _encoded(self, image: Tensor) -> Any:
-        return self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
-
     def encode(self, image: Tensor) -> Tensor:
         """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
-        output = self._encoded(image)
-        if hasattr(output, "latent_dist"):
-            values = output.latent_dist.mode()
+        return self.encode_whole(image)[0]
+
+    def encode_whole(self, image: Tensor) -> tuple[Tensor, Any]:
+        """The latent, and the posterior it is the mean of: diffusers' diagonal Gaussian in the model's own units, with
+        N(0, 1) for a prior; None for an encoder that says a latent and no distribution."""
+        output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
+        posterior = getattr(output, "latent_dist", None)
+        if posterior is not None:
+            values = posterior.mode()
         else:
             values = output.latents if hasattr(output, "latents") else output.latent
-        return (values.float() - self.geometry.shift) * self.geometry.scale
+        return (values.float() - self.geometry.shift) * self.geometry.scale, posterior
 
     def decode(self, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """The picture (n, 3, h, w) of a latent, nominally in [0, 1], unclamped, differentiable; cut to `size`

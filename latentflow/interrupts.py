@@ -10,6 +10,7 @@ from latentflow.errors import Interrupted
 from latentflow.records import AnyRecord
 
 Say = Callable[[str], None]
+NOTHING = "nothing is written yet"
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "terminated"}
 
 
@@ -51,16 +52,18 @@ class Interrupts:
         if self.received is not None:
             raise self._interrupted("Stopped")
 
-    def watch(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
+    def watch(
+        self, records: Iterable[AnyRecord], left: str = "what is written is whole up to it"
+    ) -> Iterator[AnyRecord]:
         """Pass records on; after a signal, raise `Interrupted` behind the record it arrived in, or, while a trajectory
-        is replayed, behind the next that has a picture."""
+        is replayed, behind the next that has a picture. `left` says what has become of the work until then."""
         self._watching = True
         if self.received is not None:
             raise self._interrupted("Stopped before the first step")
         for record in records:
             yield record
             if self.received is not None and _is_whole(record):
-                raise self._interrupted(f"Stopped at step {record.index}; what is written is whole up to it")
+                raise self._interrupted(f"Stopped at step {record.index}; {left}")
 
 
 def _is_whole(record: object) -> bool:

@@ -1,6 +1,5 @@
 """Latents on disk: safetensors, with the geometry and the name of the autoencoder they belong to."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from latentflow.autoencoder import Autoencoder
 from latentflow.errors import InputError
 from latentflow.files import write_whole
+from latentflow.trees import canonical
 
 
 def save_latent(
@@ -18,11 +18,13 @@ def save_latent(
     autoencoder: Autoencoder,
     size: tuple[int, int],
     notes: Mapping[str, str] | None = None,
+    *,
+    option: str = "--save_latent",
 ) -> None:
     """Write a latent (1, c, rows, columns) of about unit variance as safetensors, whole or not at all.
 
     The metadata names the autoencoder and its hash, the geometry, the picture's `size` (height, width), and `notes`.
-    Raises `OutputError` when it can't be written.
+    Raises `OutputError` naming `option` when it can't be written.
     """
     from safetensors.torch import save
 
@@ -39,21 +41,13 @@ def save_latent(
         **(notes or {}),
     }
     content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
-    write_whole(Path(path), _canonical(content), "--save_latent")
+    write_whole(Path(path), canonical(content), option)
 
 
 def _units(autoencoder: Autoencoder) -> dict[str, str]:
     """What a latent's values are measured in."""
     geometry = autoencoder.geometry
     return {"scale": str(geometry.scale.flatten().tolist()), "shift": str(geometry.shift.flatten().tolist())}
-
-
-def _canonical(content: bytes) -> bytes:
-    """The same safetensors file with its header sorted: the library writes metadata in a random order."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def saved_notes(path: str | Path) -> dict[str, str]:

@@ -30,7 +30,15 @@ def pack(tree: Any) -> bytes:
         return node
 
     structure = json.dumps(visit(tree))
-    return save(tensors, {"format": "latentflow", "tree": structure})
+    return canonical(save(tensors, {"format": "latentflow", "tree": structure}))
+
+
+def canonical(content: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library writes metadata in a random order."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def unpack(path: Path, kind: str = "a checkpoint") -> dict[Any, Any]:

@@ -32,6 +32,7 @@ from latentflow.batch.plan import make_batch_plan  # noqa: E402
 from latentflow.config import BatchConfig  # noqa: E402
 from latentflow.errors import LatentflowError  # noqa: E402
 from latentflow.images import read_image  # noqa: E402
+from latentflow.interrupts import Interrupts  # noqa: E402
 from latentflow.latents import load_latent, save_latent  # noqa: E402
 from latentflow.loop import optimize  # noqa: E402
 from latentflow.objective import Objective, parse  # noqa: E402
@@ -40,6 +41,9 @@ from latentflow.sinks.manifest import read_manifest  # noqa: E402
 from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E402
 from latentflow.training.models import read_config  # noqa: E402
 from latentflow.trees import pack  # noqa: E402
+from latentflow.views.concept.run import JUDGED, Concept, read_concept, write_concept  # noqa: E402
+from latentflow.views.evaluate.scorebook import Evaluated, Score, Scorebook  # noqa: E402
+from latentflow.views.index import read_latents  # noqa: E402
 from latentflow.weights import present  # noqa: E402
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "TGA", "PPM", "JPEG2000", "PCX")
@@ -121,6 +125,30 @@ def cases(folder: Path) -> dict[str, Case]:
         )
 
     found["list"] = (b"a.png\n# what\n../b.jpg\n", listed)
+    held_out = dict.fromkeys(JUDGED, 1) | {"interval_95": [0.5, 1.0], "right": [1, 1], "of": [1, 1]}
+    concept = Concept(direction=latent, size=(8, 8), names=("a", "b"), kind="means", found=held_out)
+    write_concept(folder / "direction", concept, toy)
+    found["direction"] = ((folder / "direction").read_bytes(), lambda path: str(read_concept(path, toy).found))
+    (folder / "pictures").mkdir()
+    Image.fromarray(pixels).save(folder / "pictures" / "a.png")
+
+    def indexed(path: Path) -> object:
+        return read_latents(folder / "pictures", toy, 8, Interrupts(), str, path=path, quiet=True)
+
+    indexed(folder / "index")
+    found["index"] = ((folder / "index").read_bytes(), indexed)
+    shared = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg"}
+    book = Scorebook(folder / "book", folder / "pictures", [folder / "pictures" / "a.png"], shared, None)
+    with book:
+        scores = {0: Score({"psnr": 20.0, "ssim": 0.5})}
+        sure = {"path": folder / "pictures" / "a.png", "autoencoder": "toy", "sha256": "0" * 64}
+        book.write(Evaluated(index=1, total=1, scores=scores, **sure))
+
+    def booked(path: Path) -> object:
+        again = Scorebook(path, folder / "pictures", [folder / "pictures" / "a.png"], shared, None)
+        return again.known(folder / "pictures" / "a.png", "0" * 64, 0)
+
+    found["scorebook"] = ((folder / "book").read_bytes(), booked)
     text = b"lpips + 0.1*l1 + sinkhorn(points=8,blur=0.05)"
     found["loss"] = (text, lambda path: parse(path.read_bytes().decode(errors="replace")))
     return found

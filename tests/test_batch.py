@@ -121,7 +121,7 @@ def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, 
 @pytest.mark.parametrize("more", [(), ("--checkpoint_every", "2")])
 def test_a_killed_batch_goes_on(invoke, folder, tmp_path, more):
     (folder / "broken.png").unlink()
-    options = [str(each) for each in ("--weights", "bundled", "--size", 64, "--steps", 30, "--batch_size", 1, *more)]
+    options = [str(each) for each in ("--weights", "bundled", "--size", 48, "--steps", 16, "--batch_size", 1, *more)]
     line = [sys.executable, str(ROOT / "cli.py"), "batch", str(folder), "--output_dir", "out", *options]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 90

@@ -218,7 +218,7 @@ def test_an_earlier_direction_moves_another_picture_to_bright(invoke, folders, s
         "concept", "--direction", "concept.safetensors", "--apply", small, *options, "--weights", "bundled", "--quiet"
     )
     assert code == 0 and err == "" and "dark to bright" in out, err
-    frames = sorted((tmp_path / "moved").glob("*.png"))
+    frames = sorted((tmp_path / "moved_frames").glob("*.png"))
     dark, _, bright, _ = map(brightness, frames)
     assert bright > dark + 30 and len(frames) == 4
     assert (tmp_path / "moved.png").exists() and (tmp_path / "moved.png.manifest.json").exists()
@@ -255,8 +255,8 @@ def test_a_stopped_sweep_leaves_whole_files(folders, photo, tmp_path, monkeypatc
     config = ConceptConfig(**options, apply=str(photo), size=32, weights="bundled", frames=100)
 
     class Stopping(Interrupts):
-        def watch(self, records):
-            for record in super().watch(records):
+        def watch(self, records, *left):
+            for record in super().watch(records, *left):
                 if record.total == 99 and record.index == 3:
                     os.kill(os.getpid(), signal.SIGINT)
                 yield record
@@ -283,7 +283,7 @@ BOTH = ("--positive", "bright", "--negative", "dark")
         ([*BOTH, "--output_path", "c.png"], 2, "a direction is written as .safetensors"),
         ([*BOTH, "--output_path", "no/c.safetensors"], 6, "no does not exist"),
         ([*BOTH, "--apply", "no.png"], 2, "no.png does not exist"),
-        ([*BOTH, "--apply", "concept.png"], 2, "in the place of what it is made from"),
+        ([*BOTH, "--apply", "a.png", "--output_path", "a.safetensors"], 2, "in the place of what it is made from"),
         ([*BOTH, "--apply", "z.safetensors"], 2, "of a picture of 24 × 16 pixels, the direction of 32 × 32"),
         ([*BOTH, "--strengths", "0"], 2, "nothing moves"),
         ([*BOTH, "--strengths", "1,nan"], 2, "--strengths must be a finite number"),
@@ -292,9 +292,9 @@ BOTH = ("--positive", "bright", "--negative", "dark")
         (["--direction", "z.safetensors"], 2, "needs something to --apply it to"),
         (["--direction", "z.safetensors", *BOTH], 2, "is made already"),
         (["--direction", "z.safetensors", "--whiten"], 2, "is made already"),
-        (["--direction", "z.safetensors", "--apply", "concept.png"], 2, "no direction that concept has saved"),
-        (["--direction", "concept.png", "--apply", "concept.png"], 2, "no direction that concept has saved"),
-        (["--direction", "no.safetensors", "--apply", "concept.png"], 2, "does not exist"),
+        (["--direction", "z.safetensors", "--apply", "a.png"], 2, "no direction that concept has saved"),
+        (["--direction", "a.png", "--apply", "a.png"], 2, "no direction that concept has saved"),
+        (["--direction", "no.safetensors", "--apply", "a.png"], 2, "does not exist"),
         ([*BOTH, "more.png"], 2, "more.png"),
     ],
 )
@@ -302,7 +302,7 @@ def test_bad_input_is_one_line(invoke, folders, tmp_path, autoencoder, line, cod
     (tmp_path / "few").mkdir()
     for path in sorted((tmp_path / "dark").glob("*.png"))[:3]:
         shutil.copy(path, tmp_path / "few")
-    shutil.copy(tmp_path / "dark" / "0.png", tmp_path / "concept.png")
+    shutil.copy(tmp_path / "dark" / "0.png", tmp_path / "a.png")
     save_latent("z.safetensors", torch.zeros(1, 4, 2, 3), autoencoder, (16, 24))
     found, out, err = invoke("concept", *line, *QUICK)
     assert (found, out, err.count("\n")) == (code, "", 1) and words in err, err

@@ -258,10 +258,15 @@ def test_figure_frames_and_manifest(invoke, three, tmp_path):
     assert [(tmp_path / name).read_bytes() for name in ("c.png", "c.gif")] == before
 
 
+def test_a_long_plane_is_not_measured_without_end():
+    long = lay_lattice(plane(extent=(-2.0, 2.0, -0.004, 0.004)), 15)
+    assert len(long.tiles) <= 24 * 2 and len(long.ellipses) <= 24 * 2
+
+
 def test_of_a_folder(invoke, images, tmp_path):
     code, out, err = invoke("curvature", images, *QUICK, "--json", "--output_path", "f.svg", "--sweep", "")
     assert code == 0, err
-    assert len(list((tmp_path / "f").glob("*.png"))) == 4
+    assert len(list((tmp_path / "f_frames").glob("*.png"))) == 4
     left, right = json.loads(out)["ways"]["ends"]
     assert left[0] == -right[0] < 0 == left[1] == right[1]
 

@@ -119,6 +119,18 @@ def test_the_command_draws_each_kind_of_plane(invoke, images, small, tmp_path):
     assert "1st principal component" in json.loads((tmp_path / "folder.json").read_text())["axes"][0]
 
 
+def test_a_very_tall_picture_makes_no_endless_figure(invoke, tmp_path):
+    Image.new("RGB", (3, 900), "red").save(tmp_path / "tall.png")
+    code, _, err = invoke("grid", "tall.png", "--resolution", 2, "--output_path", "g.png", *BUNDLED)
+    assert code == 0, err
+    assert Image.open(tmp_path / "g.png").height < 4000
+
+
+def test_latents_of_one_value_have_no_components():
+    with pytest.raises(InputError, match="one value"):
+        principal_components(torch.randn(5, 1, 1, 1), 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

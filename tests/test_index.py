@@ -162,14 +162,14 @@ class Stopping(Interrupts):
         super().__init__()
         self.at = at
 
-    def watch(self, records):
+    def watch(self, records, *left):
         def pressed():
             for record in records:
                 if record.index == self.at:
                     os.kill(os.getpid(), signal.SIGINT)
                 yield record
 
-        return super().watch(pressed())
+        return super().watch(pressed(), *left)
 
 
 def test_an_interrupt_keeps_what_was_encoded_and_the_next_run_goes_on(folder):
@@ -239,16 +239,37 @@ def test_a_broken_or_foreign_index_is_one_clear_line(folder, tmp_path, what):
     assert "\n" not in str(caught.value) and path.read_bytes() == before
 
 
-def test_where_nothing_can_be_written_another_place_is_asked_for(folder, monkeypatch):
+def test_where_nothing_can_be_written_latents_are_not_kept_and_this_is_said(folder, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     counting = Counting()
     with monkeypatch.context() as patched:
         patched.setattr(Path, "touch", refuse)
-        with pytest.raises(OutputError, match=r"Permission denied\. Name another file with --index") as caught:
-            read(folder, counting.autoencoder)
-    assert counting.pictures == 0 and str(folder.parent) in str(caught.value)
+        said = []
+        found = read(folder, counting.autoencoder, said=said)
+        assert found.encoded == counting.pictures == len(found.names) and not found.index.exists()
+        assert len(said) == 1 and "Permission denied. So the latents are not kept" in said[0]
+        with pytest.raises(OutputError, match="Permission denied"):
+            read(folder, counting.autoencoder, path=folder.parent / "asked.safetensors")
+
+
+def test_a_latent_that_is_not_finite_is_left_out_and_said(folder):
+    class Vast:
+        def __init__(self):
+            self.inner = linear_autoencoder()
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def encode_whole(self, image):
+            latents, _ = self.inner.encode_whole(image)
+            return torch.cat([latents[:1] * 1e9, latents[1:]]), None
+
+    said = []
+    found = read(folder, Vast(), said=said)
+    assert said and all("is not finite" in line for line in said) and torch.isfinite(found.latents).all()
+    assert read(folder).encoded == len(found.problems) == len(said)  # the others are there
 
 
 def test_an_index_that_is_up_to_date_needs_no_room_to_write(folder, monkeypatch):

@@ -123,6 +123,7 @@ def test_stops_are_slow_at_every_anchor():
 def test_frames_are_spread_by_length():
     positions = np.array([0.0, 1.0, 2.0, 3.0])
     assert spread(positions, [1, 1, 2], np.array([0, 0.25, 0.5, 0.75, 1])).tolist() == [0, 1, 2, 2.5, 3]
-    assert spread(positions, [0, 2, 0], np.array([0, 0.5, 1])).tolist() == pytest.approx([0, 1.5, 2.0], abs=1)
+    assert spread(positions, [0, 2, 0], np.array([0, 0.5, 1])).tolist() == [0, 1.5, 3]
+    assert spread(np.arange(5.0), [0, 0, 1, 1], np.array([0, 0.25, 0.5, 1])).tolist() == [0, 2.5, 3, 4]
     still = spread(positions, [0, 0, 0], np.array([0, 0.5, 1]))
     assert still.tolist() == [0, 1.5, 3]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from standins import TINY_KL, model_files, write_folder
 
 from latentflow.autoencoder import load_autoencoder
+from latentflow.interrupts import Interrupts
 from latentflow.views.distribution import autocorrelation, channel_moments, latent_moments
-from latentflow.views.stats import posterior_divergence
+from latentflow.views.index import read_latents, read_squares
 from latentflow.weights import resolve
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
@@ -70,22 +72,23 @@ def test_autocorrelation_of_noise_of_a_moving_average_and_of_stripes():
     assert autocorrelation(torch.ones(2, 3, 4, 5), 8).shape == (3, 4)
 
 
-def test_the_divergence_is_torchs(images, tmp_path):
+def test_the_divergence_is_torchs_and_kept_in_the_index(images, tmp_path):
     autoencoder = load_autoencoder(resolve(str(write_folder(tmp_path / "kl", model_files(TINY_KL)))))
-    paths = sorted(images.glob("*.png"))[:2]
-    records = list(posterior_divergence(autoencoder, paths, 32))
-    assert [record.index for record in records] == [1, 2]
-    from latentflow.views.index import read_squares
-
-    posterior = autoencoder.posterior(read_squares(paths[:1], 32))
+    asked = {"path": tmp_path / "index.safetensors", "quiet": True}
+    found = read_latents(images, autoencoder, 32, Interrupts(), print, **asked)
+    latent, posterior = autoencoder.encode_whole(read_squares(found.paths[:1], 32))
     expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(posterior.mean, posterior.std), torch.distributions.Normal(0.0, 1.0)
     )
-    assert torch.allclose(records[0].kl, expected.mean((0, 2, 3)), rtol=1e-4)
+    assert torch.allclose(found.kl[:1], expected.mean((2, 3)), rtol=1e-3)
+    assert torch.equal(autoencoder.encode(read_squares(found.paths[:1], 32)), latent)
+    again = read_latents(images, autoencoder, 32, Interrupts(), print, **asked)
+    assert again.encoded == 0 and torch.equal(again.kl, found.kl)
 
 
-def test_an_autoencoder_without_a_posterior_has_no_divergence(autoencoder, images):
-    assert list(posterior_divergence(autoencoder, sorted(images.glob("*.png")), 32)) == []
+def test_an_autoencoder_without_a_posterior_has_no_divergence(autoencoder, images, tmp_path):
+    found = read_latents(images, autoencoder, 32, Interrupts(), print, path=tmp_path / "i.safetensors", quiet=True)
+    assert found.kl is None
 
 
 def test_the_command_writes_figure_and_table(invoke, images, tmp_path):
@@ -100,6 +103,33 @@ def test_the_command_writes_figure_and_table(invoke, images, tmp_path):
     first = (tmp_path / "s.png").read_bytes()
     code, out, _ = invoke("stats", images, "--output_path", "s.png", "--index", "i.safetensors", *BUNDLED)
     assert code == 0 and "0 newly encoded" in out and (tmp_path / "s.png").read_bytes() == first
+
+
+def test_names_are_neither_formulas_nor_always_utf8(invoke, small, tmp_path):
+    folder = tmp_path / "a$_{b"
+    folder.mkdir()
+    for name in (b"$x_{", b"bad\xff", "\u65e5\u672c".encode()):
+        (folder / (os.fsdecode(name) + ".png")).write_bytes(small.read_bytes())
+    code, _, err = invoke("stats", folder, "--output_path", "s.png", *BUNDLED)
+    assert code == 0 and not err, err
+    code, _, err = invoke("similar", small, folder, "--output_path", "n.png", *BUNDLED)
+    assert code == 0 and not err, err
+
+
+def test_what_others_left_beside_the_figure_is_not_overwritten(invoke, images, tmp_path):
+    (tmp_path / "table.csv").write_text("mine")
+    code, _, err = invoke("stats", images, "--output_path", "table.png", "--index", "i.safetensors", *BUNDLED)
+    assert code == 6 and "which no earlier view" in err and (tmp_path / "table.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("view", ["stats", "grid", "atlas", "evaluate", "curvature"])
+def test_a_view_of_a_folder_never_writes_into_it(invoke, small, tmp_path, view):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abc":
+        (folder / f"{name}.png").write_bytes(small.read_bytes())
+    code, _, err = invoke(view, folder, "--output_path", folder / "a.png", *BUNDLED)
+    assert code == 2 and err.count("\n") == 1 and (folder / "a.png").read_bytes() == small.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from latentflow.errors import InputError
 from latentflow.latents import save_latent
 from latentflow.starts import start
 from latentflow.views.anchors import check_anchors, read_anchors
-from latentflow.views.paths import Way, moments
+from latentflow.views.paths import TIMINGS, Way, moments
 from latentflow.views.walk import even_out, picture_distance, refine, step_sizes, walk, where
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
@@ -26,15 +26,15 @@ class Bent:
         return (latent.mean((1, 2, 3), keepdim=True) ** 3).expand(-1, 3, 8, 8)
 
 
-def walked(frames, **budget):
+def walked(frames, ease="linear", **budget):
     way = Way(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), "lerp")
     _, measure = picture_distance("mse")
-    shares = moments(frames)
+    shares = TIMINGS[ease](moments(frames), 1)
     calls = []
 
     def look(at):
         calls.append(len(at))
-        return step_sizes(walk(Bent(), way, list(at), (8, 8)), at, measure)
+        return step_sizes(walk(Bent(), way, list(at), (8, 8)), measure)
 
     return *even_out(look, shares, shares, **budget), calls
 
@@ -44,6 +44,13 @@ def test_an_evened_walk_changes_the_picture_by_the_same_amount_each_step():
     assert before.ratio > 100 and after.ratio < 1.2
     pictures = after.positions**3  # what the decoder makes of them
     assert np.diff(pictures) == pytest.approx(1 / 19, rel=0.2)
+
+
+def test_an_eased_walk_is_evened_to_what_its_timing_wants():
+    before, after, _ = walked(24, "in_out")
+    assert before.ratio > 10 and after.ratio < 1.3
+    shares = TIMINGS["in_out"](moments(24), 1)
+    assert np.abs(after.positions**3 - shares).max() < 0.02
 
 
 def test_a_budget_of_pictures_or_of_seconds_is_kept():
@@ -58,7 +65,7 @@ def test_a_walk_where_nothing_changes_is_even():
     _, measure = picture_distance("mse")
 
     def look(at):
-        return step_sizes(walk(Bent(), way, list(at), (8, 8)), at, measure)
+        return step_sizes(walk(Bent(), way, list(at), (8, 8)), measure)
 
     before, after = even_out(look, moments(5), moments(5))
     assert before.ratio == after.ratio == 1.0
@@ -142,6 +149,8 @@ def test_the_same_walk_twice_is_the_same_file(invoke, small, tmp_path):
         (["{small}", "nothing.safetensors"], "does not exist"),
         (["{small}", "random:1", "--frames", "9", "--seconds", "2"], "Give one"),
         (["{small}", "random:1", "--seconds", "0.01"], "two"),
+        (["{small}", "random:1", "--budget_frames", "9"], "--even"),
+        (["{small}", "random:1", "--even", "--budget_frames", "9", "--budget_seconds", "2"], "one of them"),
         (["{small}", "random:1", "--method", "slurp"], "slerp"),
         (["{small}", "random:1", "--output_path", "x.txt"], ".gif"),
         (["{small}", "random:1", "--measure", "ssim"], "--measure"),

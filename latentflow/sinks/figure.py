@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,17 @@ def new_figure(width: float, height: float) -> Figure:
 def save_figure(figure: Figure, path: Path, option: str = "--output_path") -> None:
     """Write a figure, whole or not at all, with the same bytes for the same figure; raises `OutputError`."""
     import matplotlib
+    from matplotlib.text import Text
 
-    with writing(path, option), matplotlib.rc_context({"svg.hashsalt": "latentflow"}):
+    for text in figure.findobj(Text):  # names of files among them, which are neither formulas nor always UTF-8
+        text.set_parse_math(False)
+        text.set_text(text.get_text().encode(errors="replace").decode())
+    with (
+        writing(path, option),
+        matplotlib.rc_context({"svg.hashsalt": "latentflow"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
         try:
             figure.savefig(part(path), metadata=metadata)

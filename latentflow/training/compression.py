@@ -77,13 +77,12 @@ def _row(
 ) -> dict[str, float]:
     """The figures of one picture (1, 3, h, w)."""
     size = (image.shape[-2], image.shape[-1])
-    latent = autoencoder.encode(image)
+    latent, posterior = autoencoder.encode_whole(image)
     figures = quality(autoencoder.decode(latent, size), image)
     mean, spread = mean[None, :, None, None], spread[None, :, None, None]
     stored = ((((latent - mean) / spread).clamp(-4, 4) + 4) / 8 * (LEVELS - 1)).round()
     restored = (stored / (LEVELS - 1) * 8 - 4) * spread + mean
     figures["psnr_8bit"] = float(psnr(autoencoder.decode(restored, size), image)[0])
-    posterior = autoencoder.posterior(image)
     if posterior is not None:
         figures["bits_per_pixel"] = float(posterior.kl()[0]) / math.log(2) / (size[0] * size[1])
         noise = torch.randn(latent.shape, generator=generator).to(latent.device)

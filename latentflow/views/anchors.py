@@ -10,7 +10,7 @@ from torch import Tensor
 from latentflow.autoencoder import Autoencoder
 from latentflow.errors import InputError
 from latentflow.images import check_image, cover, fit, read_image, to_tensor
-from latentflow.latents import load_latent, saved_size
+from latentflow.latents import load_latent, saved_notes, saved_size
 
 RANDOM = re.compile(r"random:(\d{1,18})$")
 LATENT = ".safetensors"
@@ -46,6 +46,10 @@ def check_anchors(sources: Sequence[str], least: int, most: int | None = None) -
         elif path.suffix == LATENT:
             if not path.is_file():
                 raise InputError(f"The latent {source} does not exist.")
+            if "held_out" in saved_notes(path):
+                raise InputError(
+                    f"{source} is a direction, not the latent of a picture.", "concept --direction takes it."
+                )
         else:
             check_image(path, "The image")
 

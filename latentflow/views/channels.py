@@ -23,7 +23,7 @@ from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.views.anchors import check_anchors, read_anchors
 from latentflow.views.config import ChannelsConfig
-from latentflow.views.report import ViewReport, beside, check_not_input, write_view_manifest
+from latentflow.views.report import ViewReport, check_outputs, sweep_path, write_view_manifest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,10 +96,10 @@ def run_channels(
     """Draw the channels of one image, saved latent or random latent; raises `LatentflowError` as the parts do."""
     check_anchors(sources, 1, 1)
     output = Path(config.output_path).expanduser()
-    moving = beside(output, config.sweep or "_frames")
+    moving = sweep_path(output, config.sweep)
     check_figure_path(output)
     check_frames_path(moving, config.fps, config.overwrite)
-    check_not_input([output, moving], sources)
+    check_outputs([output, moving], sources)
     loaded = load(config, say)
     autoencoder = loaded.autoencoder
     numbers = _numbers(config.channels, autoencoder.geometry.channels)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentflow.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Components:
@@ -20,10 +22,15 @@ class Components:
 
 def principal_components(latents: Tensor, count: int) -> Components:
     """The first components of latents (n, c, rows, columns), n > 1, fewer where there are fewer; each is turned so that
-    its largest coefficient is positive, and a repeated analysis gives the same."""
+    its largest coefficient is positive, and a repeated analysis gives the same.
+
+    Raises `InputError` for latents of a single value.
+    """
     from sklearn.decomposition import PCA
 
-    flat = latents.flatten(1).double().cpu().numpy()
+    if latents[0].numel() < 2:
+        raise InputError("Latents of one value have no components.", "A larger --size has more.")
+    flat = latents.flatten(1).cpu().double().numpy()
     pca = PCA(min(count, len(flat) - 1, flat.shape[1]), svd_solver="auto", random_state=0)
     coordinates = pca.fit_transform(flat)
     largest = np.abs(pca.components_).argmax(1)

@@ -33,7 +33,7 @@ class WalkConfig(ViewConfig):
     even: bool = option(False, "Place the frames so that each changes the picture by the same amount.")
     measure: str = option("mse", "By what --even measures change: mse (its root), or lpips.", choices=("mse", "lpips"))
     budget_frames: int | None = option(
-        None, "Pictures --even may decode.", minimum=2, shown_default="four for each frame"
+        None, "Pictures --even may decode, beyond a first look at each.", minimum=2, shown_default="four for each frame"
     )
     budget_seconds: float | None = option(None, "Seconds --even may take, instead.", above=0)
     refine: int = option(0, "Steps of optimization of each image's latent first.", minimum=0)

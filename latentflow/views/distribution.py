@@ -1,6 +1,7 @@
 """How the values of latents are distributed: channel by channel, against the normal, against each other, in space."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def latent_moments(latents: Tensor, kl: Tensor | None = None) -> LatentMoments:
     """The statistics of latents (n, c, rows, columns); `kl` (c,) is passed on."""
     from scipy.special import ndtri
 
-    values = latents.detach().double().cpu().transpose(0, 1).flatten(1).numpy()
+    values = latents.detach().cpu().double().transpose(0, 1).flatten(1).numpy()
     probabilities = (np.arange(QUANTILES) + 0.5) / QUANTILES
     return LatentMoments(
         channels=[channel_moments(channel) for channel in values],
@@ -68,8 +69,15 @@ def latent_moments(latents: Tensor, kl: Tensor | None = None) -> LatentMoments:
         normal_quantiles=ndtri(probabilities),
         quantiles=np.quantile(values, probabilities, axis=1).T,
         count=values.shape[1],
-        kl=None if kl is None else kl.double().cpu().numpy(),
+        kl=None if kl is None else kl.cpu().double().numpy(),
     )
+
+
+def divergence(posterior: Any) -> Tensor:
+    """The KL divergence (n, c) of a posterior from N(0, 1) in nats a value: ½ (μ² + σ² − 1 − log σ²), after Kingma and
+    Welling (2013), appendix B."""
+    mean, logarithm = posterior.mean.float(), posterior.logvar.float()
+    return 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).mean((2, 3))
 
 
 def channel_moments(values: np.ndarray) -> ChannelMoments:
@@ -104,7 +112,7 @@ def _correlation(values: np.ndarray) -> np.ndarray:
 def autocorrelation(latents: Tensor, lags: int) -> np.ndarray:
     """Pearson's correlation (c, lags + 1) of the values of a channel that lie 0 to `lags` cells apart, the mean of
     across and down, over all latents (n, c, rows, columns); fewer lags where there are fewer cells."""
-    values = latents.detach().double().cpu()
+    values = latents.detach().cpu().double()
     lags = min(lags, *(side - 1 for side in values.shape[-2:]))
     found = np.ones((values.shape[1], lags + 1))
     for lag in range(1, lags + 1):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder
 from latentflow.images import to_uint8
-from latentflow.interrupts import Interrupts, Say
+from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.records import Frame
 from latentflow.run import load
 from latentflow.sinks import Sink, drive
@@ -19,13 +19,14 @@ from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 from latentflow.sinks.progress import Progress
 from latentflow.views.config import GridConfig
 from latentflow.views.planes import Plane, check_plane, make_plane
-from latentflow.views.report import ViewReport, check_not_input, write_view_manifest
+from latentflow.views.report import ViewReport, check_outputs, write_view_manifest
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from matplotlib.axes import Axes
 
+ASPECTS = (0.3, 3.0)  # height over width of the figure: narrower pictures are stretched
 UNIT = "standard deviations of a latent value (RMS)"
 
 
@@ -113,7 +114,7 @@ def run_grid(
     check_plane(sources)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
-    check_not_input([output], sources)
+    check_outputs([output], sources)
     loaded = load(config, say)
     plane = make_plane(
         sources,
@@ -131,10 +132,10 @@ def run_grid(
     sinks: list[Sink[Tile]] = [mosaic]
     if not quiet:
         sinks.append(Progress(count * count - 1, describe=lambda tile: "decoded", unit="picture"))
-    drive(interrupts.watch(decode_plane(loaded.autoencoder, plane, count, count)), sinks)
+    drive(interrupts.watch(decode_plane(loaded.autoencoder, plane, count, count), NOTHING), sinks)
     left, right, bottom, top = plane.extent
     across, up = (right - left) / (count - 1) / 2, (top - bottom) / (count - 1) / 2
-    tall = 8.5 * mosaic.pixels.shape[0] / mosaic.pixels.shape[1]
+    tall = 8.5 * float(np.clip(mosaic.pixels.shape[0] / mosaic.pixels.shape[1], *ASPECTS))
     figure = new_figure(9.6, tall + 1.3)
     axes = figure.subplots()
     axes.imshow(
@@ -146,7 +147,7 @@ def run_grid(
     mark(axes, plane)
     axes.set_title(f"A decoded plane of the latent space: {loaded.autoencoder.name}", fontsize=12)
     save_figure(figure, output)
-    report = ViewReport(written=[output])
+    report = ViewReport(written=[output, *plane.written])
     report.figures = {"extent": list(map(float, plane.extent)), "marks": plane.marks, "axes": list(plane.axes)}
     report.lines = [
         f"plane    {plane.axes[0]} × {plane.axes[1]}",

@@ -22,27 +22,31 @@ from latentflow.records import Record
 from latentflow.sinks import Sink, drive
 from latentflow.sinks.progress import Progress
 from latentflow.trees import pack, unpack
+from latentflow.views.distribution import divergence
 
 TOGETHER = 8  # images in one forward pass
 SAVED_EVERY = 60.0  # seconds: what a kill costs at most
 SUFFIX = ".safetensors"
-ELSEWHERE = "Name another file with --index, or use a copy of the folder."
 Stamp = tuple[int, int]  # bytes and time of change: the file is as it was
+Entry = tuple[Stamp, Tensor, Tensor]  # with latent and divergence
 
 
 @dataclass(frozen=True, slots=True)
 class Latents:
     """The latents (n, c, rows, columns) of a folder's images, cut to squares; `names` are paths below `folder`.
 
-    `encoded` of them were not in the index; `problems` says of the images that couldn't be read why.
+    `kl` (n, c) is the divergence of each one's posterior from N(0, 1) in nats a value, or None where there are none.
+    `encoded` of them were not in the `index`; `problems` says of the images that couldn't be read why.
     """
 
     folder: Path
     size: int
     names: list[str]
     latents: Tensor
+    kl: Tensor | None
     encoded: int
     problems: dict[str, str]
+    index: Path
 
     @property
     def paths(self) -> list[Path]:
@@ -52,11 +56,13 @@ class Latents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded(Record):
-    """One image of a folder with its latent (1, c, rows, columns), or with what is wrong with it."""
+    """One image of a folder with its latent (1, c, rows, columns) and the divergence of its posterior, (1, c), or
+    (1, 0) without one; or with what is wrong with it."""
 
     name: str
     stamp: Stamp
     latent: Tensor | None
+    kl: Tensor | None
     problem: str = ""
 
 
@@ -106,11 +112,12 @@ def read_latents(
 
     Those that are in the index and haven't changed are taken from it, the others encoded; the index, at `path` or
     beside the folder, is written again when anything changed, and when the work is interrupted. Images that can't be
-    read are left out and said. Raises `InputError` for an index that can't be read and when fewer than `least`
-    images are left, `OutputError` when the index can't be written.
+    read are left out and said, and so is an index beside the folder that can't be written there. Raises `InputError`
+    for an index that can't be read and when fewer than `least` images are left, `OutputError` when `path` can't be
+    written.
     """
     found = {file.relative_to(folder).as_posix(): _stamp(file) for file in check_folder(folder)}
-    path = path or index_path(folder, autoencoder, size)
+    asked, path = path is not None, path or index_path(folder, autoencoder, size)
     owner = _owner(autoencoder, size)
     entries = _read(path, owner)
     kept = {name: entry for name, entry in entries.items() if found.get(name) == entry[0]}
@@ -118,12 +125,18 @@ def read_latents(
     problems: dict[str, str] = {}
     if missing or len(kept) < len(entries):
         sink = _IndexFile(path, owner, kept, problems, changed=len(kept) < len(entries))
+        if not asked:
+            try:
+                check_writable(path, "The index")
+            except OutputError as error:
+                sink.kept_in_memory = True
+                say(f"{error} So the latents are not kept for the next time.")
         sinks: list[Sink[Encoded]] = [sink]
         if not quiet:
             sinks.append(Progress(len(missing), describe=lambda record: record.name, unit="image"))
         if missing:
             records = encode_files(folder, {name: found[name] for name in missing}, autoencoder, size)
-            drive(interrupts.watch(records), sinks)
+            drive(interrupts.watch(records, f"the next run goes on from {path}"), sinks)
         else:
             with sink:  # leaving it writes it
                 pass
@@ -134,7 +147,9 @@ def read_latents(
         images = f"{len(names)} image{'s' * (len(names) != 1)}"
         raise InputError(f"{folder} has {images} that can be read; at least {least} are wanted.")
     latents = torch.cat([kept[name][1] for name in names]).float()
-    return Latents(folder, size, names, latents, len(missing) - len(problems), problems)
+    kl = torch.cat([kept[name][2] for name in names])
+    encoded = len(missing) - len(problems)
+    return Latents(folder, size, names, latents, kl if kl.numel() else None, encoded, problems, path)
 
 
 def encode_files(folder: Path, files: dict[str, Stamp], autoencoder: Autoencoder, size: int) -> Iterator[Encoded]:
@@ -155,18 +170,31 @@ def encode_files(folder: Path, files: dict[str, Stamp], autoencoder: Autoencoder
             following = list(islice(names, TOGETHER))
             ahead = readers.map(read_square, following)
             good = [image for image in read if isinstance(image, Tensor)]
-            with torch.no_grad():
-                latents = iter(
-                    autoencoder.encode(torch.cat(good).to(autoencoder.device)).cpu().split(1) if good else ()
-                )
+            encoded = iter(_encode(autoencoder, torch.cat(good)) if good else ())
             for name, image in zip(batch, read):
                 index += 1
-                latent = next(latents) if isinstance(image, Tensor) else None
+                latent, kl = next(encoded) if isinstance(image, Tensor) else (None, None)
                 problem = "" if isinstance(image, Tensor) else image
+                if latent is not None and not torch.isfinite(latent).all():
+                    latent, problem = None, f"The latent of {folder / name} is not finite as float16."
                 yield Encoded(
-                    index=index, total=len(files), name=name, stamp=files[name], latent=latent, problem=problem
+                    index=index,
+                    total=len(files),
+                    name=name,
+                    stamp=files[name],
+                    latent=latent,
+                    kl=kl,
+                    problem=problem,
                 )
             batch = following
+
+
+@torch.no_grad()
+def _encode(autoencoder: Autoencoder, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The latent of each image, as it is kept, and the divergence of its posterior."""
+    latents, posterior = autoencoder.encode_whole(images.to(autoencoder.device))
+    kl = torch.zeros(len(images), 0) if posterior is None else divergence(posterior).cpu()
+    return list(zip(latents.cpu().half().split(1), kl.split(1)))
 
 
 def read_squares(paths: Sequence[Path], size: int) -> Tensor:
@@ -195,21 +223,21 @@ def _owner(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, owner: dict[str, Any]) -> dict[str, tuple[Stamp, Tensor]]:
+def _read(path: Path, owner: dict[str, Any]) -> dict[str, Entry]:
     if not path.exists():
         return {}
     try:
         content = unpack(path, "an index of latents")
         if content["owner"] != owner:
             raise InputError(f"The index {path} was made with another autoencoder, --dtype or --size.")
-        names, stamps, latents = content["names"], content["stamps"], content["latents"]
-        if not len(names) == len(stamps) == len(latents) or [*latents.shape[1:]] not in (owner["shape"], []):
+        names, stamps, latents, kl = (content[key] for key in ("names", "stamps", "latents", "kl"))
+        if not len(names) == len(stamps) == len(latents) == len(kl) or [*latents.shape[1:]] not in (owner["shape"], []):
             raise ValueError("its parts don't fit together")
-        if not torch.isfinite(latents).all():
+        if not (torch.isfinite(latents).all() and torch.isfinite(kl).all()):
             raise ValueError("it has values that are not finite")
         return {
-            name: ((int(stamp[0]), int(stamp[1])), latent)
-            for name, stamp, latent in zip(names, stamps, latents.split(1))
+            name: ((int(stamp[0]), int(stamp[1])), *tensors)
+            for name, stamp, *tensors in zip(names, stamps, latents.split(1), kl.split(1))
         }
     except InputError as error:
         error.remedy = "Name another, or delete it to have it made anew."
@@ -226,7 +254,7 @@ class _IndexFile:
         self,
         path: Path,
         owner: dict[str, Any],
-        kept: dict[str, tuple[Stamp, Tensor]],
+        kept: dict[str, Entry],
         problems: dict[str, str],
         *,
         changed: bool,
@@ -234,14 +262,12 @@ class _IndexFile:
         """`changed` says that the file holds what is no longer there."""
         self.path, self.owner, self.kept, self.problems = path, owner, kept, problems
         self.changed = changed
+        self.kept_in_memory = False
         self.written = time.monotonic()
 
     def __enter__(self) -> "_IndexFile":
-        try:
+        if not self.kept_in_memory:
             check_writable(self.path, "The index")
-        except OutputError as error:
-            error.remedy = error.remedy or ELSEWHERE
-            raise
         return self
 
     def write(self, record: Encoded) -> None:
@@ -249,7 +275,8 @@ class _IndexFile:
         if record.latent is None:
             self.problems[record.name] = record.problem
             return
-        self.kept[record.name] = (record.stamp, record.latent.half())
+        assert record.kl is not None
+        self.kept[record.name] = (record.stamp, record.latent, record.kl)
         self.changed = True
         if time.monotonic() - self.written > SAVED_EVERY:
             self._save()
@@ -261,13 +288,17 @@ class _IndexFile:
             self._save()
 
     def _save(self) -> None:
+        if self.kept_in_memory:
+            return
         entries = sorted(self.kept.items())
-        latents = torch.cat([latent for _, (_, latent) in entries]) if entries else torch.zeros(0)
+        latents = torch.cat([latent for _, (_, latent, _) in entries]) if entries else torch.zeros(0)
+        kl = torch.cat([kl for _, (_, _, kl) in entries]) if entries else torch.zeros(0)
         content = {
             "owner": self.owner,
             "names": [name for name, _ in entries],
-            "stamps": [list(stamp) for _, (stamp, _) in entries],
+            "stamps": [list(entry[0]) for _, entry in entries],
             "latents": latents,
+            "kl": kl,
         }
         write_whole(self.path, pack(content), "The index")
         self.changed, self.written = False, time.monotonic()

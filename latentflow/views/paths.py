@@ -20,7 +20,7 @@ def slerp(one: Tensor, two: Tensor, share: float) -> Tensor:
     from one's to the other's, as latents in many dimensions lie near a sphere. Parallel vectors, and zero, are joined
     by a line; opposite ones by the half circle through a fixed perpendicular.
     """
-    first, last = one.flatten().double(), two.flatten().double()
+    first, last = one.flatten().cpu().double(), two.flatten().cpu().double()  # which not every device computes in
     norms = first.norm(), last.norm()
     if min(norms) == 0:
         return torch.lerp(one, two, share)
@@ -34,7 +34,7 @@ def slerp(one: Tensor, two: Tensor, share: float) -> Tensor:
     else:
         parts = math.sin((1 - share) * angle), math.sin(share * angle)
         direction = (parts[0] * first + parts[1] * last) / math.sin(angle)
-    return (direction * torch.lerp(*norms, share)).to(one.dtype).reshape(one.shape)
+    return (direction * torch.lerp(*norms, share)).to(one).reshape(one.shape)
 
 
 def _perpendicular(direction: Tensor) -> Tensor:
@@ -49,7 +49,8 @@ class Way:
     """A way through latents (n, c, rows, columns), n ≥ 2; `way(t)` is the point at t in [0, stretches].
 
     `method` is slerp, lerp, or spline: a cubic through all of them (C² in its directions, natural ends), at the norm
-    that goes from anchor to anchor by a monotone cubic, so C¹ altogether. With `loop` it goes back to the first.
+    that goes from anchor to anchor by a monotone cubic, so C¹ altogether, except where the cubic comes near the origin.
+    With `loop` it goes back to the first.
     """
 
     def __init__(self, anchors: Tensor, method: str = "slerp", *, loop: bool = False) -> None:
@@ -61,7 +62,7 @@ class Way:
             from scipy.interpolate import CubicSpline, PchipInterpolator
 
             knots = np.arange(len(self.anchors))
-            flat = self.anchors.flatten(1).double().cpu().numpy()
+            flat = self.anchors.flatten(1).cpu().double().numpy()
             self._curve = CubicSpline(knots, flat, bc_type="periodic" if loop else "natural")
             norms = np.linalg.norm(flat, axis=1)
             if loop:  # and one beyond each end, or there would be a corner where it closes
@@ -120,6 +121,6 @@ def spread(positions: np.ndarray, steps: Sequence[float], shares: np.ndarray) ->
     behind = np.concatenate([[0.0], np.cumsum(lengths)])
     if behind[-1] <= 0:
         return positions[0] + shares * (positions[-1] - positions[0])
-    behind /= behind[-1]
-    rising = np.concatenate([[True], np.diff(behind) > 0])  # where nothing changes, there is nowhere to stand
-    return np.interp(shares, behind[rising], positions[rising])
+    placed = np.interp(shares, behind / behind[-1], positions)
+    placed[shares <= 0], placed[shares >= 1] = positions[0], positions[-1]  # though nothing change at the ends
+    return placed

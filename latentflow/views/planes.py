@@ -26,7 +26,7 @@ class Plane:
 
     `across` and `up` are orthogonal and of RMS 1, so coordinates are in standard deviations a latent value. `extent`
     is (left, right, bottom, top), `size` the height and width of the pictures, `marks` what the plane is laid through,
-    `axes` what the two directions are.
+    `axes` what the two directions are. `written` holds the index of a folder's latents.
     """
 
     origin: Tensor
@@ -36,6 +36,7 @@ class Plane:
     size: tuple[int, int]
     marks: dict[str, tuple[float, float]]
     axes: tuple[str, str]
+    written: tuple[Path, ...] = ()
 
     def at(self, x: float, y: float) -> Tensor:
         """The latent (1, c, rows, columns) at coordinates."""
@@ -131,6 +132,7 @@ def _of_folder(
         size=(size, size),
         marks={},
         axes=(f"1st principal component ({shares[0]:.0%} of variance)", f"2nd ({shares[1]:.0%})"),
+        written=(found.index,),
     )
 
 

@@ -1,13 +1,14 @@
 """What a view came to, and the manifest beside its picture."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latentflow.config import ViewConfig
-from latentflow.errors import InputError, LatentflowError
+from latentflow.errors import InputError, LatentflowError, OutputError
 from latentflow.files import write_whole
 from latentflow.report import circumstances, readable
 from latentflow.run import Loaded
@@ -63,12 +64,40 @@ def write_view_manifest(
     report.written.append(file)
 
 
-def check_not_input(outputs: Sequence[Path], sources: Sequence[str | Path]) -> None:
-    """Raise `InputError` when an output would be put in the place of a source."""
+def check_outputs(outputs: Sequence[Path], sources: Sequence[str | Path]) -> None:
+    """Check where a view's picture, the first of its outputs, and its companions go.
+
+    Raises `InputError` when one of them would take the place of a source or come to lie in a folder that is one, where
+    the next view would take it for a source; `OutputError` when a companion would take the place of a file that no
+    earlier view has left.
+    """
     taken = {Path(source).expanduser().resolve() for source in sources}
     for output in outputs:
-        if output.resolve() in taken:
+        whole = output.resolve()
+        if whole in taken:
             raise InputError(f"--output_path would put {output} in the place of what it is made from.")
+        inside = taken & set(whole.parents)
+        if inside:
+            raise InputError(
+                f"--output_path {output} is in the folder {min(inside)}, whose images are looked at.",
+                "Name a path outside of it.",
+            )
+    for output in outputs[1:]:
+        if output.is_file() and not manifest_path(outputs[0]).exists():
+            raise OutputError(
+                f"--output_path {outputs[0]}: {output} would be overwritten, which no earlier view has left beside it.",
+                "Name another --output_path.",
+            )
+
+
+def sweep_path(path: Path, suffix: str) -> Path:
+    """Where the moving picture that belongs to a view's picture goes; without a suffix, a folder of PNGs."""
+    return beside(path, suffix) if suffix else path.with_name(path.stem.replace(".", "_") + "_frames")
+
+
+def finite(value: float) -> float | None:
+    """The value, or None for what JSON has no number for."""
+    return value if math.isfinite(value) else None
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

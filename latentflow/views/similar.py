@@ -20,7 +20,7 @@ from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 from latentflow.views.anchors import LATENT, RANDOM, Anchors, check_anchors, read_anchors
 from latentflow.views.config import SimilarConfig
 from latentflow.views.index import Latents, check_folder, check_index, read_latents, read_squares
-from latentflow.views.report import ViewReport, check_not_input, table, write_view_manifest
+from latentflow.views.report import ViewReport, check_outputs, table, write_view_manifest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,10 +90,10 @@ def run_similar(
     """Find the images nearest to a query, itself left out, and draw them; raises `LatentflowError` as the parts do."""
     folder = folder.expanduser()
     check_anchors([query], 1, 1)
-    inputs = [*check_folder(folder), Path(query).expanduser()]
+    check_folder(folder)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
-    check_not_input([output], inputs)
+    check_outputs([output], [folder, query])
     index = check_index(config.index)
     if index is not None and index.resolve() == Path(query).expanduser().resolve():
         raise InputError(f"--index {index} is the query's file.", "Name another.")
@@ -108,7 +108,7 @@ def run_similar(
         with torch.no_grad():
             picture = loaded.autoencoder.decode(asked.latents, asked.size)
     save_figure(_drawn(asked.names[0], picture, found, neighbors, config.distance), output)
-    report = ViewReport(written=[output])
+    report = ViewReport(written=[output, found.index])
     listed = [{"image": str(found.paths[each.place]), "distance": each.distance} for each in neighbors]
     report.figures = {"distance": config.distance, "neighbors": listed}
     report.figures |= {"images": len(found.names), "encoded": found.encoded, "unreadable": sorted(found.problems)}
@@ -159,7 +159,7 @@ def _drawn(name: str, picture: Tensor, found: Latents, neighbors: Sequence[Neigh
 
 def _show(axes: "Axes", picture: np.ndarray, text: str, *, bold: bool = False) -> None:
     axes.imshow(picture)
-    words = axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=9, parse_math=False)
+    words = axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=9)
     words.set_fontweight("bold" if bold else "normal")
 
 

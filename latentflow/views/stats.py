@@ -1,27 +1,20 @@
 """The statistics of a folder's latents."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from latentflow.autoencoder import Autoencoder
 from latentflow.files import check_writable, write_whole
 from latentflow.interrupts import Interrupts, Say
-from latentflow.records import Record
 from latentflow.run import load
-from latentflow.sinks import Kept, drive
 from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
-from latentflow.sinks.progress import Progress
 from latentflow.views.config import StatsConfig
 from latentflow.views.distribution import EFFECTS, LatentMoments, latent_moments
-from latentflow.views.index import Latents, check_folder, check_index, read_latents, read_squares
-from latentflow.views.report import ViewReport, beside, check_not_input, table, write_view_manifest
+from latentflow.views.index import Latents, check_folder, check_index, read_latents
+from latentflow.views.report import ViewReport, beside, check_outputs, table, write_view_manifest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,43 +23,23 @@ if TYPE_CHECKING:
 HEAD = ("channel", "mean", "sd", "skew", "kurtosis", "D N(0,1)", "D shape", "W1", "from N(0,1)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence(Record):
-    """The KL divergence (c,) of one image's posterior from N(0, 1), in nats a value."""
-
-    kl: Tensor
-
-
-def posterior_divergence(autoencoder: Autoencoder, paths: Sequence[Path], size: int) -> Iterator[Divergence]:
-    """The divergence of each image's posterior from the prior: ½ (μ² + σ² − 1 − log σ²), in the model's own units
-    (Kingma and Welling, 2013, appendix B); of nothing for an autoencoder without a posterior."""
-    for index, path in enumerate(paths, 1):
-        with torch.no_grad():
-            posterior = autoencoder.posterior(read_squares([path], size).to(autoencoder.device))
-        if posterior is None:
-            return
-        mean, logarithm = posterior.mean.float(), posterior.logvar.float()
-        kl = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm)
-        yield Divergence(index=index, total=len(paths), kl=kl.mean((0, 2, 3)))
-
-
 def run_stats(folder: str, config: StatsConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> ViewReport:
     """Measure a folder's latents and draw them; raises `LatentflowError` as the parts do."""
     path, output = Path(folder).expanduser(), Path(config.output_path).expanduser()
     rows = beside(output, ".csv")
-    files = check_folder(path)
+    check_folder(path)
     check_figure_path(output)
     check_writable(rows, "--output_path")
-    check_not_input([output, rows], files)
+    check_outputs([output, rows], [path])
     index = check_index(config.index)
     loaded = load(config, say)
     latents = read_latents(path, loaded.autoencoder, config.size, interrupts, say, path=index, quiet=quiet)
-    found = latent_moments(latents.latents, _divergence(loaded.autoencoder, latents, interrupts, quiet))
+    found = latent_moments(latents.latents, None if latents.kl is None else latents.kl.mean(0))
     save_figure(_drawn(found, latents, loaded.autoencoder.name), output)
     lines = _rows(found)
     head = [*HEAD, "KL nats"] if found.kl is not None else list(HEAD)
     write_whole(rows, "".join(",".join(line) + "\n" for line in [head, *lines]).encode(), "--output_path")
-    report = ViewReport(written=[output, rows])
+    report = ViewReport(written=[output, rows, latents.index])
     report.figures = {"images": len(latents.names), "values_a_channel": found.count, **_plain(found)}
     limits = ", ".join(f"{word} up to {limit:g}" for limit, word in EFFECTS[:-1])
     report.lines = [
@@ -81,17 +54,6 @@ def run_stats(folder: str, config: StatsConfig, interrupts: Interrupts, say: Say
     ]
     write_view_manifest(output, config, {"folder": folder}, loaded, report)
     return report
-
-
-def _divergence(autoencoder: Autoencoder, latents: Latents, interrupts: Interrupts, quiet: bool) -> Tensor | None:
-    records = posterior_divergence(autoencoder, latents.paths, latents.size)
-    first = next(records, None)
-    if first is None:
-        return None
-    kept: Kept[Divergence] = Kept()
-    progress = Progress(first.total, not quiet, describe=lambda record: "posterior", unit="image")
-    drive(interrupts.watch(chain([first], records)), [kept, progress])
-    return torch.stack([record.kl for record in kept]).mean(0)
 
 
 def _rows(found: LatentMoments) -> list[list[str]]:

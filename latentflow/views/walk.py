@@ -14,7 +14,7 @@ import losses
 from latentflow.autoencoder import Autoencoder
 from latentflow.errors import InputError, LatentflowError
 from latentflow.images import to_uint8
-from latentflow.interrupts import Interrupts, Say
+from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.loop import optimize
 from latentflow.objective import Objective
 from latentflow.pictures import captioned
@@ -27,7 +27,7 @@ from latentflow.sinks.progress import Progress
 from latentflow.views.anchors import Anchors, check_anchors, read_anchors
 from latentflow.views.config import WalkConfig
 from latentflow.views.paths import TIMINGS, Way, moments, spread
-from latentflow.views.report import ViewReport, check_not_input, write_view_manifest
+from latentflow.views.report import ViewReport, check_outputs, finite, write_view_manifest
 
 STRETCH = 48  # frames from one anchor to the next
 ROUNDS = 4  # of evening, if no budget says otherwise
@@ -62,30 +62,33 @@ def picture_distance(name: str, load: Callable[[str], Any] | None = None) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How far each frame's picture is from the next one's, in the order of the frames."""
+    """How far each frame's picture is from the next one's, in the order of the frames, and how far each step is to
+    be, in `wanted` of any unit: for a walk whose time runs evenly, all the same."""
 
     positions: np.ndarray
     sizes: list[float]
+    wanted: np.ndarray
 
     @property
     def ratio(self) -> float:
-        """The largest step over the smallest; 1 when nothing changes anywhere."""
-        low, high = min(self.sizes), max(self.sizes)
+        """The largest step over the smallest, each against what is wanted; 1 when nothing changes anywhere."""
+        steps = np.array(self.sizes)[self.wanted > 0] / self.wanted[self.wanted > 0]
+        low, high = (float(each) for each in (steps.min(initial=np.inf), steps.max(initial=0.0)))
         return 1.0 if high == 0 else high / low if low > 0 else float("inf")
 
 
-def step_sizes(pictures: Iterator[Frame], positions: np.ndarray, measure: Measure) -> Steps:
+def step_sizes(pictures: Iterator[Frame], measure: Measure) -> list[float]:
     """Measure the steps between successive pictures, two of which are held at a time."""
     sizes, before = [], None
     for frame in pictures:
         if before is not None:
             sizes.append(measure(before, frame.image))
         before = frame.image
-    return Steps(positions, sizes)
+    return sizes
 
 
 def even_out(
-    look: Callable[[np.ndarray], Steps],
+    look: Callable[[np.ndarray], list[float]],
     positions: np.ndarray,
     shares: np.ndarray,
     *,
@@ -95,28 +98,33 @@ def even_out(
     """Move frames along a way until each changes the picture as much as the next; the steps before and after.
 
     The way's length in pictures is measured between its frames with `look`, and they are set anew at `shares` of it
-    ([0, 1], ascending); this is done over and over with the new ones until the largest step is 1.05 × the smallest or
-    a budget, of decoded pictures or of seconds, would be passed. The evenest frames found are given.
+    ([0, 1], ascending); this is done over and over with the new ones until the largest step, against its share, is
+    1.05 × the smallest or a budget, of decoded pictures or of seconds, would be passed; once it is measured in any
+    case. The evenest frames found are given.
     """
-    began = time.monotonic()
-    before = best = now = look(positions)
+    began, wanted = time.monotonic(), np.diff(shares)
+    before = best = now = Steps(positions, look(positions), wanted)
     spent = len(positions)
     while best.ratio > EVEN_ENOUGH:
         if seconds is not None and (time.monotonic() - began) * (1 + len(positions) / spent) > seconds:
             break
         if seconds is None and spent + len(positions) > (decodings or ROUNDS * len(positions)):
             break
-        now = look(spread(now.positions, now.sizes, shares))
+        placed = spread(now.positions, now.sizes, shares)
+        now = Steps(placed, look(placed), wanted)
         spent += len(positions)
         if now.ratio < best.ratio:
             best = now
     return before, best
 
 
-def refine(autoencoder: Autoencoder, latent: Tensor, target: Tensor, steps: int) -> tuple[Tensor, float, float]:
+def refine(
+    autoencoder: Autoencoder, latent: Tensor, target: Tensor, steps: int, interrupts: Interrupts | None = None
+) -> tuple[Tensor, float, float]:
     """The latent nearest to a picture in so many steps from the encoder's, and its PSNR in dB before and after."""
     best, first, found = latent, 0.0, -np.inf
-    for step in optimize(autoencoder, Objective("mse", target), latent, steps=steps, lr=REFINING_LR):
+    records = optimize(autoencoder, Objective("mse", target), latent, steps=steps, lr=REFINING_LR)
+    for step in interrupts.watch(records, NOTHING) if interrupts else records:
         value = float(step.psnr[0])
         first = value if step.index == 0 else first
         if value > found:
@@ -129,6 +137,10 @@ def run_walk(
 ) -> ViewReport:
     """Walk between sources as configured and write the frames; raises `LatentflowError` as the parts do."""
     check_anchors(sources, 2)
+    if not config.even and (config.budget_frames or config.budget_seconds):
+        raise InputError("--budget_frames and --budget_seconds are for --even.", "Add --even, or leave them out.")
+    if config.budget_frames and config.budget_seconds:
+        raise InputError("--budget_frames and --budget_seconds both limit --even.", "Give one of them.")
     if config.frames is not None and config.seconds is not None:
         raise InputError("--frames and --seconds both say how long the walk is.", "Give one of them.")
     stretches = len(sources) if config.loop else len(sources) - 1
@@ -137,7 +149,7 @@ def run_walk(
         raise InputError(f"--seconds {config.seconds:g} at --fps {config.fps:g} is {frames} frames; a walk has two.")
     output = Path(config.output_path).expanduser()
     check_frames_path(output, config.fps, config.overwrite)
-    check_not_input([output], sources)
+    check_outputs([output], sources)
     loaded = load(config, say)
     autoencoder = loaded.autoencoder
     anchors = read_anchors(sources, autoencoder, config.size, config.fit)
@@ -186,8 +198,7 @@ def _refined(
     latents = []
     for (name, latent), target in zip(anchors, anchors.targets):
         if target is not None:
-            interrupts.check()
-            latent, before, after = refine(autoencoder, latent, target, steps)
+            latent, before, after = refine(autoencoder, latent, target, steps, interrupts)
             report.figures.setdefault("refined", {})[name] = {"psnr_before": before, "psnr_after": after}
             report.lines.append(f"refined  {name}: {before:.2f} → {after:.2f} dB")
         latents.append(latent)
@@ -209,8 +220,8 @@ def _evened(
     close = [float(way.stretches)] if config.loop else []
     closing = [1.0] if config.loop else []
 
-    def look(at: np.ndarray) -> Steps:
-        return step_sizes(interrupts.watch(walk(loaded.autoencoder, way, list(at), size)), at, measure)
+    def look(at: np.ndarray) -> list[float]:
+        return step_sizes(interrupts.watch(walk(loaded.autoencoder, way, list(at), size), NOTHING), measure)
 
     before, after = even_out(
         look,
@@ -221,9 +232,10 @@ def _evened(
     )
     report.figures["steps"] = {
         "measure": name,
-        "ratio_before": before.ratio,
-        "ratio_after": after.ratio,
+        "ratio_before": finite(before.ratio),
+        "ratio_after": finite(after.ratio),
         "mean": float(np.mean(after.sizes)),
     }
-    report.lines.append(f"steps    largest over smallest, {name}: {before.ratio:.2f} → {after.ratio:.2f}")
+    eased = "" if config.ease == "linear" else f", against what --ease {config.ease} wants"
+    report.lines.append(f"steps    largest over smallest, {name}{eased}: {before.ratio:.2f} → {after.ratio:.2f}")
     return after.positions[:-1] if config.loop else after.positions

@@ -24,6 +24,7 @@ LINE = 64  # pixels of a row of the legend
 IN_A_ROW = 5  # clusters of the legend
 TITLE, TEXT, SMALL = 26, 19, 15  # points
 PAPER = 255
+FRAMED = 8  # pixels: of a smaller cell a frame would leave nothing
 
 
 def draw_atlas(atlas: Atlas, tiles: np.ndarray) -> Figure:
@@ -39,8 +40,8 @@ def draw_atlas(atlas: Atlas, tiles: np.ndarray) -> Figure:
     axes = figure.add_axes((LEFT / whole, BOTTOM / tall, width / whole, height / tall))
     axes.imshow(picture, extent=placement.extent, interpolation="nearest")
     _label(axes, atlas)
-    figure.text(LEFT / whole, 1 - 30 / tall, atlas.title, size=TITLE, va="top", parse_math=False)
-    figure.text(LEFT / whole, 1 - 92 / tall, atlas.note, size=SMALL, va="top", color="#555555", parse_math=False)
+    figure.text(LEFT / whole, 1 - 30 / tall, atlas.title, size=TITLE, va="top")
+    figure.text(LEFT / whole, 1 - 92 / tall, atlas.note, size=SMALL, va="top", color="#555555")
     _legend(figure, atlas, (LEFT / whole, 1 - 134 / tall))
     return figure
 
@@ -48,13 +49,13 @@ def draw_atlas(atlas: Atlas, tiles: np.ndarray) -> Figure:
 def mosaic(tiles: np.ndarray, placement: Placement, frames: list[str], cell: int) -> np.ndarray:
     """Thumbnails (n, side, side, 3), uint8, in their cells of `cell` pixels, each in a frame of its color (#rrggbb)."""
     canvas = np.full((placement.rows * cell, placement.columns * cell, 3), PAPER, np.uint8)
-    gap, line = max(1, cell // 40), max(2, cell // 22)
+    gap, line = (max(1, cell // 40), max(2, cell // 22)) if cell > FRAMED else (0, 1)
     side = cell - 2 * gap
     for tile, (column, row), color in zip(tiles, placement.cells, frames):
         framed = np.empty((side, side, 3), np.uint8)
         framed[:] = [int(color[first : first + 2], 16) for first in (1, 3, 5)]
-        inner = side - 2 * line
-        framed[line:-line, line:-line] = np.asarray(resize(Image.fromarray(tile), inner, inner))
+        inner = max(1, side - 2 * line)
+        framed[line : line + inner, line : line + inner] = np.asarray(resize(Image.fromarray(tile), inner, inner))
         canvas[row * cell + gap :, column * cell + gap :][:side, :side] = framed
     return canvas
 
@@ -74,7 +75,7 @@ def _legend(figure: Figure, atlas: Atlas, corner: tuple[float, float]) -> None:
 
     patches = [Patch(color=cluster.color, label=str(cluster)) for cluster in atlas.clusters]
     handles = [patch for first in range(IN_A_ROW) for patch in patches[first::IN_A_ROW]]  # it fills columns, not rows
-    legend = figure.legend(
+    figure.legend(
         handles=handles,
         loc="upper left",
         bbox_to_anchor=corner,
@@ -87,4 +88,3 @@ def _legend(figure: Figure, atlas: Atlas, corner: tuple[float, float]) -> None:
         borderpad=0,
         borderaxespad=0,
     )
-    legend.get_title().set_parse_math(False)

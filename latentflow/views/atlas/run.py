@@ -11,7 +11,7 @@ from latentflow.autoencoder import Autoencoder
 from latentflow.errors import InputError
 from latentflow.files import check_writable, write_whole
 from latentflow.images import cover, read_image
-from latentflow.interrupts import Interrupts, Say
+from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.records import Record
 from latentflow.run import load
 from latentflow.sinks import Kept, Sink, drive
@@ -23,7 +23,7 @@ from latentflow.views.atlas.placement import Placement, place
 from latentflow.views.atlas.survey import LEADING, Neighbours, Survey, check_umap, make_survey
 from latentflow.views.config import AtlasConfig
 from latentflow.views.index import Latents, check_folder, check_index, read_latents
-from latentflow.views.report import ViewReport, beside, check_not_input, write_view_manifest
+from latentflow.views.report import ViewReport, beside, check_outputs, write_view_manifest
 
 LEAST = 3  # pictures that lie in a plane
 COLORS = (  # one a cluster: matplotlib's ten, to be told apart on white and on black
@@ -132,7 +132,7 @@ def run_atlas(
     tiles = _gathered(found, interrupts, quiet)
     save_figure(draw_atlas(atlas, tiles), output)
     write_whole(page, make_page(atlas, tiles), "--output_path")
-    report = ViewReport(written=[output, page], figures=_figures(found, survey, atlas, tiles.shape[1]))
+    report = ViewReport(written=[output, page, found.index], figures=_figures(found, survey, atlas, tiles.shape[1]))
     report.lines = _lines(atlas, len(found.problems))
     write_view_manifest(output, config, {"folder": str(folder.resolve())}, loaded, report)
     return report
@@ -147,12 +147,7 @@ def _check(folder: Path, config: AtlasConfig, output: Path, page: Path) -> Path 
         raise InputError(f"--clusters {config.clusters} is more than the {len(files)} images of {folder}.")
     check_figure_path(output)
     check_writable(page, "--output_path")
-    if folder.resolve() in output.resolve().parents:
-        raise InputError(
-            f"--output_path {output} is in the folder {folder}, so that the next atlas would show this one.",
-            "Name a path outside of it.",
-        )
-    check_not_input([output, page], [config.index] if config.index else [])
+    check_outputs([output, page], [folder])
     if config.method == "umap":
         check_umap()
     return check_index(config.index)
@@ -164,7 +159,7 @@ def _gathered(found: Latents, interrupts: Interrupts, quiet: bool) -> np.ndarray
     sinks: list[Sink[Any]] = [kept]
     if not quiet:
         sinks.append(Progress(len(found.names), describe=lambda record: record.name, unit="thumbnail"))
-    drive(interrupts.watch(thumbnails(found, side_for(len(found.names)))), sinks)
+    drive(interrupts.watch(thumbnails(found, side_for(len(found.names))), NOTHING), sinks)
     return np.stack([thumbnail.picture for thumbnail in kept])
 
 

@@ -34,7 +34,7 @@ def draw_concept(
             _show(figure.add_subplot(strip[place]), picture, strength)
     if judgement is not None:
         _plot(figure.add_subplot(rows[-1]), names, judgement)
-    figure.suptitle(f"Along the direction from {name}", fontsize=13, parse_math=False)
+    figure.suptitle(f"Along the direction from {name}", fontsize=13)
     return figure
 
 
@@ -58,8 +58,6 @@ def _plot(axes: "Axes", names: tuple[str, str], judgement: Judgement) -> None:
         axes.scatter(positions, heights, s=22, color=COLORS[row], alpha=0.75, linewidths=0)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(names)), [f"{group} ({count})" for group, count in zip(names, _counts(judgement))])
-    for label in axes.get_yticklabels():
-        label.set_parse_math(False)
     axes.set_ylim(1.5, -0.5)
     reach = 1.08 * max(float(np.abs(positions).max()) for positions in (judgement.positive, judgement.negative))
     axes.set_xlim(-reach, reach)

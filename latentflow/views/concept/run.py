@@ -14,7 +14,7 @@ from latentflow.autoencoder import Autoencoder
 from latentflow.errors import InputError, LatentflowError
 from latentflow.files import check_writable
 from latentflow.images import to_uint8
-from latentflow.interrupts import Interrupts, Say
+from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.latents import load_latent, save_latent, saved_notes, saved_size
 from latentflow.pictures import captioned
 from latentflow.records import Frame
@@ -29,7 +29,7 @@ from latentflow.views.concept.directions import Judgement, direction_between, ju
 from latentflow.views.concept.figure import draw_concept
 from latentflow.views.config import ConceptConfig
 from latentflow.views.index import check_folder, read_latents
-from latentflow.views.report import ViewReport, beside, check_not_input, write_view_manifest
+from latentflow.views.report import ViewReport, beside, check_outputs, sweep_path, write_view_manifest
 
 JUDGED = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
 LEAST = 4  # images a folder: fewer leave nothing to hold out
@@ -93,14 +93,17 @@ def write_concept(path: Path, concept: Concept, autoencoder: Autoencoder) -> Non
     """Save a direction in the format of latents, with its name and its judgement; raises `OutputError`."""
     held_out = json.dumps(concept.found, sort_keys=True)
     notes = {"positive": concept.names[0], "negative": concept.names[1], "kind": concept.kind, "held_out": held_out}
-    save_latent(path, concept.direction, autoencoder, concept.size, notes)
+    save_latent(path, concept.direction, autoencoder, concept.size, notes, option="--output_path")
 
 
 def read_concept(path: Path, autoencoder: Autoencoder) -> Concept:
     """Read a direction that was saved for this autoencoder; raises `InputError` for what is none and as `load_latent`
     does."""
     size, names, kind, found = check_concept(path)
-    return Concept(direction=load_latent(path, autoencoder), size=size, names=names, kind=kind, found=found)
+    direction = load_latent(path, autoencoder)
+    if tuple(direction.shape) != (1, *autoencoder.geometry.latent_shape(*size)):
+        raise InputError(f"--direction {path} has not the shape of a picture of {size[1]} × {size[0]} pixels.")
+    return Concept(direction=direction, size=size, names=names, kind=kind, found=found)
 
 
 def check_concept(path: Path) -> tuple[tuple[int, int], tuple[str, str], str, dict[str, Any]]:
@@ -110,9 +113,11 @@ def check_concept(path: Path) -> tuple[tuple[int, int], tuple[str, str], str, di
     notes, size = saved_notes(path), saved_size(path)
     try:
         names, kind, found = (notes["positive"], notes["negative"]), notes["kind"], json.loads(notes["held_out"])
-        if size is None or JUDGED - set(found):
+        if size is None or min(size) < 1 or not isinstance(found, dict) or JUDGED - set(found):
             raise ValueError
-    except (KeyError, ValueError, TypeError) as error:
+        in_words(found)
+        _on_their_side(found, names)
+    except (KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise InputError(f"--direction {path} is no direction that concept has saved.") from error
     return size, names, kind, found
 
@@ -123,9 +128,10 @@ def run_concept(config: ConceptConfig, interrupts: Interrupts, say: Say, *, quie
     output, strip, moving = _check(config)
     strengths = _strengths(config)
     loaded = load(config, say)
-    judgement = None
+    judgement: Judgement | None = None
+    indexes: list[Path] = []
     if config.direction is None:
-        concept, judgement = _find(config, loaded, interrupts, say, quiet)
+        concept, judgement, indexes = _find(config, loaded, interrupts, say, quiet)
         write_concept(output, concept, loaded.autoencoder)
     else:
         concept = read_concept(Path(config.direction).expanduser(), loaded.autoencoder)
@@ -136,13 +142,14 @@ def run_concept(config: ConceptConfig, interrupts: Interrupts, say: Say, *, quie
     anchors, pictures = None, {}
     if config.apply is not None:
         anchors = _applied(config.apply, concept, loaded.autoencoder)
-        frames = interrupts.watch(move_along(loaded.autoencoder, anchors.latents, concept, strengths))
+        frames = interrupts.watch(move_along(loaded.autoencoder, anchors.latents, concept, strengths), NOTHING)
         pictures = {strength: to_uint8(frame.image) for strength, frame in zip(strengths, frames)}
         report.figures["strengths"] = strengths
     save_figure(draw_concept(concept.name, concept.names, pictures, judgement), strip)
     if anchors is not None:
         report.written.append(moving)
         _sweep(moving, config, loaded, anchors, concept, strengths, interrupts, report, quiet)
+    report.written += indexes
     inputs = {key: getattr(config, key) for key in ("positive", "negative", "direction", "apply")}
     write_view_manifest(strip if config.direction else output, config, inputs, loaded, report)
     return report
@@ -151,7 +158,7 @@ def run_concept(config: ConceptConfig, interrupts: Interrupts, say: Say, *, quie
 def _check(config: ConceptConfig) -> tuple[Path, Path, Path]:
     """Where direction, figure and sweep go; raises what is wrong with the options."""
     output = Path(config.output_path).expanduser()
-    strip, moving = beside(output, ".png"), beside(output, config.sweep)
+    strip, moving = beside(output, ".png"), sweep_path(output, config.sweep)
     if config.direction is not None:
         sources = _check_earlier(config)
         if output.suffix not in (LATENT, ".png"):
@@ -168,7 +175,7 @@ def _check(config: ConceptConfig) -> tuple[Path, Path, Path]:
         check_frames_path(moving, config.fps, config.overwrite)
         outputs.append(moving)
         sources = [*sources, Path(config.apply)]
-    check_not_input(outputs, sources)
+    check_outputs(outputs, sources)
     return output, strip, moving
 
 
@@ -195,7 +202,7 @@ def _check_folders(config: ConceptConfig) -> list[Path]:
     both = {path.resolve() for path in groups[0]} & {path.resolve() for path in groups[1]}
     if both:
         raise InputError(f"{len(both)} of the images of --positive are those of --negative, as {min(both).name}.")
-    return [path for group in groups for path in group]
+    return [Path(config.positive), Path(config.negative)]
 
 
 def _strengths(config: ConceptConfig) -> list[float]:
@@ -210,14 +217,15 @@ def _strengths(config: ConceptConfig) -> list[float]:
 
 def _find(
     config: ConceptConfig, loaded: Loaded, interrupts: Interrupts, say: Say, quiet: bool
-) -> tuple[Concept, Judgement]:
-    """Make a direction from the two folders and judge it."""
+) -> tuple[Concept, Judgement, list[Path]]:
+    """Make a direction from the two folders and judge it; and where their latents are kept."""
     assert config.positive is not None and config.negative is not None
     folders = [Path(folder).expanduser() for folder in (config.positive, config.negative)]
-    positive, negative = (
-        read_latents(folder, loaded.autoencoder, config.size, interrupts, say, quiet=quiet, least=LEAST).latents
+    found = [
+        read_latents(folder, loaded.autoencoder, config.size, interrupts, say, quiet=quiet, least=LEAST)
         for folder in folders
-    )
+    ]
+    positive, negative = (each.latents for each in found)
     interrupts.check()
     direction = direction_between(positive, negative, whiten=config.whiten)
     judgement = judge(positive, negative, whiten=config.whiten, check=interrupts.check)
@@ -228,7 +236,7 @@ def _find(
         kind="whitened" if config.whiten else "difference of means",
         found=judgement.figures(),
     )
-    return concept, judgement
+    return concept, judgement, [each.index for each in found]
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, str]:
@@ -240,13 +248,17 @@ def _names(folders: Sequence[Path]) -> tuple[str, str]:
 
 
 def _lines(concept: Concept) -> list[str]:
-    one, two = concept.names
-    right, of = concept.found["right"], concept.found["of"]
     return [
         f"concept  {concept.name}, {concept.kind}, RMS {concept.length:.3f} a latent value",
         f"held out {in_words(concept.found)}",
-        f"         on their side: {right[0]} of {of[0]} of {one}, {right[1]} of {of[1]} of {two}",
+        f"         on their side: {_on_their_side(concept.found, concept.names)}",
     ]
+
+
+def _on_their_side(found: dict[str, Any], names: tuple[str, str]) -> str:
+    return ", ".join(
+        f"{right:d} of {of:d} of {name}" for right, of, name in zip(found["right"], found["of"], names, strict=True)
+    )
 
 
 def _applied(source: str, concept: Concept, autoencoder: Autoencoder) -> Anchors:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Place = tuple[float, float]
 
 TILES = 6  # pictures on the plane's shorter side
+MOST_TILES = 24  # on its longer one
 TILE, ELLIPSE = 0.58, 0.54  # how wide they are, of a pitch: those between four tiles touch none
 MAPS, STRIPS = 6.4, 15.2  # inches: height of the maps, width of the strips
 EXAGGERATED = 4
@@ -44,8 +45,8 @@ def lay_lattice(plane: Plane, resolution: int) -> Lattice:
     left, right, bottom, top = plane.extent
     width, height = right - left, top - bottom
     columns, rows = (max(2, round(resolution * side / max(width, height))) for side in (width, height))
-    pitch = min(width, height) / TILES
-    across, up = round(width / pitch), round(height / pitch)
+    pitch = max(min(width, height) / TILES, max(width, height) / MOST_TILES)
+    across, up = (max(2, round(side / pitch)) for side in (width, height))
     xs, ys = np.linspace(left, right, across + 1).tolist(), np.linspace(bottom, top, up + 1).tolist()
     return Lattice(
         points=[place for line in plane.points(columns, rows) for place in line],

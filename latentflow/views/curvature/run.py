@@ -13,7 +13,7 @@ from torch import Tensor
 from latentflow.autoencoder import Autoencoder
 from latentflow.errors import LatentflowError
 from latentflow.images import to_uint8
-from latentflow.interrupts import Interrupts, Say
+from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.pictures import titled
 from latentflow.records import AnyRecord, Frame
 from latentflow.run import load
@@ -27,7 +27,7 @@ from latentflow.views.curvature.bending import Bend, Curve, apart, basis, bend_p
 from latentflow.views.curvature.figure import Lattice, Way, draw_bending, lay_lattice
 from latentflow.views.paths import moments, spread
 from latentflow.views.planes import Plane, check_plane, make_plane
-from latentflow.views.report import ViewReport, beside, check_not_input, write_view_manifest
+from latentflow.views.report import ViewReport, check_outputs, sweep_path, write_view_manifest
 
 PIECES = np.linspace(0, 1, 65)  # where a way is cut to measure its length
 SHOWN = 13  # pictures of a way in the figure
@@ -68,10 +68,10 @@ def run_curvature(
     """Measure a plane, find a geodesic across it, draw both; raises `LatentflowError` as the parts do."""
     check_plane(sources)
     output = Path(config.output_path).expanduser()
-    moving = beside(output, config.sweep)
+    moving = sweep_path(output, config.sweep)
     check_figure_path(output)
     check_frames_path(moving, config.fps, config.overwrite)
-    check_not_input([output, moving], sources)
+    check_outputs([output, moving], sources)
     loaded = load(config, say)
     plane = make_plane(
         *(sources, loaded.autoencoder, config.size, config.fit, interrupts, say),
@@ -87,7 +87,7 @@ def run_curvature(
     curves = scene.curves(config.steps)
     ways = {name: scene.way(curve) for name, curve in curves.items()}
     found = time.monotonic()
-    report = ViewReport(written=[output, moving])
+    report = ViewReport(written=[output, moving, *plane.written])
     report.figures = _of_plane(plane, lattice, bends) | {"ways": scene.lengths(curves, ways)}
     report.figures["seconds"] = {"metric": round(measured - began, 2), "ways": round(found - measured, 2)}
     report.lines = _lines(report.figures)
@@ -123,10 +123,10 @@ class _Scene:
 
     def way(self, curve: Curve) -> Way:
         """A curve as its pictures have it."""
-        frames = self.interrupts.watch(trace(self.autoencoder, curve, PIECES, self.plane.size))
+        frames = self.interrupts.watch(trace(self.autoencoder, curve, PIECES, self.plane.size), NOTHING)
         steps = stretches(frames)
         even = spread(PIECES, list(steps), moments(SHOWN))
-        shown = self.interrupts.watch(trace(self.autoencoder, curve, even, self.plane.size))
+        shown = self.interrupts.watch(trace(self.autoencoder, curve, even, self.plane.size), NOTHING)
         pictures = [to_uint8(frame.image) for frame in shown]
         return Way(places=project(self.plane, self._latents(curve))[0], stretches=steps, pictures=pictures)
 

@@ -30,7 +30,7 @@ from latentflow.views.evaluate.scorebook import Evaluated, Score, Scorebook
 from latentflow.views.evaluate.scores import FIGURES, Row, cells, markdown, summarize
 from latentflow.views.evaluate.worst import AMPLIFIED, Strip, difference, draw_worst
 from latentflow.views.index import check_folder
-from latentflow.views.report import ViewReport, beside, check_not_input, table
+from latentflow.views.report import ViewReport, beside, check_outputs, table
 from latentflow.views.walk import refine
 from latentflow.weights import Resolved, resolve
 
@@ -270,16 +270,13 @@ class _Evaluation:
 
 
 def _checked(folder: Path, output: Path) -> list[Path]:
-    """The images of a folder, after all outputs were checked; what an evaluation left there is none of them."""
+    """The images of a folder, after all outputs were checked."""
     check_figure_path(output)
     for suffix in (".csv", ".md", ".features.safetensors"):
         check_writable(beside(output, suffix), "--output_path")
     images = check_folder(folder)
-    if manifest_path(output).exists():
-        images = [image for image in images if image.resolve() != output.resolve()]
-        if not images:
-            raise InputError(f"The folder {folder} holds no images but the figure of an evaluation.")
-    check_not_input([output], images)
+    begun = beside(output, ".csv").exists()  # which says itself whose it is
+    check_outputs([output] if begun else [output, beside(output, ".md")], [folder])
     return images
 
 

@@ -50,14 +50,14 @@ def draw_worst(title: str, names: Sequence[str], strips: Sequence[Strip]) -> Fig
             ax.imshow(picture)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-            ax.set_xlabel(caption, fontsize=9, parse_math=False)
+            ax.set_xlabel(caption, fontsize=9)
     titles, images = (
         [strip.title for strip in strips],
         [name if len(name) <= 30 else f"…{name[-29:]}" for name in names],
     )
     for ax, text in zip(axes[0], images if upright else titles):
-        ax.set_title(text, fontsize=10, parse_math=False)
+        ax.set_title(text, fontsize=10)
     for ax, text in zip(axes[:, 0], titles if upright else images):
-        ax.set_ylabel(text, fontsize=10, parse_math=False)
-    figure.suptitle(title, fontsize=12, parse_math=False)
+        ax.set_ylabel(text, fontsize=10)
+    figure.suptitle(title, fontsize=12)
     return figure
