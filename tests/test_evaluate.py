@@ -153,8 +153,8 @@ def test_several_autoencoders_have_a_row_each(invoke, few, tmp_path):
 class Stopping(Interrupts):
     """Ctrl-C in the middle."""
 
-    def watch(self, records):
-        for record in super().watch(records):
+    def watch(self, records, *left):
+        for record in super().watch(records, *left):
             if record.index == 3:
                 os.kill(os.getpid(), signal.SIGINT)
             yield record

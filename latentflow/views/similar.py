@@ -113,7 +113,7 @@ def run_similar(
     report.figures = {"distance": config.distance, "neighbors": listed}
     report.figures |= {"images": len(found.names), "encoded": found.encoded, "unreadable": sorted(found.problems)}
     report.lines = [
-        f"searched {len(found.names)} images, {found.encoded} of them encoded now, the others from the index",
+        f"searched {len(found.names)} images, {found.encoded} of them encoded now",
         *table(["nearest", config.distance], [[str(each["image"]), f"{each['distance']:.4f}"] for each in listed]),
     ]
     write_view_manifest(output, config, {"query": query, "folder": str(folder)}, loaded, report)

@@ -124,7 +124,7 @@ def refine(
     """The latent nearest to a picture in so many steps from the encoder's, and its PSNR in dB before and after."""
     best, first, found = latent, 0.0, -np.inf
     records = optimize(autoencoder, Objective("mse", target), latent, steps=steps, lr=REFINING_LR)
-    for step in interrupts.watch(records, NOTHING) if interrupts else records:
+    for step in interrupts.watch(records, "its image is left unfinished") if interrupts else records:
         value = float(step.psnr[0])
         first = value if step.index == 0 else first
         if value > found:

@@ -43,11 +43,12 @@ def evaluate(
     fit: str = "contain",
     steps: int = 0,
     judges: Judges | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Iterator[Evaluated]:
     """Encode and decode images, one after the other, and measure what came back; a record each, from 1 on.
 
     Each is fitted to `size` pixels as `images.fit` does. With `steps` it is measured again after so many steps of
-    optimization of its latent. An image that can't be read has a record that says so.
+    optimization of its latent, which `interrupts` may stop. An image that can't be read has a record that says so.
     """
     judges = judges or find_judges(autoencoder.device)
     for index, path in enumerate(paths, 1):
@@ -59,7 +60,7 @@ def evaluate(
         except InputError as error:
             yield replace(record, problem=str(error))
             continue
-        pictures = reconstruct(autoencoder, target, steps)
+        pictures = reconstruct(autoencoder, target, steps, interrupts)
         yield replace(record, scores={count: judges.score(picture, target) for count, picture in pictures.items()})
 
 
@@ -68,14 +69,16 @@ def read_target(path: Path, size: int, fit: str) -> Tensor:
     return to_tensor(fitted(read_image(path, "The image").image, size, fit))
 
 
-def reconstruct(autoencoder: Autoencoder, target: Tensor, steps: int = 0) -> dict[int, Tensor]:
+def reconstruct(
+    autoencoder: Autoencoder, target: Tensor, steps: int = 0, interrupts: Interrupts | None = None
+) -> dict[int, Tensor]:
     """The picture of the encoder's latent of a target (1, 3, h, w), and that after `steps` steps, by these numbers."""
     shape = (target.shape[-2], target.shape[-1])
     with torch.no_grad():
         latent = autoencoder.encode(target)
         pictures = {0: autoencoder.decode(latent, shape)}
     if steps:
-        better, _, _ = refine(autoencoder, latent, target, steps)
+        better, _, _ = refine(autoencoder, latent, target, steps, interrupts)
         with torch.no_grad():
             pictures[steps] = autoencoder.decode(better, shape)
     return pictures
@@ -157,7 +160,12 @@ class _Evaluation:
                 Progress(len(missing), describe=lambda record: f"{resolved.name}: {record.path.name}", unit="image")
             )
         records = evaluate(
-            self.load(resolved), missing, size=config.size, fit=config.fit, steps=config.optimize, judges=self.judges
+            *(self.load(resolved), missing),
+            size=config.size,
+            fit=config.fit,
+            steps=config.optimize,
+            judges=self.judges,
+            interrupts=interrupts,
         )
         drive(interrupts.watch(records), sinks)
 
@@ -212,7 +220,7 @@ class _Evaluation:
             made = []
             for target in targets:
                 interrupts.check()
-                made.append(reconstruct(autoencoder, target.to(autoencoder.device), self.config.optimize))
+                made.append(reconstruct(autoencoder, target.to(autoencoder.device), self.config.optimize, interrupts))
             for steps in self.counts:
                 pictures = [to_uint8(each[steps]) for each in made]
                 scores = self.scores(resolved, steps)
