@@ -218,6 +218,9 @@ def test_an_earlier_direction_moves_another_picture_to_bright(invoke, folders, s
         "concept", "--direction", "concept.safetensors", "--apply", small, *options, "--weights", "bundled", "--quiet"
     )
     assert code == 0 and err == "" and "dark to bright" in out, err
+    other = ("--direction", "concept.safetensors", "--apply", small, "--size", 40, "--output_path", "other.png")
+    code, _, err = invoke("concept", *other, "--weights", "bundled")
+    assert code == 2 and "of pictures of 32 × 32" in err and err.count("\n") == 1
     frames = sorted((tmp_path / "moved_frames").glob("*.png"))
     dark, _, bright, _ = map(brightness, frames)
     assert bright > dark + 30 and len(frames) == 4

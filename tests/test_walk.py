@@ -150,6 +150,7 @@ def test_the_same_walk_twice_is_the_same_file(invoke, small, tmp_path):
         (["{small}", "random:1", "--frames", "9", "--seconds", "2"], "Give one"),
         (["{small}", "random:1", "--seconds", "0.01"], "two"),
         (["{small}", "random:1", "--budget_frames", "9"], "--even"),
+        (["{small}", "random:1", "--measure", "lpips"], "--even"),
         (["{small}", "random:1", "--even", "--budget_frames", "9", "--budget_seconds", "2"], "one of them"),
         (["{small}", "random:1", "--method", "slurp"], "slerp"),
         (["{small}", "random:1", "--output_path", "x.txt"], ".gif"),

@@ -186,7 +186,9 @@ def _check_earlier(config: ConceptConfig) -> list[Path]:
     if config.apply is None:
         raise InputError("--direction needs something to --apply it to.", "For example: --apply examples/cat.png")
     path = Path(config.direction).expanduser()
-    check_concept(path)
+    size = check_concept(path)[0]
+    if config.size not in (ConceptConfig().size, *size):
+        raise InputError(f"--size {config.size}: the direction is of pictures of {size[1]} × {size[0]} pixels.")
     return [path]
 
 
