@@ -138,7 +138,7 @@ def run_walk(
     """Walk between sources as configured and write the frames; raises `LatentflowError` as the parts do."""
     check_anchors(sources, 2)
     if not config.even and (config.budget_frames or config.budget_seconds or config.measure != WalkConfig().measure):
-        raise InputError("--measure and --budget_… are for --even.", "Add it, or leave them out.")
+        raise InputError("--measure, --budget_frames and --budget_seconds go with --even.", "Add it.")
     if config.budget_frames and config.budget_seconds:
         raise InputError("--budget_frames and --budget_seconds both limit --even.", "Give one of them.")
     if config.frames is not None and config.seconds is not None:
