@@ -24,7 +24,7 @@ from latentflow.perceptual import Networks
 from latentflow.pictures import Panels
 from latentflow.plan import Plan, make_plan
 from latentflow.records import Comparison
-from latentflow.report import facts, readable
+from latentflow.report import facts, readable, table
 from latentflow.run import Scene, frame_count, load, set_up, spare
 from latentflow.sinks import Sink, drive, every
 from latentflow.sinks.advice import Advice
@@ -196,7 +196,6 @@ class CompareReport:
         """The report for people."""
         plan = self.plan
         head, rows = self.rows()
-        widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
         lines = [
             f"wrote    {path} ({readable(path.stat().st_size)})"
             for path in (plan.runs.frames, plan.sheet, plan.table)
@@ -205,11 +204,7 @@ class CompareReport:
         if plan.runs.frames.is_dir():
             lines.insert(0, f"wrote    {plan.runs.frames} ({self.frames_written} frames)")
         lines.append(f"seed     {plan.runs.seed}")
-        lines += [
-            line[0].ljust(widths[0]) + "".join(f"  {text:>{width}}" for text, width in zip(line[1:], widths[1:]))
-            for line in [head, *rows]
-        ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *table(head, rows)])
 
 
 def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> CompareReport:

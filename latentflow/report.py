@@ -188,3 +188,12 @@ def _bytes(path: Path) -> int:
 def readable(size: int) -> str:
     """A size in bytes for people."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first column is aligned left, the others right."""
+    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
+    return [
+        (line[0].ljust(widths[0]) + "".join(f"  {text:>{width}}" for text, width in zip(line[1:], widths[1:]))).rstrip()
+        for line in [head, *rows]
+    ]

@@ -10,19 +10,17 @@ import torch
 from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder
-from latentflow.errors import InputError, LatentflowError
+from latentflow.errors import InputError
 from latentflow.images import to_uint8
 from latentflow.interrupts import Interrupts, Say
 from latentflow.pictures import tiled, titled
 from latentflow.records import Frame
 from latentflow.run import load
-from latentflow.sinks import Sink, drive
-from latentflow.sinks.behind import Behind
 from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 from latentflow.sinks.frames import check_frames_path, open_frames
-from latentflow.sinks.progress import Progress
 from latentflow.views.anchors import check_anchors, read_anchors
 from latentflow.views.config import ChannelsConfig
+from latentflow.views.moving import write_moving
 from latentflow.views.report import ViewReport, check_outputs, sweep_path, write_view_manifest
 
 if TYPE_CHECKING:
@@ -123,15 +121,13 @@ def run_channels(
             [titled(picture, f"channel {number} {offset:+.1f} sd") for number, picture in zip(numbers, pictures)]
         )
 
-    sinks: list[Sink[Any]] = [
-        Behind(open_frames(moving, fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw))
-    ]
-    if not quiet:
-        sinks.append(Progress(config.frames - 1, describe=lambda frame: "sweep"))
-    try:
-        drive(interrupts.watch(sweep(autoencoder, latent, anchors.size, numbers, moved)), sinks)
-    except LatentflowError as error:
-        report.error = error
+    sink = open_frames(moving, fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
+    records = sweep(autoencoder, latent, anchors.size, numbers, moved)
+    write_moving(
+        *(sink, records, config.frames - 1, interrupts, report),
+        quiet=quiet,
+        describe=lambda frame: f"{moved[frame.index]:+.1f} sd",
+    )
     report.lines = _lines(report.figures["channels"])
     write_view_manifest(output, config, {"image": sources[0]}, loaded, report)
     return report

@@ -1,11 +1,17 @@
 """The options of the views."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from latentflow.config import DEFAULT_VAE, OUTPUT_SUFFIXES, ViewConfig, option, same
 
 FIGURE = ".png or .svg; what belongs to it goes beside it."
 SWEEPS = (*OUTPUT_SUFFIXES, "")
+
+
+def kept_latents() -> Any:
+    """The option that says where the latents of a folder are kept."""
+    return option(None, "Where latents are kept for the next time.", metavar="FILE", shown_default="beside the folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +80,7 @@ class StatsConfig(ViewConfig):
     """The options of statistics, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option("stats.png", f"The figure: {FIGURE}", metavar="FILE")
-    index: str | None = option(
-        None, "Where latents are kept for the next time.", metavar="FILE", shown_default="beside the folder"
-    )
+    index: str | None = kept_latents()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +141,7 @@ class AtlasConfig(ViewConfig):
     clusters: int | None = option(
         None, "Clusters of the latents.", minimum=1, maximum=10, shown_default="as many, from 2 to 10, as suit best"
     )
-    index: str | None = option(
-        None, "Where latents are kept for the next time.", metavar="FILE", shown_default="beside the folder"
-    )
+    index: str | None = kept_latents()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +156,7 @@ class SimilarConfig(ViewConfig):
         "over 4 x 4 cells, which cares less about where things are.",
         choices=("l2", "cosine", "pooled"),
     )
-    index: str | None = option(
-        None, "Where latents are kept for the next time.", metavar="FILE", shown_default="beside the folder"
-    )
+    index: str | None = kept_latents()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

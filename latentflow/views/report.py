@@ -98,12 +98,3 @@ def sweep_path(path: Path, suffix: str) -> Path:
 def finite(value: float) -> float | None:
     """The value, or None for what JSON has no number for."""
     return value if math.isfinite(value) else None
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose first column is aligned left, the others right."""
-    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
-    return [
-        (line[0].ljust(widths[0]) + "".join(f"  {text:>{width}}" for text, width in zip(line[1:], widths[1:]))).rstrip()
-        for line in [head, *rows]
-    ]

@@ -15,12 +15,13 @@ from latentflow.autoencoder import Autoencoder
 from latentflow.errors import InputError
 from latentflow.images import to_uint8
 from latentflow.interrupts import Interrupts, Say
+from latentflow.report import table
 from latentflow.run import load
 from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 from latentflow.views.anchors import LATENT, RANDOM, Anchors, check_anchors, read_anchors
 from latentflow.views.config import SimilarConfig
 from latentflow.views.index import Latents, check_folder, check_index, read_latents, read_squares
-from latentflow.views.report import ViewReport, check_outputs, table, write_view_manifest
+from latentflow.views.report import ViewReport, check_outputs, write_view_manifest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from latentflow.files import check_writable, write_whole
 from latentflow.interrupts import Interrupts, Say
+from latentflow.report import table
 from latentflow.run import load
 from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 from latentflow.views.config import StatsConfig
 from latentflow.views.distribution import EFFECTS, LatentMoments, latent_moments
 from latentflow.views.index import Latents, check_folder, check_index, read_latents
-from latentflow.views.report import ViewReport, beside, check_outputs, table, write_view_manifest
+from latentflow.views.report import ViewReport, beside, check_outputs, write_view_manifest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import losses
 from latentflow.autoencoder import Autoencoder
-from latentflow.errors import InputError, LatentflowError
+from latentflow.errors import InputError
 from latentflow.images import to_uint8
 from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.loop import optimize
@@ -20,12 +20,10 @@ from latentflow.objective import Objective
 from latentflow.pictures import captioned
 from latentflow.records import Frame
 from latentflow.run import Loaded, load
-from latentflow.sinks import Sink, drive
-from latentflow.sinks.behind import Behind
 from latentflow.sinks.frames import check_frames_path, open_frames
-from latentflow.sinks.progress import Progress
 from latentflow.views.anchors import Anchors, check_anchors, read_anchors
 from latentflow.views.config import WalkConfig
+from latentflow.views.moving import write_moving
 from latentflow.views.paths import TIMINGS, Way, moments, spread
 from latentflow.views.report import ViewReport, check_outputs, finite, write_view_manifest
 
@@ -170,17 +168,13 @@ def run_walk(
         return captioned(picture, where(float(positions[frame.index]), stops)) if config.caption else picture
 
     sink = open_frames(output, fps=config.fps, hold=config.hold, overwrite=config.overwrite, draw=draw)
-    sinks: list[Sink[Any]] = [Behind(sink)]
-    if not quiet:
-        sinks.append(Progress(frames - 1, describe=lambda frame: where(float(positions[frame.index]), stops)))
-    report.figures |= {"frames": frames, "seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
-    try:
-        drive(interrupts.watch(walk(autoencoder, way, list(positions), anchors.size)), sinks)
-    except LatentflowError as error:
-        if not sink.frames:
-            raise
-        report.error = error
-        report.figures["frames"] = sink.frames
+    report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
+    records = walk(autoencoder, way, list(positions), anchors.size)
+    write_moving(
+        *(sink, records, frames - 1, interrupts, report),
+        quiet=quiet,
+        describe=lambda frame: where(float(positions[frame.index]), stops),
+    )
     report.lines.insert(0, f"walk     {' → '.join(stops)}, {frames} frames")
     write_view_manifest(output, config, {"anchors": list(sources)}, loaded, report)
     return report

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder
-from latentflow.errors import InputError, LatentflowError
+from latentflow.errors import InputError
 from latentflow.files import check_writable
 from latentflow.images import to_uint8
 from latentflow.interrupts import NOTHING, Interrupts, Say
@@ -19,16 +19,14 @@ from latentflow.latents import load_latent, save_latent, saved_notes, saved_size
 from latentflow.pictures import captioned
 from latentflow.records import Frame
 from latentflow.run import Loaded, load
-from latentflow.sinks import Sink, drive
-from latentflow.sinks.behind import Behind
 from latentflow.sinks.figure import save_figure
 from latentflow.sinks.frames import check_frames_path, open_frames
-from latentflow.sinks.progress import Progress
 from latentflow.views.anchors import LATENT, Anchors, check_anchors, read_anchors
 from latentflow.views.concept.directions import Judgement, direction_between, judge
 from latentflow.views.concept.figure import draw_concept
 from latentflow.views.config import ConceptConfig
 from latentflow.views.index import check_folder, read_latents
+from latentflow.views.moving import write_moving
 from latentflow.views.report import ViewReport, beside, check_outputs, sweep_path, write_view_manifest
 
 JUDGED = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
@@ -292,11 +290,9 @@ def _sweep(
         return captioned(to_uint8(frame.image), f"strength {positions[frame.index]:+.2f}  {concept.name}")
 
     sink = open_frames(path, fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
-    sinks: list[Sink[Any]] = [Behind(sink)]
-    if not quiet:
-        sinks.append(Progress(config.frames - 1, describe=lambda frame: f"strength {positions[frame.index]:+.2f}"))
-    try:
-        drive(interrupts.watch(move_along(loaded.autoencoder, anchors.latents, concept, positions.tolist())), sinks)
-    except LatentflowError as error:
-        report.error = error
-    report.figures["frames"] = sink.frames
+    records = move_along(loaded.autoencoder, anchors.latents, concept, positions.tolist())
+    write_moving(
+        *(sink, records, config.frames - 1, interrupts, report),
+        quiet=quiet,
+        describe=lambda frame: f"strength {positions[frame.index]:+.2f}",
+    )

@@ -11,20 +11,19 @@ import torch
 from torch import Tensor
 
 from latentflow.autoencoder import Autoencoder
-from latentflow.errors import LatentflowError
 from latentflow.images import to_uint8
 from latentflow.interrupts import NOTHING, Interrupts, Say
 from latentflow.pictures import titled
 from latentflow.records import AnyRecord, Frame
 from latentflow.run import load
 from latentflow.sinks import Kept, Sink, drive
-from latentflow.sinks.behind import Behind
 from latentflow.sinks.figure import check_figure_path, save_figure
 from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.views.config import CurvatureConfig
 from latentflow.views.curvature.bending import Bend, Curve, apart, basis, bend_plane, relax, straight, stretches, trace
 from latentflow.views.curvature.figure import Lattice, Way, draw_bending, lay_lattice
+from latentflow.views.moving import write_moving
 from latentflow.views.paths import moments, spread
 from latentflow.views.planes import Plane, check_plane, make_plane
 from latentflow.views.report import ViewReport, check_outputs, sweep_path, write_view_manifest
@@ -166,12 +165,11 @@ class _Scene:
 
         sink = open_frames(path, fps=config.fps, overwrite=config.overwrite, draw=draw)
         records = side_by_side(self.autoencoder, list(curves.values()), shares, self.plane.size)
-        try:
-            self._drive(records, [Behind(sink)], config.frames - 1, "frame", lambda frame: "written")
-        except LatentflowError as error:
-            if not sink.frames:
-                raise
-            report.error = error
+        write_moving(
+            *(sink, records, config.frames - 1, self.interrupts, report),
+            quiet=self.quiet,
+            describe=lambda frame: "written",
+        )
 
     def decoded(self, latent: Tensor) -> Tensor:
         """The picture (1, 3, height, width) of a latent."""

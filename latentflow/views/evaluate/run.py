@@ -18,7 +18,7 @@ from latentflow.files import check_writable, write_whole
 from latentflow.images import fit as fitted
 from latentflow.images import read_image, to_tensor, to_uint8
 from latentflow.interrupts import Interrupts, Say
-from latentflow.report import circumstances
+from latentflow.report import circumstances, table
 from latentflow.sinks import Sink, drive
 from latentflow.sinks.figure import check_figure_path, save_figure
 from latentflow.sinks.manifest import manifest_path
@@ -30,7 +30,7 @@ from latentflow.views.evaluate.scorebook import Evaluated, Score, Scorebook
 from latentflow.views.evaluate.scores import FIGURES, Row, cells, markdown, summarize
 from latentflow.views.evaluate.worst import AMPLIFIED, Strip, difference, draw_worst
 from latentflow.views.index import check_folder
-from latentflow.views.report import ViewReport, beside, check_outputs, table
+from latentflow.views.report import ViewReport, beside, check_outputs
 from latentflow.views.walk import refine
 from latentflow.weights import Resolved, resolve
 
