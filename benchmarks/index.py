@@ -17,11 +17,11 @@ import torch
 from photographs import PHOTOGRAPHS, photograph
 from PIL import Image
 
-from latentflow import load_autoencoder, resolve
-from latentflow.device import describe, pick_device
+from latentflow import find_weights, load_autoencoder
+from latentflow.explore.similar import DISTANCES, nearest
 from latentflow.interrupts import Interrupts
-from latentflow.views.index import Latents, index_path, read_latents
-from latentflow.views.similar import DISTANCES, nearest
+from latentflow.latents.index import Latents, index_path, read_latents
+from latentflow.models.device import describe, pick_device
 
 SIDE = 224
 SIZE = 256
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=10_000)
     arguments = parser.parse_args()
     device = pick_device()
-    autoencoder = load_autoencoder(resolve("bundled"), device, "auto")
+    autoencoder = load_autoencoder(find_weights("bundled"), device, "auto")
     print(f"{describe(device)}, {autoencoder.precision}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as folder:
         album = Path(folder) / "album"

@@ -17,10 +17,10 @@ from naive import naive
 from photographs import square
 from torch import Tensor
 
-from latentflow import Autoencoder, Objective, load_autoencoder, optimize, resolve, start
-from latentflow.autoencoder import SD_CONFIG, read_geometry
-from latentflow.cost import update_bytes
-from latentflow.device import pick_device, pick_dtype
+from latentflow import Autoencoder, Objective, find_weights, initial_latent, load_autoencoder, optimize
+from latentflow.models.autoencoder import SD_CONFIG, read_geometry
+from latentflow.models.device import pick_device, pick_dtype
+from latentflow.models.memory import update_bytes
 
 ROOT = Path(__file__).parent.parent
 STEADY = 3  # updates timed, after a first one
@@ -48,7 +48,7 @@ def update(kind: str, size: int, steady: int) -> Row:
     base = _peak()
     autoencoder = full(frozen=kind != "naive")
     target = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(autoencoder.device)
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     seconds: list[float] = []
     expected = 0
     if kind == "naive":
@@ -95,12 +95,12 @@ def race(rounds: int) -> Row:
     """Seconds and passes from a random start to the PSNR of the encoder, and to what the naive loop has after 100
     steps; the bundled autoencoder, 256 × 256."""
     device = pick_device()
-    ours = load_autoencoder(resolve("bundled"), device, "auto")
-    plain = load_autoencoder(resolve("bundled"), device)
+    ours = load_autoencoder(find_weights("bundled"), device, "auto")
+    plain = load_autoencoder(find_weights("bundled"), device)
     plain.model.requires_grad_(True)
     target = square("coffee").to(device)
     objective = Objective("mse", target)
-    latent = start("normal", ours, target, seed=0)
+    latent = initial_latent("normal", ours, target, seed=0)
 
     def psnr(image: Tensor) -> float:
         return float(-10 * (image.clamp(0, 1) - target).square().mean().log10())
@@ -124,7 +124,7 @@ def race(rounds: int) -> Row:
     def method(goal: float, init: str = "normal", steps: int = 200, **options: Any) -> Row:
         best, count, passes = 0.0, 0, 0
         began = time.perf_counter()
-        begin = latent if init == "normal" else start(init, ours, target)
+        begin = latent if init == "normal" else initial_latent(init, ours, target)
         for step in optimize(ours, objective, begin, steps=steps, **options):
             best, count, passes = max(best, float(step.psnr)), step.index, passes + step.passes
             if best >= goal:
@@ -192,7 +192,7 @@ def begin(rounds: int) -> Row:
             for name, words in lines.items():
                 seconds[name].append(_timed([sys.executable, *words]))
     found: Row = {name: median(values) for name, values in seconds.items()}
-    autoencoder = load_autoencoder(resolve("bundled"), dtype="auto")
+    autoencoder = load_autoencoder(find_weights("bundled"), dtype="auto")
     latent = torch.randn(1, 4, 24, 32)
     passes = []
     for _ in range(3):
@@ -206,15 +206,15 @@ def begin(rounds: int) -> Row:
 
 def frames(count: int) -> Row:
     """Peak memory of a run that writes so many frames; the bundled autoencoder, 64 × 64."""
-    from latentflow import drive, open_frames
-    from latentflow.sinks.behind import Behind
+    from latentflow import open_frames, run_sinks
+    from latentflow.sinks.background import Background
 
-    autoencoder = load_autoencoder(resolve("bundled"))
+    autoencoder = load_autoencoder(find_weights("bundled"))
     target = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         records = optimize(autoencoder, Objective("mse", target), latent, steps=count)
-        drive(records, [Behind(open_frames(f"{folder}/x.gif"))])
+        run_sinks(records, [Background(open_frames(f"{folder}/x.gif"))])
     return {"peak_bytes": _peak()}
 
 
@@ -228,7 +228,7 @@ def cuda() -> Row:
             if compiled:
                 autoencoder.compile()
             target = torch.rand(batch, 3, 512, 512, device=autoencoder.device)
-            latent = start("normal", autoencoder, target, seed=0)
+            latent = initial_latent("normal", autoencoder, target, seed=0)
             began, first = time.perf_counter(), 0.0
             for step in optimize(autoencoder, Objective("mse", target), latent, steps=20):
                 if step.index == 4:

@@ -16,7 +16,7 @@ from photographs import PHOTOGRAPHS, square
 from PIL import Image
 from torch import Tensor
 
-from latentflow import Autoencoder, load_autoencoder, quality, resolve, to_tensor
+from latentflow import Autoencoder, image_metrics, load_autoencoder, to_tensor
 
 STEP = 0.1  # of a small random step, in standard deviations of the latent
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--vae", default="bundled")
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
-    autoencoder = load_autoencoder(resolve(arguments.vae))
+    autoencoder = load_autoencoder(find_weights(arguments.vae))
     photographs = {name: square(name) for name in PHOTOGRAPHS}
     drawings = {each.__name__: to_tensor(each()) for each in DRAWINGS}
     rows = []
@@ -48,7 +48,7 @@ def main() -> None:
         targets = list(images.values())
         made = [decoded(autoencoder, autoencoder.encode(target)) for target in targets]
         for name, image, target in zip(images, made, targets, strict=True):
-            found = quality(image, target)
+            found = image_metrics(image, target)
             figures.append((found["psnr"], found["ssim"]))
             print(f"  {name:<12}{found['psnr']:>9.2f}{found['ssim']:>8.3f}")
         psnr, ssim = np.mean(figures, axis=0)

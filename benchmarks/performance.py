@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from measuring import STEADY, Row, measure
 
-from latentflow.device import describe, pick_device
+from latentflow.models.device import describe, pick_device
 
 
 def table(head: list[str], rows: list[list[str]]) -> None:

@@ -10,11 +10,10 @@ from photographs import PHOTOGRAPHS, square
 from latentflow import (
     Objective,
     RunConfig,
+    find_weights,
+    initial_latent,
     load_autoencoder,
     optimize,
-    quality,
-    resolve,
-    start,
 )
 
 CHECKPOINTS = (50, 100, 200)
@@ -23,14 +22,14 @@ CHECKPOINTS = (50, 100, 200)
 def main() -> None:
     """Print one row a photograph and the mean."""
     config = RunConfig()
-    autoencoder = load_autoencoder(resolve("bundled"), dtype=config.dtype)
+    autoencoder = load_autoencoder(find_weights("bundled"), dtype=config.dtype)
     rows = []
     print(f"{'PSNR in dB':<14}{'encoder':>9}" + "".join(f"{f'{steps} steps':>11}" for steps in CHECKPOINTS))
     for name in PHOTOGRAPHS:
         target = square(name)
         with torch.no_grad():
-            ceiling = quality(autoencoder.decode(autoencoder.encode(target), (256, 256)), target)["psnr"]
-        latent = start(config.init, autoencoder, target, seed=0)
+            ceiling = image_metrics(autoencoder.decode(autoencoder.encode(target), (256, 256)), target)["psnr"]
+        latent = initial_latent(config.init, autoencoder, target, seed=0)
         steps = optimize(
             *(autoencoder, Objective(config.loss_type, target), latent),
             **{"steps": CHECKPOINTS[-1], "lr": config.lr, "optimizer": config.optimizer, "schedule": config.schedule},

@@ -9,7 +9,17 @@ from pathlib import Path
 import skimage
 import torch
 
-from latentflow import Objective, fit, load_autoencoder, optimize, quality, read_image, resolve, start, to_tensor
+from latentflow import (
+    Objective,
+    find_weights,
+    fit,
+    image_metrics,
+    initial_latent,
+    load_autoencoder,
+    optimize,
+    read_image,
+    to_tensor,
+)
 
 POINTS = (8, 16, 24, 32, 45, 64)
 TIMED = 5
@@ -18,9 +28,9 @@ TIMED = 5
 def main() -> None:
     """Print one row a number of points."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(skimage.__file__).parent / "data" / "coffee.png"
-    autoencoder = load_autoencoder(resolve("bundled"))
+    autoencoder = load_autoencoder(find_weights("bundled"))
     target = to_tensor(fit(read_image(path).image, 256, "cover"))
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
 
     def seconds(loss: str) -> float:
         steps = list(optimize(autoencoder, Objective(loss, target), latent, steps=TIMED))
@@ -33,7 +43,7 @@ def main() -> None:
         loss = f"sinkhorn(points={side})"
         *_, last = optimize(autoencoder, Objective(loss, target), latent, steps=100 if side <= 32 else 40)
         with torch.no_grad():
-            found = quality(last.image, target)
+            found = image_metrics(last.image, target)
         took = seconds(loss)
         print(f"{side * side:>8}{took:>10.3f}{took / unit:>8.1f}{found['psnr']:>9.2f}{found['ssim']:>8.3f}", flush=True)
 

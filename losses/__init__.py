@@ -5,14 +5,14 @@
 
 from typing import Any
 
-from losses._registry import Declaration, find, names, register
+from latentflow.losses._registry import Declaration, find, names, register
 
 __all__ = ["Declaration", "Loss", "find", "names", "register"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Loss":  # on first use, since it needs torch
-        from losses._base import Loss
+        from latentflow.losses._base import Loss
 
         return Loss
-    raise AttributeError(f"module 'losses' has no attribute {name!r}")
+    raise AttributeError(f"module 'latentflow.losses' has no attribute {name!r}")

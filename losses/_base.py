@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from losses._registry import Declaration
+from latentflow.losses._registry import Declaration
 
 Load = Callable[[str], Any]
 

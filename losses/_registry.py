@@ -44,7 +44,7 @@ def register(name: str, **declared: Any) -> Callable[[LossClass], LossClass]:
 
     def bind(cls: LossClass) -> LossClass:
         own = (Path(__file__).parent / f"{name}.py").is_file()
-        if own and cls.__module__ != f"losses.{name}":
+        if own and cls.__module__ != f"{__package__}.{name}":
             raise ValueError(f"a loss named {name!r} is built in")
         holder = _registered.get(name)
         if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -67,7 +67,7 @@ def find(name: str) -> type:
     """The class of the loss `name`, imported now if need be; raises KeyError for a name that nobody has."""
     if name not in _registered:
         if (Path(__file__).parent / f"{name}.py").is_file() and not name.startswith("_"):
-            import_module(f"losses.{name}")
+            import_module(f"{__package__}.{name}")
         else:
             for point in entry_points(group=ENTRY_POINTS, name=name):
                 point.load()

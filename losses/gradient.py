@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from losses._base import Loss
-from losses._registry import register
+from latentflow.losses._base import Loss
+from latentflow.losses._registry import register
 
 
 @register("gradient", min_size=2, reference="Mathieu et al. 2016, arXiv:1511.05440, with signed differences")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from losses._base import Load, Loss
-from losses._features import Features, unit_length
-from losses._registry import register
+from latentflow.losses._base import Load, Loss
+from latentflow.losses._features import Features, unit_length
+from latentflow.losses._registry import register
 
 
 @register(

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from losses._base import Loss
-from losses._registry import register
+from latentflow.losses._base import Loss
+from latentflow.losses._registry import register
 
 
 @register(

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from losses._base import Loss
-from losses._registry import register
+from latentflow.losses._base import Loss
+from latentflow.losses._registry import register
 
 
 @register("mse")

@@ -4,8 +4,8 @@ import math
 
 from torch import Tensor
 
-from losses._base import Loss
-from losses._registry import register
+from latentflow.losses._base import Loss
+from latentflow.losses._registry import register
 
 # A tenth of one 8-bit level: below it a difference can't be seen in any picture, and the logarithm stays finite.
 SMALLEST_MSE = (0.1 / 255) ** 2

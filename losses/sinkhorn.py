@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses._base import Load, Loss
-from losses._registry import register
+from latentflow.losses._base import Load, Loss
+from latentflow.losses._registry import register
 
 LARGEST_SIDE = 64  # beyond some thousand points geomloss wants a compiler
 

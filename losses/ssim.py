@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from losses._base import Loss
-from losses._registry import register
+from latentflow.losses._base import Loss
+from latentflow.losses._registry import register
 
 
 @register("ssim", min_size=11, requires=("pytorch_msssim",), reference="Wang et al. 2004, doi:10.1109/TIP.2003.819861")

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from losses._base import Loss
-from losses._registry import register
+from latentflow.losses._base import Loss
+from latentflow.losses._registry import register
 
 
 @register(

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from losses._base import Load, Loss
-from losses._features import Features
-from losses._registry import register
+from latentflow.losses._base import Load, Loss
+from latentflow.losses._features import Features
+from latentflow.losses._registry import register
 
 
 @register(

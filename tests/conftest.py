@@ -37,8 +37,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from latentflow.autoencoder import Autoencoder, load_autoencoder  # noqa: E402
-from latentflow.weights import bundled  # noqa: E402
+from latentflow.models.autoencoder import Autoencoder, load_autoencoder  # noqa: E402
+from latentflow.models.weights import bundled  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -27,24 +27,24 @@ from safetensors.torch import save  # noqa: E402
 from standins import TINY_KL, model_files, write_folder  # noqa: E402
 from toys import linear_autoencoder, picture  # noqa: E402
 
-from latentflow.autoencoder import load_autoencoder  # noqa: E402
-from latentflow.batch.plan import make_batch_plan  # noqa: E402
 from latentflow.config import BatchConfig  # noqa: E402
 from latentflow.errors import LatentflowError  # noqa: E402
-from latentflow.images import read_image  # noqa: E402
+from latentflow.explore.concept.run import JUDGED, Concept, read_concept, write_concept  # noqa: E402
+from latentflow.explore.evaluate.scorebook import Evaluated, Score, Scorebook  # noqa: E402
 from latentflow.interrupts import Interrupts  # noqa: E402
-from latentflow.latents import load_latent, save_latent  # noqa: E402
-from latentflow.loop import optimize  # noqa: E402
-from latentflow.objective import Objective, parse  # noqa: E402
-from latentflow.resuming import read_checkpoint  # noqa: E402
+from latentflow.inversion.objective import Objective, parse  # noqa: E402
+from latentflow.inversion.optimize import optimize  # noqa: E402
+from latentflow.latents.files import load_latent, save_latent  # noqa: E402
+from latentflow.latents.index import read_latents  # noqa: E402
+from latentflow.models.autoencoder import load_autoencoder  # noqa: E402
+from latentflow.models.weights import present  # noqa: E402
+from latentflow.pictures.files import read_image  # noqa: E402
+from latentflow.runs.batch.plan import make_batch_plan  # noqa: E402
+from latentflow.runs.resume import read_checkpoint  # noqa: E402
 from latentflow.sinks.manifest import read_manifest  # noqa: E402
 from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E402
+from latentflow.state_files import pack  # noqa: E402
 from latentflow.training.models import read_config  # noqa: E402
-from latentflow.trees import pack  # noqa: E402
-from latentflow.views.concept.run import JUDGED, Concept, read_concept, write_concept  # noqa: E402
-from latentflow.views.evaluate.scorebook import Evaluated, Score, Scorebook  # noqa: E402
-from latentflow.views.index import read_latents  # noqa: E402
-from latentflow.weights import present  # noqa: E402
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "TGA", "PPM", "JPEG2000", "PCX")
 SECONDS, BYTES = 10, 4 * 2**30  # of one file

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from latentflow.autoencoder import SERVED
-from latentflow.weights import WEIGHTS_FILE
+from latentflow.models.autoencoder import SERVED
+from latentflow.models.weights import WEIGHTS_FILE
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # As published with sd-vae-ft-mse in 2022: no scaling_factor.

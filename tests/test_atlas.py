@@ -16,9 +16,9 @@ from PIL import Image
 
 from latentflow.cli import run
 from latentflow.errors import InputError
-from latentflow.views.atlas.page import sprite
-from latentflow.views.atlas.placement import ALL_AT_ONCE, place
-from latentflow.views.atlas.survey import find_clusters, find_neighbours, make_survey, umap_points
+from latentflow.explore.atlas.embedding import embed, find_clusters, find_neighbours, umap_points
+from latentflow.explore.atlas.page import sprite
+from latentflow.explore.atlas.placement import ALL_AT_ONCE, place
 
 QUICK = ("--weights", "bundled", "--size", 64, "--quiet")
 HOSTILE = "a<b/script><script>document.title = 'broken'<!--\"'&{{data}}<b/script>.png"
@@ -113,11 +113,11 @@ def test_a_survey_has_the_plane_that_the_latents_lie_in():
     generator = torch.Generator().manual_seed(0)
     places = torch.randn(20, 2, generator=generator, dtype=torch.float64) * torch.tensor([3.0, 1.0])
     basis, _ = torch.linalg.qr(torch.randn(4 * 2 * 2, 2, generator=generator, dtype=torch.float64))
-    survey = make_survey((places @ basis.T).reshape(20, 4, 2, 2), "pca", None)
-    assert sum(survey.shares) == pytest.approx(1)
-    assert "% of variance" in survey.axes[0]
+    embedding = embed((places @ basis.T).reshape(20, 4, 2, 2), "pca", None)
+    assert sum(embedding.shares) == pytest.approx(1)
+    assert "% of variance" in embedding.axes[0]
     between = torch.cdist(places, places).numpy() / 4  # RMS of 16 values
-    assert np.linalg.norm(survey.points[:, None] - survey.points, axis=-1) == pytest.approx(between, abs=1e-6)
+    assert np.linalg.norm(embedding.points[:, None] - embedding.points, axis=-1) == pytest.approx(between, abs=1e-6)
 
 
 def test_umap_keeps_groups_together_and_repeats_itself():

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from standins import SD_VAE_CONFIG, TINY, TINY_KL, ldm_names, model_files, old_names, random_model, write_folder
 
-from latentflow import autoencoder as module
-from latentflow.autoencoder import LatentGeometry, load_autoencoder
 from latentflow.errors import WeightsError
-from latentflow.weights import WEIGHTS_FILE, present
+from latentflow.models import autoencoder as module
+from latentflow.models.autoencoder import LatentGeometry, load_autoencoder
+from latentflow.models.weights import WEIGHTS_FILE, present
 
 
 def load(path):

@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from latentflow.batch import worker
-from latentflow.batch.plan import image_seed, make_batch_plan
 from latentflow.config import BatchConfig
 from latentflow.errors import InputError
+from latentflow.runs.batch import worker
+from latentflow.runs.batch.plan import image_seed, make_batch_plan
 from latentflow.sinks.trajectory import read_trajectory
 
 ROOT = Path(__file__).parent.parent
@@ -282,7 +282,7 @@ def test_the_same_call_again_is_the_same_whatever_it_names(invoke, folder, tmp_p
     (folder / "broken.png").unlink()
     draw(tmp_path / "begin.png", 50, 50, seed=3)
     (tmp_path / "mine.py").write_text(
-        "from losses import Loss, register\n\n\n@register('mine')\nclass Mine(Loss):\n"
+        "from latentflow.losses import Loss, register\n\n\n@register('mine')\nclass Mine(Loss):\n"
         "    def forward(self, image, prepared):\n        return (image - prepared).square().mean(dim=(1, 2, 3))\n"
     )
     common = ("batch", folder, "--output_dir", "out", *QUICK, "--init", "begin.png", "--plugin", "./mine.py")

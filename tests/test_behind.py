@@ -9,9 +9,9 @@ import torch
 from toys import step, steps
 
 from latentflow.errors import OutputError
-from latentflow.sinks import drive
-from latentflow.sinks.behind import Behind
-from latentflow.sinks.pace import EvenChange
+from latentflow.sinks import run_sinks
+from latentflow.sinks.background import Background
+from latentflow.sinks.resample import ResampleByChange
 
 
 class Noting:
@@ -35,7 +35,7 @@ class Noting:
 
 def test_a_sink_behind_gets_every_record_in_order_from_another_thread():
     sink = Noting()
-    drive(steps(40), [Behind(sink)])
+    run_sinks(steps(40), [Background(sink)])
     assert sink.seen[0] == "entered" and sink.seen[-1] is None
     assert [index for index, _ in sink.seen[1:-1]] == list(range(40))
     assert threading.get_ident() not in {thread for _, thread in sink.seen[1:-1]}
@@ -45,7 +45,7 @@ def test_a_sink_behind_gets_every_record_in_order_from_another_thread():
 def test_what_a_sink_behind_raises_reaches_the_run(at):
     sink = Noting(breaks_at=at)
     with pytest.raises(OutputError, match="no room"):
-        drive(steps(40), [Behind(sink)])
+        run_sinks(steps(40), [Background(sink)])
     assert len(sink.seen) == at + 2  # and nothing was written after it
     assert not any(thread.name.endswith("(_write)") for thread in threading.enumerate())
 
@@ -67,7 +67,7 @@ def test_frames_follow_the_change_of_the_picture():
     sink = Noting()
     shown = []
     sink.write = shown.append
-    drive(moving(levels), [EvenChange(sink, 9, lambda latent: picture_at(float(latent[0, 0])))])
+    run_sinks(moving(levels), [ResampleByChange(sink, 9, lambda latent: picture_at(float(latent[0, 0])))])
     found = [float(record.image[0, 0, 0, 0]) for record in shown]
     assert shown[0].index == 0 and shown[-1].index == 59
     assert found == pytest.approx([levels[record.index] for record in shown])
@@ -80,7 +80,7 @@ def test_a_trajectory_takes_no_more_room_than_it_was_given():
     sink = Noting()
     shown = []
     sink.write = shown.append
-    pace = EvenChange(sink, 5, lambda latent: picture_at(float(latent[0, 0])))
+    pace = ResampleByChange(sink, 5, lambda latent: picture_at(float(latent[0, 0])))
     with pace:
         for record in moving([index / 3000 for index in range(3000)]):
             pace.write(record)

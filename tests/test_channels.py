@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder
 
-from latentflow.views.channels import look_at_channels, offsets, sweep
+from latentflow.explore.channels import decode_channels, offsets, sweep
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
 
@@ -19,7 +19,7 @@ def test_channels_of_a_linear_decoder_add_up():
     latent = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(0))
     size = (6, 10)
     whole, nothing = autoencoder.decode(latent, size), autoencoder.decode(torch.zeros_like(latent), size)
-    found = list(look_at_channels(autoencoder, latent, size, range(4), reach=2.0))
+    found = list(decode_channels(autoencoder, latent, size, range(4), reach=2.0))
     assert torch.allclose(sum(each.alone - nothing for each in found), whole - nothing, atol=1e-5)
     for each in found:
         assert torch.allclose(each.without + each.alone, whole + nothing, atol=1e-5)

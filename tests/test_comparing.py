@@ -11,13 +11,13 @@ from PIL import Image
 from toys import linear_autoencoder, picture
 
 from latentflow import compare, optimize
-from latentflow.comparing import make_compare_plan, run_compare, split
 from latentflow.config import CompareConfig
 from latentflow.errors import DivergedError, InputError
 from latentflow.interrupts import Interrupts
-from latentflow.objective import Objective
-from latentflow.pictures import columns_for, contact_sheet
-from latentflow.sinks.sheet import shown_steps
+from latentflow.inversion.objective import Objective
+from latentflow.pictures.draw import columns_for, contact_sheet
+from latentflow.runs.compare import make_compare_plan, run_compare, split
+from latentflow.sinks.contact_sheet import shown_steps
 
 QUICK = ("--weights", "bundled", "--size", 48, "--steps", 4, "--seed", 1)
 

@@ -13,10 +13,8 @@ from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 from toys import linear_autoencoder
 
 from latentflow.errors import InputError
-from latentflow.interrupts import Interrupts
-from latentflow.latents import load_latent, save_latent
-from latentflow.views.concept.directions import Judgement, direction_between, judge, shrinkage, whitened
-from latentflow.views.concept.run import (
+from latentflow.explore.concept.directions import HeldOutScore, cross_validate, direction_between, shrinkage, whitened
+from latentflow.explore.concept.run import (
     Concept,
     check_concept,
     move_along,
@@ -25,10 +23,12 @@ from latentflow.views.concept.run import (
     there_and_back,
     write_concept,
 )
-from latentflow.views.config import ConceptConfig
+from latentflow.explore.config import ConceptConfig
+from latentflow.interrupts import Interrupts
+from latentflow.latents.files import load_latent, save_latent
 
 QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
-FOUND = Judgement(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()
+FOUND = HeldOutScore(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()
 
 
 def noise(count, shape=(4, 4, 4), seed=0):
@@ -82,13 +82,13 @@ def test_a_length_of_one_goes_from_mean_to_mean(whiten):
 
 def test_whitening_finds_what_noise_hides():
     positive, negative = hidden(100)
-    plain, white = judge(positive, negative), judge(positive, negative, whiten=True)
+    plain, white = cross_validate(positive, negative), cross_validate(positive, negative, whiten=True)
     assert plain.accuracy < 0.75 and white.accuracy > 0.95 and white.tells_apart
 
 
 @pytest.mark.parametrize("whiten", [False, True])
 def test_what_can_be_told_apart_always_is(whiten):
-    found = judge(noise(12) + 4, noise(9, seed=1), whiten=whiten)
+    found = cross_validate(noise(12) + 4, noise(9, seed=1), whiten=whiten)
     assert found.accuracy == 1 and found.spread == 0 and found.right == (12, 9) and found.tells_apart
     assert len(found.folds) == 5 and (found.positive > 0).all() and (found.negative < 0).all()
 
@@ -98,7 +98,8 @@ def test_random_labels_are_called_useless(whiten):
     """More dimensions than images, so that what a direction was made from is told apart without fail; and groups of
     different size, towards the larger of which a border between the means it was made from would lean."""
     judged = [
-        judge(noise(12, (4, 8, 8), 2 * seed), noise(36, (4, 8, 8), 2 * seed + 1), whiten=whiten) for seed in range(30)
+        cross_validate(noise(12, (4, 8, 8), 2 * seed), noise(36, (4, 8, 8), 2 * seed + 1), whiten=whiten)
+        for seed in range(30)
     ]
     assert sum(each.tells_apart for each in judged) <= 2
     shares = np.mean([np.divide(each.right, (12, 36)) for each in judged], axis=0)
@@ -107,7 +108,7 @@ def test_random_labels_are_called_useless(whiten):
 
 @pytest.mark.parametrize(("count", "folds"), [(4, 4), (5, 5), (30, 5)])
 def test_every_image_is_held_out_once(count, folds):
-    found = judge(noise(count) + 4, noise(30, seed=1))
+    found = cross_validate(noise(count) + 4, noise(30, seed=1))
     assert len(found.folds) == folds and (len(found.positive), len(found.negative)) == (count, 30)
     assert (found.positive != 0).all() and (found.negative != 0).all()
 
@@ -115,7 +116,7 @@ def test_every_image_is_held_out_once(count, folds):
 def test_the_interval_is_that_of_two_shares():
     """Wilson's 95 % limits of 10 of 10 are 0.7225 and 1, of 5 of 10 0.2366 and 0.7634."""
     sides = np.array([1.0] * 5 + [-1.0] * 5)
-    best, mixed = Judgement(np.ones(10), -np.ones(10), (1.0,)), Judgement(np.ones(10), sides, (0.75,))
+    best, mixed = HeldOutScore(np.ones(10), -np.ones(10), (1.0,)), HeldOutScore(np.ones(10), sides, (0.75,))
     assert best.interval == pytest.approx((1 - 0.2775 / np.sqrt(2), 1), abs=1e-4)
     assert mixed.accuracy == 0.75 and mixed.right == (10, 5)
     assert mixed.interval[0] == pytest.approx(0.75 - np.hypot(0.2775, 0.2634) / 2, abs=1e-4)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from latentflow.errors import InputError
-from latentflow.training.crops import Crops, Folder, Generated, batches
+from latentflow.training.data import Crops, Folder, Generated, batches
 
 
 def test_a_sample_depends_on_its_number_alone(images):

@@ -14,23 +14,23 @@ from standins import TINY, random_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from toys import linear_autoencoder
 
-from latentflow.autoencoder import Autoencoder, LatentGeometry, read_geometry
 from latentflow.errors import InputError
-from latentflow.views.curvature.bending import (
+from latentflow.explore.curvature.figure import lay_lattice
+from latentflow.explore.curvature.metric import (
     GREY,
-    Bend,
+    MetricAt,
     basis,
-    bend_plane,
     energy,
-    pull_back,
-    relax,
+    find_geodesic,
+    measure_plane,
+    pullback_metric,
     straight,
     stretches,
     trace,
 )
-from latentflow.views.curvature.figure import lay_lattice
-from latentflow.views.curvature.run import ends, project
-from latentflow.views.planes import Plane
+from latentflow.explore.curvature.run import ends, project
+from latentflow.latents.planes import Plane
+from latentflow.models.autoencoder import Autoencoder, LatentGeometry, read_geometry
 
 PIXEL = (1, 1)
 UNIT = GREY / math.sqrt(3)  # grey levels, RMS over three channels, of a length of 1 in a picture
@@ -92,7 +92,7 @@ def length(autoencoder, curve):
 
 @pytest.mark.parametrize("place", [(0.4, 0.0), (1.1, -0.7), (1.6, 0.9)])
 def test_a_sphere(place):
-    (bend,) = bend_plane(sphere(0.7), plane(), [place], basis(plane()))
+    (bend,) = measure_plane(sphere(0.7), plane(), [place], basis(plane()))
     sine = math.sin(place[0] * math.sqrt(2))
     across = 0.7 * UNIT * math.sqrt(2)
     assert bend.speeds == pytest.approx((across, across * sine), rel=0.01)
@@ -103,7 +103,7 @@ def test_a_sphere(place):
 
 @pytest.mark.parametrize("place", [(0.0, 0.0), (1.1, -0.7), (-0.2, 0.9)])
 def test_a_paraboloid(place):
-    (bend,) = bend_plane(paraboloid(), plane(), [place], basis(plane()))
+    (bend,) = measure_plane(paraboloid(), plane(), [place], basis(plane()))
     x, y = np.array(place) * math.sqrt(2)
     expected = 2 * UNIT**2 * np.array([[1 + x * x, x * y], [x * y, 1 + y * y]])
     assert bend.metric == pytest.approx(expected, rel=0.01)
@@ -123,7 +123,7 @@ def test_a_linear_decoder_stretches_all_directions_alike():
     gram = directions.flatten(1) @ directions.flatten(1).T / 36
     assert torch.allclose(gram, torch.eye(7), atol=1e-5)
     assert torch.equal(directions[:2], torch.cat([across, up]))
-    (bend,) = bend_plane(autoencoder, flat, [(0.3, 0.2)], directions)
+    (bend,) = measure_plane(autoencoder, flat, [(0.3, 0.2)], directions)
     each = GREY**2 * (4 / 12) / (2 * 0.5) ** 2  # orthonormal columns; the wrapper halves, and divides by the scale
     assert bend.metric == pytest.approx(each * np.eye(7), rel=1e-4, abs=1e-3 * each)
     assert bend.log_volume == pytest.approx(3.5 * math.log(each), rel=1e-4)
@@ -131,7 +131,7 @@ def test_a_linear_decoder_stretches_all_directions_alike():
 
 
 def test_a_direction_that_is_lost():
-    (bend,) = bend_plane(surface(lambda u, v: [u, u, u]), plane(), [(0.5, 0.5)], basis(plane()))
+    (bend,) = measure_plane(surface(lambda u, v: [u, u, u]), plane(), [(0.5, 0.5)], basis(plane()))
     assert bend.anisotropy == math.inf and bend.log_volume == -math.inf and bend.speeds[1] == 0
 
 
@@ -144,7 +144,7 @@ def test_forward_mode_agrees_with_reverse_mode_for_every_class(name):
     generator = torch.Generator().manual_seed(1)
     shape = autoencoder.geometry.latent_shape(24, 30)
     point, directions = torch.randn(1, *shape, generator=generator), torch.randn(3, *shape, generator=generator)
-    found = pull_back(autoencoder, point, directions, (24, 30))
+    found = pullback_metric(autoencoder, point, directions, (24, 30))
     decode = partial(autoencoder.decode, size=(24, 30))
     with sdpa_kernel(SDPBackend.MATH):
         changes = [torch.autograd.functional.jvp(decode, point, each[None])[1].flatten() for each in directions]
@@ -178,7 +178,7 @@ def test_energy_is_the_squared_length_of_equal_steps_and_its_gradient_is_torchs(
 
 def test_the_geodesic_of_a_sphere_is_its_great_circle():
     ball, start, end = sphere(0.7), latent(0.9, -1.1), latent(0.9, 1.1)
-    records = list(relax(ball, start, end, PIXEL, steps=30))
+    records = list(find_geodesic(ball, start, end, PIXEL, steps=30))
     assert all(later.energy <= record.energy for record, later in pairwise(records))
     curve = records[-1].curve
     angle = math.acos(math.cos(0.9) ** 2 + math.sin(0.9) ** 2 * math.cos(2.2))
@@ -194,7 +194,7 @@ def test_the_geodesic_of_a_sphere_is_its_great_circle():
 
 def test_the_geodesic_of_a_plane_is_straight():
     flat = surface(lambda u, v: [u, v, u - v])
-    records = list(relax(flat, latent(0.0, 0.0), latent(1.0, 0.5), PIXEL))
+    records = list(find_geodesic(flat, latent(0.0, 0.0), latent(1.0, 0.5), PIXEL))
     assert len(records) < 4  # it settles at once
     assert records[-1].curve.waves.abs().max() < 1e-3
 
@@ -218,7 +218,7 @@ def test_ends_and_projection():
 
 
 def test_quantities_of_a_bend():
-    bend = Bend(index=0, total=0, place=(0, 0), metric=np.array([[4.0, 0, 1], [0, 9, 0], [1, 0, 16]]))
+    bend = MetricAt(index=0, total=0, place=(0, 0), metric=np.array([[4.0, 0, 1], [0, 9, 0], [1, 0, 16]]))
     assert bend.speeds == (2, 3) and bend.anisotropy == pytest.approx(1.5)
     assert bend.log_volume == pytest.approx(math.log(4 * 9 * 16 - 9) / 2)
 
@@ -230,7 +230,7 @@ def test_quantities_of_a_bend():
 def few(monkeypatch, request):
     """Fewer small pictures and ellipses where a whole command runs."""
     if "invoke" in request.fixturenames:
-        monkeypatch.setattr("latentflow.views.curvature.figure.TILES", 2)
+        monkeypatch.setattr("latentflow.explore.curvature.figure.TILES", 2)
 
 
 @pytest.fixture

@@ -14,19 +14,19 @@ import torch
 from PIL import Image
 from toys import least_mse, linear_autoencoder
 
-import losses
-from latentflow import weights
+from latentflow import losses
 from latentflow.errors import Interrupted, WeightsError
-from latentflow.images import to_tensor
+from latentflow.explore.config import EvaluateConfig
+from latentflow.explore.evaluate import fidelity
+from latentflow.explore.evaluate import run as module
+from latentflow.explore.evaluate.metrics import PERFECT, ReconstructionMetrics, find_metrics
+from latentflow.explore.evaluate.run import evaluate, run_evaluate
+from latentflow.explore.evaluate.scores import FIGURES, Row, cells, summarize
+from latentflow.explore.evaluate.worst import difference
 from latentflow.interrupts import Interrupts
-from latentflow.perceptual import BundledFeatures
-from latentflow.views.config import EvaluateConfig
-from latentflow.views.evaluate import fidelity
-from latentflow.views.evaluate import run as module
-from latentflow.views.evaluate.judges import PERFECT, Judges, find_judges
-from latentflow.views.evaluate.run import evaluate, run_evaluate
-from latentflow.views.evaluate.scores import FIGURES, Row, cells, summarize
-from latentflow.views.evaluate.worst import difference
+from latentflow.models import weights
+from latentflow.models.networks import BundledFeatures
+from latentflow.pictures.files import to_tensor
 
 QUICK = ("--weights", "bundled", "--size", 48, "--quiet")
 SAMPLES = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -34,7 +34,7 @@ SAMPLES = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=
 
 @pytest.fixture(scope="module")
 def judges():
-    return Judges(lpips=BundledFeatures("lpips"), extract=None, missing="none here")
+    return ReconstructionMetrics(lpips=BundledFeatures("lpips"), extract=None, missing="none here")
 
 
 @pytest.fixture
@@ -244,8 +244,10 @@ def test_the_frechet_distance_of_known_gaussians():
 def test_rfid_is_kept_for_resuming_and_warned_of_when_images_are_few(invoke, few, tmp_path, monkeypatch):
     """With the mean color in Inception's place; the features of a second evaluation are those of the first."""
     pytest.importorskip("torch_fidelity")
-    extract = Judges(lpips=BundledFeatures("lpips"), extract=lambda image: image.clamp(0, 1).mean((2, 3)))
-    monkeypatch.setattr(module, "find_judges", lambda device: extract)
+    extract = ReconstructionMetrics(
+        lpips=BundledFeatures("lpips"), extract=lambda image: image.clamp(0, 1).mean((2, 3))
+    )
+    monkeypatch.setattr(module, "find_metrics", lambda device: extract)
     code, out, err = invoke("evaluate", few, "--json", *QUICK)
     assert code == 0, err
     result = json.loads(out)
@@ -280,7 +282,7 @@ def cached(tmp_path, monkeypatch):
         digits = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()[:8]
         (folder / "new.pth").rename(folder / f"{name}-{digits}.pth")
         checkpoint = weights.Checkpoint(name, f"{name}-{digits}.pth", lambda: "http://127.0.0.1/none")
-        for place in (weights, sys.modules["latentflow.views.evaluate.judges"], fidelity):
+        for place in (weights, sys.modules["latentflow.explore.evaluate.metrics"], fidelity):
             if hasattr(place, name):
                 monkeypatch.setattr(place, name, checkpoint)
         return checkpoint
@@ -297,7 +299,7 @@ def test_lpips_with_alex_is_what_the_lpips_package_computes(cached):
         torch.manual_seed(4)
         trunk = alexnet(weights=None).features.eval()
     cached("ALEXNET", {f"features.{name}": values for name, values in trunk.state_dict().items()})
-    found = find_judges()
+    found = find_metrics()
     assert found.network == "alex" and "LPIPS" not in found.notes(10)
     reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     for part in reference.net.children():

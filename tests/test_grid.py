@@ -9,11 +9,11 @@ from PIL import Image
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
+from latentflow.explore.grid import Mosaic, decode_plane
 from latentflow.interrupts import Interrupts
-from latentflow.sinks import drive
-from latentflow.views.components import principal_components
-from latentflow.views.grid import Mosaic, decode_plane
-from latentflow.views.planes import make_plane
+from latentflow.latents.pca import principal_components
+from latentflow.latents.planes import make_plane
+from latentflow.sinks import run_sinks
 
 BUNDLED = ("--weights", "bundled", "--size", 32, "--quiet")
 
@@ -39,7 +39,7 @@ def three(tmp_path):
 
 
 def test_a_plane_goes_through_its_three_points(three):
-    from latentflow.views.anchors import read_anchors
+    from latentflow.latents.sources import read_anchors
 
     found = plane(three)
     latents = read_anchors([str(each) for each in three], linear_autoencoder(), 8).latents
@@ -98,7 +98,7 @@ def test_tiles_lie_where_their_coordinates_are():
     tiles = []
     mosaic_write = mosaic.write
     mosaic.write = lambda tile: (tiles.append(tile), mosaic_write(tile))
-    drive(decode_plane(linear_autoencoder(), found, 3, 3), [mosaic])
+    run_sinks(decode_plane(linear_autoencoder(), found, 3, 3), [mosaic])
     assert [(tile.row, tile.column) for tile in tiles[:4]] == [(0, 0), (0, 1), (0, 2), (1, 0)]
     assert tiles[0].place == (-1, 1) and tiles[8].place == (1, -1)  # the first row is the top
     assert torch.allclose(tiles[4].latent, found.origin)

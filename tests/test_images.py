@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from latentflow.errors import InputError
-from latentflow.images import cover, fit, read_image, to_tensor, to_uint8
+from latentflow.pictures.files import cover, fit, read_image, to_tensor, to_uint8
 
 COLORS = np.array([[[255, 0, 0], [0, 200, 0]], [[0, 0, 150], [90, 90, 90]], [[255, 255, 255], [0, 0, 0]]], np.uint8)
 

@@ -13,8 +13,8 @@ from toys import linear_autoencoder
 
 from latentflow.errors import InputError, Interrupted, OutputError
 from latentflow.interrupts import Interrupts
-from latentflow.views import index
-from latentflow.views.index import TOGETHER, check_index, index_path, read_latents, read_squares
+from latentflow.latents import index
+from latentflow.latents.index import TOGETHER, check_index, index_path, read_latents, read_squares
 
 SIZE = 8
 
@@ -226,7 +226,7 @@ def test_a_broken_or_foreign_index_is_one_clear_line(folder, tmp_path, what):
         "shape": index.pack(good | {"latents": good["latents"][:, :2]}),
     }
     if what == "latent":
-        from latentflow.latents import save_latent
+        from latentflow.latents.files import save_latent
 
         save_latent(path, torch.zeros(1, 4, 4, 4), linear_autoencoder(), (8, 8))
     else:

@@ -6,10 +6,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from standins import TINY, TINY_KL, model_files, random_model, write_folder
 
-from latentflow.autoencoder import load_autoencoder
 from latentflow.errors import InputError, OutputError
-from latentflow.latents import load_latent, save_latent
-from latentflow.weights import present
+from latentflow.latents.files import load_latent, save_latent
+from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.weights import present
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import skimage.metrics
 import torch
 from toys import picture
 
-import losses
-from latentflow.perceptual import Networks
+from latentflow import losses
+from latentflow.models.networks import Networks
 
 BUILT_IN = [
     *("charbonnier", "gradient", "l1", "lpips", "ms_ssim", "mse", "psnr", "sinkhorn", "ssim", "tv", "vgg"),
@@ -260,7 +260,7 @@ def test_a_network_loss_without_a_network_says_so(name):
 
 
 def test_a_loss_of_ones_own_in_five_lines(monkeypatch):
-    monkeypatch.setattr("losses._registry._registered", {})
+    monkeypatch.setattr("latentflow.losses._registry._registered", {})
 
     @losses.register("huber", reference="Huber 1964")
     class Huber(losses.Loss):
@@ -275,7 +275,7 @@ def test_a_loss_of_ones_own_in_five_lines(monkeypatch):
 def test_a_taken_name_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="built in"):
         losses.register("mse")(type("Other", (losses.Loss,), {}))
-    monkeypatch.setattr("losses._registry._registered", {})
+    monkeypatch.setattr("latentflow.losses._registry._registered", {})
     losses.register("mine")(type("One", (losses.Loss,), {}))
     with pytest.raises(ValueError, match="already registered"):
         losses.register("mine")(type("Two", (losses.Loss,), {}))

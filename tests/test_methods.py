@@ -8,22 +8,22 @@ import torch
 from standins import TINY, model_files, write_folder
 from toys import least_mse, linear_autoencoder, picture
 
-from latentflow import cost
-from latentflow.autoencoder import load_autoencoder
-from latentflow.device import computes_bf16
 from latentflow.errors import DivergedError, InputError
-from latentflow.images import fit, read_image, to_tensor
-from latentflow.loop import optimize
-from latentflow.methods import OPTIMIZERS, settle
-from latentflow.objective import Objective
-from latentflow.starts import start
-from latentflow.weights import present, resolve
+from latentflow.inversion.methods import OPTIMIZERS, settle
+from latentflow.inversion.objective import Objective
+from latentflow.inversion.optimize import optimize
+from latentflow.latents.initial import initial_latent
+from latentflow.models import memory as cost
+from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.device import computes_bf16
+from latentflow.models.weights import find_weights, present
+from latentflow.pictures.files import fit, read_image, to_tensor
 
 
 def road(method, loss="mse", count=1, **options):
     autoencoder, target = linear_autoencoder(), picture(count=count)
     objective = Objective(loss, target)
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     return autoencoder, objective, list(optimize(autoencoder, objective, latent, method=method, **options))
 
 
@@ -67,7 +67,7 @@ def test_inertia_is_that_of_the_inertial_iteration():
 
 def test_a_batch_without_gradient_goes_the_way_its_images_go_alone():
     autoencoder, target = linear_autoencoder(), picture(count=3)
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     *_, together = optimize(autoencoder, Objective("mse", target), latent, steps=9, method="gradient_free")
     for one in range(3):
         single = slice(one, one + 1)
@@ -110,7 +110,7 @@ def target(request):
 
 
 def test_hybrid_is_nearer_after_fifteen_steps_than_the_gradient_after_sixty(autoencoder, target):
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     ends = {}
     for method, steps in (("gradient", 60), ("hybrid", 15), ("gradient_free", 6)):
         rate = 1.0 if method == "gradient_free" else None
@@ -122,9 +122,9 @@ def test_hybrid_is_nearer_after_fifteen_steps_than_the_gradient_after_sixty(auto
 @pytest.mark.skipif(not computes_bf16(torch.device("cpu")), reason="this processor doesn't compute with bfloat16")
 @pytest.mark.parametrize("method", ["gradient", "hybrid"])
 def test_bfloat16_goes_the_way_of_float32(autoencoder, target, method):
-    rough = load_autoencoder(resolve("bundled"), dtype="auto")
+    rough = load_autoencoder(find_weights("bundled"), dtype="auto")
     assert rough.precision == "bfloat16" and autoencoder.precision == "float32"
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     curves = [
         [float(step.psnr) for step in optimize(each, Objective("mse", target), latent, steps=40, method=method)]
         for each in (autoencoder, rough)

@@ -5,8 +5,8 @@ import torch
 from toys import picture
 
 from latentflow.errors import InputError
-from latentflow.objective import Objective, parse
-from latentflow.perceptual import Networks
+from latentflow.inversion.objective import Objective, parse
+from latentflow.models.networks import Networks
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,19 @@ import torch
 from toys import least_mse, linear_autoencoder, picture
 
 from latentflow.errors import DivergedError, InputError
-from latentflow.loop import SCHEDULES, optimize
-from latentflow.measures import psnr
-from latentflow.methods import GRADIENT_OPTIMIZERS as OPTIMIZERS
-from latentflow.objective import Objective
+from latentflow.inversion.methods import GRADIENT_OPTIMIZERS as OPTIMIZERS
+from latentflow.inversion.metrics import psnr
+from latentflow.inversion.objective import Objective
+from latentflow.inversion.optimize import SCHEDULES, optimize
+from latentflow.latents.initial import initial_latent
 from latentflow.records import until
-from latentflow.starts import start
 
 
 def run(optimizer="adam", loss="mse", steps=5, lr=0.1, count=1, schedule="constant", seed=0):
     autoencoder = linear_autoencoder()
     target = picture(count=count)
     objective = Objective(loss, target)
-    latent = start("normal", autoencoder, target, seed)
+    latent = initial_latent("normal", autoencoder, target, seed)
     records = optimize(autoencoder, objective, latent, steps=steps, lr=lr, optimizer=optimizer, schedule=schedule)
     return autoencoder, objective, records
 
@@ -90,7 +90,7 @@ def test_the_first_update_of_sgd_has_the_rms_of_the_rate():
 
 def test_the_start_is_the_first_record_and_is_left_alone():
     autoencoder, target = linear_autoencoder(), picture()
-    latent = start("normal", autoencoder, target, 0)
+    latent = initial_latent("normal", autoencoder, target, 0)
     before = latent.clone()
     records = optimize(autoencoder, Objective("mse", target), latent, steps=3)
     assert torch.equal(next(records).latent, before)
@@ -113,7 +113,7 @@ def test_yielding_leaves_gradients_switched_on_for_the_consumer():
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_a_batch_goes_the_way_its_images_go_alone(optimizer):
     autoencoder, target = linear_autoencoder(), picture(count=3)
-    latent = start("normal", autoencoder, target, 0)
+    latent = initial_latent("normal", autoencoder, target, 0)
     *_, together = optimize(autoencoder, Objective("l1", target), latent, steps=20, optimizer=optimizer)
     for index in range(3):
         one = slice(index, index + 1)
@@ -140,7 +140,7 @@ def test_lbfgs_refuses_a_batch():
 def test_unknown_names_are_input_errors(wrong, words):
     autoencoder, target = linear_autoencoder(), picture()
     with pytest.raises(InputError, match=words):
-        next(optimize(autoencoder, Objective("mse", target), start("zeros", autoencoder, target), **wrong))
+        next(optimize(autoencoder, Objective("mse", target), initial_latent("zeros", autoencoder, target), **wrong))
 
 
 def test_divergence_is_found_and_what_came_before_is_kept():
@@ -163,7 +163,7 @@ def test_the_records_before_a_divergence_are_finite():
 
 def test_divergence_of_one_image_of_a_batch_is_found():
     autoencoder, target = linear_autoencoder(), picture(count=2)
-    latent = start("normal", autoencoder, target, 0)
+    latent = initial_latent("normal", autoencoder, target, 0)
     latent[1] *= 1e4
     with pytest.raises(DivergedError):
         next(optimize(autoencoder, Objective("mse", target), latent, steps=1))
@@ -171,7 +171,7 @@ def test_divergence_of_one_image_of_a_batch_is_found():
 
 def test_a_not_finite_loss_is_found():
     autoencoder, target = linear_autoencoder(), picture()
-    latent = start("normal", autoencoder, target, 0)
+    latent = initial_latent("normal", autoencoder, target, 0)
     latent[0, 0, 0, 0] = math.nan
     with pytest.raises(DivergedError, match="nan"):
         next(optimize(autoencoder, Objective("mse", target), latent, steps=1))
@@ -204,7 +204,7 @@ def test_until_passes_on_the_record_that_is_enough():
 @pytest.mark.parametrize(("init", "mean", "variance"), [("normal", 0, 1), ("uniform", 0, 1), ("zeros", 0, 0)])
 def test_named_starts_have_the_moments_they_promise(init, mean, variance):
     target = picture(256, 256)
-    latent = start(init, linear_autoencoder(), target, 7)
+    latent = initial_latent(init, linear_autoencoder(), target, 7)
     assert latent.shape == (1, 4, 128, 128)
     assert float(latent.mean()) == pytest.approx(mean, abs=0.02)
     assert float(latent.var()) == pytest.approx(variance, abs=0.03)
@@ -213,22 +213,22 @@ def test_named_starts_have_the_moments_they_promise(init, mean, variance):
 
 def test_start_encode_is_the_encoders_own_latent():
     autoencoder, target = linear_autoencoder(), picture()
-    latent = start("encode", autoencoder, target)
+    latent = initial_latent("encode", autoencoder, target)
     decoded = autoencoder.decode(latent, (8, 8))
     assert float((decoded - target).square().mean()) == pytest.approx(least_mse(autoencoder, target), rel=1e-4)
 
 
 def test_start_from_an_image_has_the_targets_size(photo):
     autoencoder, target = linear_autoencoder(), picture(10, 6)
-    assert start(str(photo), autoencoder, target).shape == (1, 4, 5, 3)
+    assert initial_latent(str(photo), autoencoder, target).shape == (1, 4, 5, 3)
 
 
 def test_the_bundled_loop_lowers_every_loss(autoencoder, photo):
-    from latentflow.images import fit, read_image, to_tensor
+    from latentflow.pictures.files import fit, read_image, to_tensor
 
     target = to_tensor(fit(read_image(photo).image, 64))
     for loss in ("mse", "l1", "psnr", "ssim"):
-        latent = start("normal", autoencoder, target, 0)
+        latent = initial_latent("normal", autoencoder, target, 0)
         steps = list(optimize(autoencoder, Objective(loss, target), latent, steps=15))
         assert float(steps[-1].loss) < float(steps[0].loss)
         assert float(steps[-1].psnr) > float(steps[0].psnr)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentflow.views.paths import TIMINGS, Way, moments, slerp, spread
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly, slerp
 
 
 def point(*values):
@@ -66,7 +66,7 @@ def test_slerp_is_the_same_backwards_and_scales(seed, share, scale):
 @pytest.mark.parametrize("count", [2, 4])
 def test_ways_pass_through_their_anchors(method, loop, count):
     anchors = noise(count)
-    way = Way(anchors, method, loop=loop)
+    way = LatentPath(anchors, method, loop=loop)
     assert way.stretches == (count if loop else count - 1)
     for index in range(way.stretches + 1):
         assert torch.allclose(way(index), anchors[index % count : index % count + 1], atol=1e-4)
@@ -75,7 +75,7 @@ def test_ways_pass_through_their_anchors(method, loop, count):
 @pytest.mark.parametrize("loop", [False, True])
 def test_a_spline_has_no_corners(loop):
     anchors = noise(5)
-    spline, line = Way(anchors, "spline", loop=loop), Way(anchors, "lerp", loop=loop)
+    spline, line = LatentPath(anchors, "spline", loop=loop), LatentPath(anchors, "lerp", loop=loop)
     step = 1e-2
     places = [1, 2, 3] + ([0] if loop else [])
 
@@ -88,20 +88,20 @@ def test_a_spline_has_no_corners(loop):
 
 
 def test_a_spline_keeps_the_length_of_latents():
-    way = Way(noise(4), "spline")
+    way = LatentPath(noise(4), "spline")
     norms = [float(way(at).norm()) for at in np.linspace(0, 3, 31)]
     anchors = [float(way(at).norm()) for at in range(4)]
     assert min(anchors) * 0.99 <= min(norms) and max(norms) <= max(anchors) * 1.01
 
 
 def test_a_spline_through_the_origin_is_finite():
-    way = Way(torch.cat([point(1, 0), point(-1, 0)]), "spline", loop=True)
+    way = LatentPath(torch.cat([point(1, 0), point(-1, 0)]), "spline", loop=True)
     assert all(bool(torch.isfinite(way(at)).all()) for at in np.linspace(0, 2, 41))
 
 
 def test_the_last_frame_of_a_loop_is_not_the_first_again():
-    assert moments(4).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert moments(4, loop=True).tolist() == [0, 0.25, 0.5, 0.75]
+    assert frame_times(4).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert frame_times(4, loop=True).tolist() == [0, 0.25, 0.5, 0.75]
 
 
 @pytest.mark.parametrize("name", TIMINGS)
@@ -122,8 +122,8 @@ def test_stops_are_slow_at_every_anchor():
 
 def test_frames_are_spread_by_length():
     positions = np.array([0.0, 1.0, 2.0, 3.0])
-    assert spread(positions, [1, 1, 2], np.array([0, 0.25, 0.5, 0.75, 1])).tolist() == [0, 1, 2, 2.5, 3]
-    assert spread(positions, [0, 2, 0], np.array([0, 0.5, 1])).tolist() == [0, 1.5, 3]
-    assert spread(np.arange(5.0), [0, 0, 1, 1], np.array([0, 0.25, 0.5, 1])).tolist() == [0, 2.5, 3, 4]
-    still = spread(positions, [0, 0, 0], np.array([0, 0.5, 1]))
+    assert place_evenly(positions, [1, 1, 2], np.array([0, 0.25, 0.5, 0.75, 1])).tolist() == [0, 1, 2, 2.5, 3]
+    assert place_evenly(positions, [0, 2, 0], np.array([0, 0.5, 1])).tolist() == [0, 1.5, 3]
+    assert place_evenly(np.arange(5.0), [0, 0, 1, 1], np.array([0, 0.25, 0.5, 1])).tolist() == [0, 2.5, 3, 4]
+    still = place_evenly(positions, [0, 0, 0], np.array([0, 0.5, 1]))
     assert still.tolist() == [0, 1.5, 3]

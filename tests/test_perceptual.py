@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from latentflow import Objective, load_autoencoder, optimize, perceptual, quality, resolve, start
-from latentflow import weights as where
+from latentflow import Objective, find_weights, image_metrics, initial_latent, load_autoencoder, optimize
 from latentflow.errors import WeightsError
-from latentflow.images import fit, read_image, to_tensor, to_uint8
-from losses import find
+from latentflow.losses import find
+from latentflow.models import networks as perceptual
+from latentflow.models import weights as where
+from latentflow.pictures.files import fit, read_image, to_tensor, to_uint8
 
 
 def noise(seed, size=32, count=1):
@@ -123,7 +124,7 @@ def test_vgg16_is_fetched_by_torch_and_its_hash_checked(trunk, tmp_path, monkeyp
     good.write_bytes(source.read_bytes())
     bad.write_bytes(b"something else")
     with standins.folder_server(served) as url:
-        from latentflow.hub import download_url
+        from latentflow.models.hub import download_url
 
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         arrived = tmp_path / "new" / good.name
@@ -265,14 +266,14 @@ def test_the_stand_ins_order_distortions_as_people_do(name, picture):
 
 
 def test_a_run_under_the_stand_in_ends_nearer_than_one_under_tv_or_sinkhorn():
-    autoencoder = load_autoencoder(resolve("bundled"))
+    autoencoder = load_autoencoder(find_weights("bundled"))
     networks = perceptual.Networks("bundled")
     target = photograph("coffee.png", 96)
-    latent = start("normal", autoencoder, target, seed=0)
+    latent = initial_latent("normal", autoencoder, target, seed=0)
     ends = {}
     for loss in ("lpips", "tv", "sinkhorn"):
         *_, last = optimize(autoencoder, Objective(loss, target, networks), latent, steps=40)
-        ends[loss] = quality(last.image, target, networks)
+        ends[loss] = image_metrics(last.image, target, networks)
     for other in ("tv", "sinkhorn"):
         assert ends["lpips"]["lpips[bundled]"] < 0.5 * ends[other]["lpips[bundled]"]
         assert ends["lpips"]["ssim"] > ends[other]["ssim"] + 0.1

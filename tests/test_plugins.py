@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-import losses
+from latentflow import losses
 from latentflow.errors import InputError
-from latentflow.plugins import PREFIX, load_plugin
+from latentflow.inversion.plugins import PREFIX, load_plugin
 
 HUBER = '''\
 import torch
-from losses import Loss, register
+from latentflow.losses import Loss, register
 
 @register("huber", reference="Huber 1964")
 class Huber(Loss):
@@ -25,7 +25,7 @@ QUICK = ("--weights", "bundled", "--size", 48, "--steps", 2)
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch):
     """What a test registers is gone after it."""
-    monkeypatch.setattr("losses._registry._registered", dict(losses._registry._registered))
+    monkeypatch.setattr("latentflow.losses._registry._registered", dict(losses._registry._registered))
     yield
     for name in [name for name in sys.modules if name.startswith(PREFIX)]:
         del sys.modules[name]

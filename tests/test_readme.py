@@ -66,7 +66,7 @@ def test_every_command_line_of_the_gallery_is_understood():
         command = generate.commands()[words[1]]
         command.make_context(words[1], list(words[2:]))
         shown.add(words[1])
-    views = {path.stem for path in (ROOT / "latentflow" / "views").iterdir()} & set(generate.COMMANDS)
+    views = {path.stem for path in (ROOT / "latentflow" / "explore").iterdir()} & set(generate.COMMANDS)
     assert shown == views
 
 

@@ -21,13 +21,13 @@ from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
 from latentflow.files import sweep
-from latentflow.loop import optimize
-from latentflow.methods import OPTIMIZERS
-from latentflow.objective import Objective
-from latentflow.resuming import read_checkpoint
+from latentflow.inversion.methods import OPTIMIZERS
+from latentflow.inversion.objective import Objective
+from latentflow.inversion.optimize import optimize
+from latentflow.latents.initial import initial_latent
+from latentflow.runs.resume import read_checkpoint
 from latentflow.sinks.trajectory import read_trajectory
-from latentflow.starts import start
-from latentflow.trees import pack, unpack
+from latentflow.state_files import pack, unpack
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--weights", "bundled", "--size", 48, "--seed", 1)
@@ -39,7 +39,7 @@ QUICK = ("--weights", "bundled", "--size", 48, "--seed", 1)
 def test_a_restored_optimization_goes_on_bit_for_bit(method, optimizer, tmp_path):
     def made():
         autoencoder, target = linear_autoencoder(), picture()
-        latent = start("normal", autoencoder, target, seed=0)
+        latent = initial_latent("normal", autoencoder, target, seed=0)
         options = {"steps": 12, "method": method, "optimizer": optimizer, "schedule": "cosine"}
         return optimize(autoencoder, Objective("l1" if method != "gradient_free" else "mse", target), latent, **options)
 
@@ -59,10 +59,10 @@ def test_a_restored_optimization_goes_on_bit_for_bit(method, optimizer, tmp_path
 
 def test_a_state_of_another_run_is_an_input_error():
     autoencoder, target = linear_autoencoder(), picture()
-    objective, latent = Objective("mse", target), start("zeros", autoencoder, target)
+    objective, latent = Objective("mse", target), initial_latent("zeros", autoencoder, target)
     state = optimize(autoencoder, objective, latent).state()
     larger = picture(16, 16)
-    other = optimize(autoencoder, Objective("mse", larger), start("zeros", autoencoder, larger))
+    other = optimize(autoencoder, Objective("mse", larger), initial_latent("zeros", autoencoder, larger))
     for wrong in (state, {}, state | {"latent": 3}, state | {"updater": {"state": 1}}):
         with pytest.raises(InputError, match="another run"):
             other.restore(wrong)

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder
 
-from latentflow.latents import save_latent
-from latentflow.views import similar
-from latentflow.views.similar import DISTANCES, cosine_distance, nearest, pooled_distance, rms_distance
+from latentflow.explore import similar
+from latentflow.explore.similar import DISTANCES, cosine_distance, nearest, pooled_distance, rms_distance
+from latentflow.latents.files import save_latent
 
 QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
 

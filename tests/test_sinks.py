@@ -16,14 +16,14 @@ from PIL import Image, ImageSequence
 from toys import step, steps
 
 from latentflow.errors import DivergedError, InputError, MissingPackageError, OutputError
-from latentflow.pictures import Drawing
-from latentflow.sinks import drive, every
+from latentflow.pictures.draw import Drawing
+from latentflow.sinks import EveryNth, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.frames import open_frames
-from latentflow.sinks.keeper import Keeper, save_image
 from latentflow.sinks.manifest import Manifest, read_manifest
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.plot import Plot
+from latentflow.sinks.save_best import SaveBest, save_image
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +39,7 @@ def gif_frames(path):
 
 @pytest.mark.parametrize(("fps", "hold"), [(20, 1.5), (30, 0), (12.5, 2), (50, 0.5), (3, 1)])
 def test_a_gif_lasts_as_long_as_it_should(tmp_path, fps, hold):
-    drive(steps(), [open_frames(tmp_path / "x.gif", fps=fps, hold=hold)])
+    run_sinks(steps(), [open_frames(tmp_path / "x.gif", fps=fps, hold=hold)])
     durations = [duration for _, duration in gif_frames(tmp_path / "x.gif")]
     # delays are whole centiseconds; the last frame stays `hold` seconds, or one frame's time
     assert sum(durations[:-1]) == pytest.approx(9 / fps * 1000, abs=10)
@@ -50,7 +50,7 @@ def test_a_gif_lasts_as_long_as_it_should(tmp_path, fps, hold):
 
 def test_gif_frames_have_good_colors_of_their_own(tmp_path):
     pictures = steps(4, height=96, width=128)
-    drive(pictures, [open_frames(tmp_path / "x.gif")])
+    run_sinks(pictures, [open_frames(tmp_path / "x.gif")])
     frames = gif_frames(tmp_path / "x.gif")
     assert len(frames) == 4
     for record, (frame, _) in zip(pictures, frames, strict=True):
@@ -88,7 +88,7 @@ def test_five_hundred_frames_take_no_more_memory_than_fifty(tmp_path):
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
 def test_videos_play_with_every_frame_and_true_colors(tmp_path, suffix):
     pictures = steps(10, height=33, width=47)
-    drive(pictures, [open_frames(tmp_path / f"x.{suffix}", fps=10, hold=1)])
+    run_sinks(pictures, [open_frames(tmp_path / f"x.{suffix}", fps=10, hold=1)])
     frames = [np.asarray(frame) for frame in imageio.get_reader(tmp_path / f"x.{suffix}")]
     assert len(frames) == 9 + 10 and frames[0].shape[:2] == (34, 48)
     assert left(tmp_path) == [f"x.{suffix}"]
@@ -99,7 +99,7 @@ def test_videos_play_with_every_frame_and_true_colors(tmp_path, suffix):
 def test_flat_colors_come_back(tmp_path, suffix, color):
     path = tmp_path / f"x.{suffix}"
     flat = np.full((64, 64, 3), color, np.uint8)
-    drive(steps(3), [open_frames(path, draw=lambda record: flat)])
+    run_sinks(steps(3), [open_frames(path, draw=lambda record: flat)])
     if suffix in ("mp4", "webm"):
         frame = np.asarray(imageio.get_reader(path).get_data(0))
     else:
@@ -110,13 +110,13 @@ def test_flat_colors_come_back(tmp_path, suffix, color):
 def test_videos_say_which_colors_they_hold(tmp_path):
     import imageio_ffmpeg
 
-    drive(steps(3), [open_frames(tmp_path / "x.mp4")])
+    run_sinks(steps(3), [open_frames(tmp_path / "x.mp4")])
     shown = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", tmp_path / "x.mp4"], capture_output=True, text=True)
     assert re.search(r"Video: h264.*yuv420p\(tv, bt709", shown.stderr)
 
 
 def test_an_animated_webp_lasts_as_long_as_it_should(tmp_path):
-    drive(steps(), [open_frames(tmp_path / "x.webp", fps=10, hold=1)])
+    run_sinks(steps(), [open_frames(tmp_path / "x.webp", fps=10, hold=1)])
     with Image.open(tmp_path / "x.webp") as image:
         durations = []
         for frame in ImageSequence.Iterator(image):
@@ -127,7 +127,7 @@ def test_an_animated_webp_lasts_as_long_as_it_should(tmp_path):
 
 def test_a_folder_of_pngs_is_lossless_and_named_by_step(tmp_path):
     pictures = steps(4)
-    drive(pictures, [open_frames(tmp_path / "frames")])
+    run_sinks(pictures, [open_frames(tmp_path / "frames")])
     assert left(tmp_path / "frames") == ["00000.png", "00001.png", "00002.png", "00003.png"]
     for record in pictures:
         found = np.asarray(Image.open(tmp_path / "frames" / f"{record.index:05d}.png"))
@@ -155,7 +155,7 @@ class Recorder:
 @pytest.mark.parametrize(("count", "step_size", "kept"), [(10, 4, [0, 4, 8, 9]), (9, 4, [0, 4, 8]), (3, 50, [0, 2])])
 def test_every_keeps_the_first_and_the_last(count, step_size, kept):
     recorder = Recorder()
-    drive(steps(count), [every(step_size, recorder)])
+    run_sinks(steps(count), [EveryNth(step_size, recorder)])
     assert recorder.seen == kept
 
 
@@ -169,7 +169,7 @@ def broken_off(records, at):
 def test_every_keeps_the_last_record_before_a_break():
     recorder = Recorder()
     with pytest.raises(DivergedError):
-        drive(broken_off(steps(), at=7), [every(4, recorder)])
+        run_sinks(broken_off(steps(), at=7), [EveryNth(4, recorder)])
     assert recorder.seen == [0, 4, 6] and recorder.closed
 
 
@@ -177,7 +177,7 @@ def test_one_failing_sink_leaves_the_others_valid(tmp_path):
     recorder = Recorder(fail_at=5)
     sinks = [open_frames(tmp_path / "x.gif"), Metrics(tmp_path / "m.jsonl"), recorder]
     with pytest.raises(OutputError, match="full"):
-        drive(steps(), sinks)
+        run_sinks(steps(), sinks)
     assert recorder.closed and len(gif_frames(tmp_path / "x.gif")) == 6
     assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 6
     assert left(tmp_path) == ["m.jsonl", "x.gif"]
@@ -188,13 +188,13 @@ def test_a_run_that_breaks_before_its_first_record_leaves_earlier_files_alone(tm
     (tmp_path / name).write_bytes(b"precious")
     make = {".jsonl": Metrics, ".png": lambda path: Plot(path, "mse")}.get(Path(name).suffix, open_frames)
     with pytest.raises(DivergedError):
-        drive(broken_off(steps(), at=0), [make(tmp_path / name)])
+        run_sinks(broken_off(steps(), at=0), [make(tmp_path / name)])
     assert (tmp_path / name).read_bytes() == b"precious" and left(tmp_path) == [name]
 
 
 def test_no_records_is_an_error():
     with pytest.raises(ValueError, match="no records"):
-        drive([], [Recorder()])
+        run_sinks([], [Recorder()])
 
 
 def test_a_dead_ffmpeg_is_an_output_error_and_keeps_the_earlier_file(tmp_path):
@@ -209,7 +209,7 @@ def test_a_dead_ffmpeg_is_an_output_error_and_keeps_the_earlier_file(tmp_path):
             yield step(index, height=200, width=200)
 
     with pytest.raises(OutputError, match="ffmpeg") as caught:
-        drive(records(), [sink])
+        run_sinks(records(), [sink])
     assert caught.value.exit_code == 6
     assert (tmp_path / "x.gif").read_bytes() == b"precious" and left(tmp_path) == ["x.gif"]
 
@@ -217,14 +217,14 @@ def test_a_dead_ffmpeg_is_an_output_error_and_keeps_the_earlier_file(tmp_path):
 def test_a_missing_ffmpeg_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(MissingPackageError, match="pip install imageio-ffmpeg"):
-        drive(steps(2), [open_frames(tmp_path / "x.gif")])
+        run_sinks(steps(2), [open_frames(tmp_path / "x.gif")])
     assert left(tmp_path) == []
 
 
 def test_a_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingPackageError, match="pip install matplotlib"):
-        drive(steps(2), [Plot(tmp_path / "p.png", "mse")])
+        run_sinks(steps(2), [Plot(tmp_path / "p.png", "mse")])
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x.mp4", "frames", "m.jsonl", "i.png"])
@@ -274,7 +274,7 @@ def is_whole(path):
 
 
 def test_metrics_are_one_line_a_step_with_null_for_what_is_no_number(tmp_path):
-    drive([step(0), step(1, loss=float("inf"))], [Metrics(tmp_path / "m.jsonl")])
+    run_sinks([step(0), step(1, loss=float("inf"))], [Metrics(tmp_path / "m.jsonl")])
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1] and lines[1]["loss"] is None
     assert lines[0] | {"seconds": 0} == {
@@ -295,7 +295,7 @@ def test_metrics_are_one_line_a_step_with_null_for_what_is_no_number(tmp_path):
 def test_a_plot_has_the_same_bytes_twice(tmp_path, suffix):
     contents = []
     for _ in range(2):
-        drive(steps(), [Plot(tmp_path / f"p.{suffix}", "mse", ceiling=25.0)])
+        run_sinks(steps(), [Plot(tmp_path / f"p.{suffix}", "mse", ceiling=25.0)])
         contents.append((tmp_path / f"p.{suffix}").read_bytes())
     assert contents[0] == contents[1] and len(contents[0]) > 5000
 
@@ -303,7 +303,7 @@ def test_a_plot_has_the_same_bytes_twice(tmp_path, suffix):
 @pytest.mark.parametrize(("keep", "index"), [("last", 2), ("best", 1)])
 def test_the_last_or_the_best_step_is_kept(keep, index):
     kept = []
-    drive([step(0, loss=3.0), step(1, loss=1.0), step(2, loss=2.0)], [Keeper(kept.append, keep)])
+    run_sinks([step(0, loss=3.0), step(1, loss=1.0), step(2, loss=2.0)], [SaveBest(kept.append, keep)])
     assert [record.index for record in kept] == [index]
 
 
@@ -335,7 +335,7 @@ def test_target_and_caption_have_their_place(options, shape):
 
 def test_the_manifest_is_written_whatever_happens(tmp_path):
     with pytest.raises(DivergedError):
-        drive(broken_off(steps(), at=3), [Manifest(tmp_path / "x.json", {"options": {}}, lambda: {"steps": 3})])
+        run_sinks(broken_off(steps(), at=3), [Manifest(tmp_path / "x.json", {"options": {}}, lambda: {"steps": 3})])
     content = read_manifest(tmp_path / "x.json")
     assert content["result"] == {"steps": 3} and content["outcome"].startswith("DivergedError")
 
@@ -350,7 +350,7 @@ def test_a_file_that_is_no_manifest_is_an_input_error(tmp_path):
 def test_a_long_run_is_announced_with_what_would_shorten_it(tmp_path):
     said = []
     advice = Advice(said.append, 100, open_frames(tmp_path / "x.mp4"), ["--size 256 takes about a quarter of it"])
-    drive([step(0, total=100, height=384, width=512, seconds=60.0)], [advice])
+    run_sinks([step(0, total=100, height=384, width=512, seconds=60.0)], [advice])
     assert said == ["This will take about 1.7 h (60 s a step); --size 256 takes about a quarter of it."]
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from standins import TINY_KL, model_files, write_folder
 
-from latentflow.autoencoder import load_autoencoder
 from latentflow.interrupts import Interrupts
-from latentflow.views.distribution import autocorrelation, channel_moments, latent_moments
-from latentflow.views.index import read_latents, read_squares
-from latentflow.weights import resolve
+from latentflow.latents.index import read_latents, read_squares
+from latentflow.latents.statistics import autocorrelation, channel_statistics, latent_statistics
+from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.weights import find_weights
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
 
@@ -24,37 +24,37 @@ def normal(*shape, seed=0):
 
 def test_normal_values_are_found_normal_and_others_are_not():
     rng = np.random.default_rng(0)
-    found = channel_moments(rng.normal(size=50_000))
+    found = channel_statistics(rng.normal(size=50_000))
     assert found.effect == "negligible" and abs(found.skew) < 0.05 and abs(found.kurtosis) < 0.1
-    uniform = channel_moments(rng.uniform(-np.sqrt(3), np.sqrt(3), 50_000))
+    uniform = channel_statistics(rng.uniform(-np.sqrt(3), np.sqrt(3), 50_000))
     assert uniform.kurtosis == pytest.approx(-1.2, abs=0.02) and uniform.std == pytest.approx(1, abs=0.01)
-    laplace = channel_moments(rng.laplace(0, 1 / np.sqrt(2), 200_000))
+    laplace = channel_statistics(rng.laplace(0, 1 / np.sqrt(2), 200_000))
     assert laplace.kurtosis == pytest.approx(3, abs=0.3)
-    lognormal = channel_moments(rng.exponential(size=200_000))
+    lognormal = channel_statistics(rng.exponential(size=200_000))
     assert lognormal.skew == pytest.approx(2, abs=0.1)
 
 
 def test_distances_have_their_known_values():
-    shifted = channel_moments(np.random.default_rng(0).normal(0.5, 1, 200_000))
+    shifted = channel_statistics(np.random.default_rng(0).normal(0.5, 1, 200_000))
     assert shifted.wasserstein == pytest.approx(0.5, abs=0.01)  # of two normals with one spread: their means' distance
     assert shifted.d_standard == pytest.approx(0.1974, abs=0.005)  # 2 Φ(¼) − 1
     assert shifted.d_shape < 0.005 and shifted.effect == "large"
 
 
 def test_a_p_value_rejects_what_an_effect_size_calls_negligible():
-    small, large = (channel_moments(np.random.default_rng(1).normal(0.02, 1, count)) for count in (1000, 1_000_000))
+    small, large = (channel_statistics(np.random.default_rng(1).normal(0.02, 1, count)) for count in (1000, 1_000_000))
     assert large.p_value < 1e-6 < small.p_value
     assert large.effect == "negligible" and abs(large.d_standard - 0.008) < 0.002
 
 
 def test_a_channel_that_never_varies_has_figures_too():
-    found = channel_moments(np.full(100, 2.0))
+    found = channel_statistics(np.full(100, 2.0))
     assert (found.mean, found.std, found.skew, found.kurtosis) == (2, 0, 0, 0)
 
 
 def test_channels_are_correlated_as_they_were_made():
     one, other = normal(20, 1, 16, 16), normal(20, 1, 16, 16, seed=1)
-    found = latent_moments(torch.cat([one, 0.6 * one + 0.8 * other, torch.zeros_like(one)], 1))
+    found = latent_statistics(torch.cat([one, 0.6 * one + 0.8 * other, torch.zeros_like(one)], 1))
     assert found.correlation[0, 1] == pytest.approx(0.6, abs=0.03)
     assert found.correlation[2].tolist() == pytest.approx([0, 0, 1])
     assert found.count == 20 * 256 and found.kl is None
@@ -73,7 +73,7 @@ def test_autocorrelation_of_noise_of_a_moving_average_and_of_stripes():
 
 
 def test_the_divergence_is_torchs_and_kept_in_the_index(images, tmp_path):
-    autoencoder = load_autoencoder(resolve(str(write_folder(tmp_path / "kl", model_files(TINY_KL)))))
+    autoencoder = load_autoencoder(find_weights(str(write_folder(tmp_path / "kl", model_files(TINY_KL)))))
     asked = {"path": tmp_path / "index.safetensors", "quiet": True}
     found = read_latents(images, autoencoder, 32, Interrupts(), print, **asked)
     latent, posterior = autoencoder.encode_whole(read_squares(found.paths[:1], 32))

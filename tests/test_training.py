@@ -17,19 +17,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from latentflow.autoencoder import load_autoencoder
-from latentflow.images import cover, to_tensor
 from latentflow.interrupts import Interrupts
-from latentflow.perceptual import Networks
-from latentflow.training.adversary import PatchDiscriminator, adaptive_weight, hinge, last_layer
+from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.networks import Networks
+from latentflow.models.weights import find_weights
+from latentflow.pictures.files import cover, to_tensor
+from latentflow.state_files import unpack
 from latentflow.training.config import TrainConfig
-from latentflow.training.crops import Folder
+from latentflow.training.data import Folder
+from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge, last_layer
 from latentflow.training.models import Autoencoding, build, latent_term, off_unit_variance, read_config
 from latentflow.training.plan import make_train_plan
 from latentflow.training.run import train
 from latentflow.training.trainer import Trainer
-from latentflow.trees import unpack
-from latentflow.weights import resolve
 
 ROOT = Path(__file__).parent.parent
 TINY_KL = {
@@ -238,7 +238,7 @@ def test_the_command_leaves_a_folder_that_everybody_reads(invoke, images, kl, sm
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert [line["step"] for line in lines if "validation" in line] == [4, 8]
     assert sorted(path.name for path in (folder / "samples").iterdir()) == ["0000004.png", "0000008.png"]
-    autoencoder = load_autoencoder(resolve(str(folder)))
+    autoencoder = load_autoencoder(find_weights(str(folder)))
     pictures = [to_tensor(cover(Image.open(path).convert("RGB"), 256, 256)) for path in sorted(images.rglob("*.*g"))]
     with torch.no_grad():
         latents = torch.cat([autoencoder.encode(picture) for picture in pictures])

@@ -10,11 +10,11 @@ from PIL import Image
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.latents import save_latent
-from latentflow.starts import start
-from latentflow.views.anchors import check_anchors, read_anchors
-from latentflow.views.paths import TIMINGS, Way, moments
-from latentflow.views.walk import even_out, picture_distance, refine, step_sizes, walk, where
+from latentflow.explore.walk import even_out, picture_distance, refine, step_sizes, walk, where
+from latentflow.latents.files import save_latent
+from latentflow.latents.initial import initial_latent
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times
+from latentflow.latents.sources import check_anchors, read_anchors
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
 
@@ -27,9 +27,9 @@ class Bent:
 
 
 def walked(frames, ease="linear", **budget):
-    way = Way(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), "lerp")
+    way = LatentPath(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), "lerp")
     _, measure = picture_distance("mse")
-    shares = TIMINGS[ease](moments(frames), 1)
+    shares = TIMINGS[ease](frame_times(frames), 1)
     calls = []
 
     def look(at):
@@ -49,7 +49,7 @@ def test_an_evened_walk_changes_the_picture_by_the_same_amount_each_step():
 def test_an_eased_walk_is_evened_to_what_its_timing_wants():
     before, after, _ = walked(24, "in_out")
     assert before.ratio > 10 and after.ratio < 1.3
-    shares = TIMINGS["in_out"](moments(24), 1)
+    shares = TIMINGS["in_out"](frame_times(24), 1)
     assert np.abs(after.positions**3 - shares).max() < 0.02
 
 
@@ -61,19 +61,19 @@ def test_a_budget_of_pictures_or_of_seconds_is_kept():
 
 
 def test_a_walk_where_nothing_changes_is_even():
-    way = Way(torch.ones(2, 1, 1, 1), "lerp")
+    way = LatentPath(torch.ones(2, 1, 1, 1), "lerp")
     _, measure = picture_distance("mse")
 
     def look(at):
         return step_sizes(walk(Bent(), way, list(at), (8, 8)), measure)
 
-    before, after = even_out(look, moments(5), moments(5))
+    before, after = even_out(look, frame_times(5), frame_times(5))
     assert before.ratio == after.ratio == 1.0
 
 
 def test_refining_comes_nearer_than_the_encoder():
     autoencoder, target = linear_autoencoder(), picture()
-    latent = start("encode", autoencoder, target) + 0.3
+    latent = initial_latent("encode", autoencoder, target) + 0.3
     found, before, after = refine(autoencoder, latent, target, 30)
     assert after > before + 1.5 and found.shape == latent.shape
 

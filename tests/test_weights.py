@@ -26,13 +26,13 @@ from standins import (
     write_folder,
 )
 
-from latentflow import hub as hub_module
-from latentflow import weights
-from latentflow.autoencoder import load_autoencoder
 from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
-from latentflow.hub import HubName
-from latentflow.weights import WEIGHTS_FILE, Resolved, resolve
+from latentflow.models import hub as hub_module
+from latentflow.models import weights
+from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.hub import HubName
+from latentflow.models.weights import WEIGHTS_FILE, FoundWeights, find_weights
 
 ROOT = Path(__file__).parent.parent
 REPO = "somebody/tiny-vae"
@@ -65,7 +65,7 @@ def hub(cache, monkeypatch):
 def fails(*args, **kwargs):
     """The message of the `WeightsError` that resolving raises: one line, exit code 4."""
     with pytest.raises(WeightsError) as caught:
-        resolve(*args, **kwargs)
+        find_weights(*args, **kwargs)
     assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -105,9 +105,9 @@ def test_the_published_autoencoder_computes_what_it_was_saved_from(standin, tmp_
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(standin.home / "hub"))
     if single_file:
         (tmp_path / "vae.safetensors").symlink_to(standin.snapshot / WEIGHTS_FILE)
-        resolved = resolve(str(tmp_path / "vae.safetensors"))
+        resolved = find_weights(str(tmp_path / "vae.safetensors"))
     else:
-        resolved = resolve()
+        resolved = find_weights()
         assert (resolved.name, resolved.path, resolved.notice) == (DEFAULT_VAE, standin.snapshot, "")
     assert resolved.source == ("file" if single_file else "cache")
     assert resolved.sha256 == (standin.snapshot / WEIGHTS_FILE).resolve().name
@@ -133,7 +133,7 @@ def test_a_run_takes_the_cached_autoencoder_without_a_network(standin, command, 
 
 
 def test_auto_falls_back_on_the_bundle_for_the_default_with_one_line(cache):
-    resolved = resolve(None, "auto")
+    resolved = find_weights(None, "auto")
     assert resolved.source == "bundled" and resolved.sha256 == weights.bundled().sha256
     assert "bundled autoencoder instead" in resolved.notice and "\n" not in resolved.notice
     assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in resolved.notice
@@ -155,14 +155,14 @@ def test_another_autoencoder_never_falls_back(cache, policy):
 
 def test_bundled_asks_nobody_even_when_the_hub_is_there(hub):
     hub.publish(DEFAULT_VAE, model_files(TINY_KL))
-    assert resolve(DEFAULT_VAE, "bundled").source == "bundled"
+    assert find_weights(DEFAULT_VAE, "bundled").source == "bundled"
     assert "never uses the network" in fails(REPO, "bundled")
     assert hub.asked == []
 
 
 def test_bundled_by_name_is_not_the_fall_back(cache):
     for policy in ("auto", "pretrained", "bundled"):
-        resolved = resolve("bundled", policy)
+        resolved = find_weights("bundled", policy)
         assert (resolved.name, resolved.source, resolved.notice) == ("bundled", "bundled", "")
 
 
@@ -202,14 +202,14 @@ def test_the_cache_is_found_where_the_environment_says(tmp_path):
     write_cache(tmp_path / "home" / "hub", REPO, model_files(TINY_KL))
     shutil.copytree(tmp_path / "home" / "hub", tmp_path / "elsewhere", symlinks=True)
     for variables in ({"HF_HOME": f"{tmp_path}/home"}, {"HF_HUB_CACHE": f"{tmp_path}/elsewhere"}):
-        done = python("print(resolve(REPO).path)", **variables)
+        done = python("print(find_weights(REPO).path)", **variables)
         assert done.stdout.strip().startswith(str(tmp_path / Path(*variables.values()).name))
-    assert "not in the cache" in python("resolve(REPO)", HF_HUB_OFFLINE="1").stderr
+    assert "not in the cache" in python("find_weights(REPO)", HF_HUB_OFFLINE="1").stderr
 
 
 def python(code, stderr=subprocess.PIPE, **variables):
     """Run a line in a process of its own, where the hub's client reads the environment afresh."""
-    before = f"from latentflow.weights import *; REPO = {REPO!r}; "
+    before = f"from latentflow.models.weights import *; REPO = {REPO!r}; "
     environment = os.environ | {"NO_PROXY": "127.0.0.1"} | variables
     line = [sys.executable, "-c", before + code]
     return subprocess.run(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=60)
@@ -217,7 +217,7 @@ def python(code, stderr=subprocess.PIPE, **variables):
 
 def test_what_is_cached_asks_the_network_nothing(hub, cache):
     snapshot = write_cache(cache, REPO, model_files(TINY_KL))
-    resolved = resolve(REPO)
+    resolved = find_weights(REPO)
     assert (resolved.source, resolved.path, hub.asked) == ("cache", snapshot, [])
 
 
@@ -229,8 +229,8 @@ def test_subfolders_and_revisions_are_found_in_the_cache(cache, name):
     files = {prefix + file: content for file, content in model_files(TINY_KL).items()}
     revision = parsed.revision if parsed.revision == "v1" else "main"
     snapshot = write_cache(cache, REPO, files, revision)
-    assert resolve(name).path == snapshot / prefix
-    assert load_autoencoder(resolve(name)).geometry.channels == 4
+    assert find_weights(name).path == snapshot / prefix
+    assert load_autoencoder(find_weights(name)).geometry.channels == 4
 
 
 def test_half_a_cached_model_is_none(cache):
@@ -272,9 +272,9 @@ def share_blob(cache, snapshot):
 def test_a_blob_in_the_shared_store_is_checked_by_its_own_name(cache, tmp_path):
     snapshot = write_cache(cache, REPO, model_files(TINY_KL))
     blob = share_blob(cache, snapshot)
-    assert resolve(REPO).sha256 == blob.name
+    assert find_weights(REPO).sha256 == blob.name
     (tmp_path / "direct.safetensors").symlink_to(blob.resolve())  # no SHA-256 on this way
-    assert resolve(str(tmp_path / "direct.safetensors")).sha256 == blob.name
+    assert find_weights(str(tmp_path / "direct.safetensors")).sha256 == blob.name
     damage(snapshot / WEIGHTS_FILE)
     assert blob.name in fails(REPO)
 
@@ -282,7 +282,7 @@ def test_a_blob_in_the_shared_store_is_checked_by_its_own_name(cache, tmp_path):
 def test_a_folder_that_links_into_the_cache_is_checked_too(cache, tmp_path):
     snapshot = write_cache(cache, REPO, model_files(TINY_KL))
     (tmp_path / "links").symlink_to(snapshot)
-    assert resolve(str(tmp_path / "links")).source == "folder"
+    assert find_weights(str(tmp_path / "links")).source == "folder"
     damage(snapshot / WEIGHTS_FILE)
     assert "corrupt" in fails(str(tmp_path / "links"))
 
@@ -308,7 +308,7 @@ def test_a_folder_and_a_file_are_taken_as_they_are(tmp_path):
     expected = hashlib.sha256(files[WEIGHTS_FILE]).hexdigest()
     for path, source in ((folder, "folder"), (folder / WEIGHTS_FILE, "file")):
         for policy in ("auto", "pretrained", "bundled"):
-            resolved = resolve(str(path), policy)
+            resolved = find_weights(str(path), policy)
             assert (resolved.source, resolved.path, resolved.sha256) == (source, path, expected)
 
 
@@ -341,19 +341,19 @@ def test_no_error_ends_in_a_traceback_on_the_command_line(invoke, small, tmp_pat
 
 
 def test_a_download_lands_in_the_cache_and_is_asked_for_once(hub, cache):
-    resolved = resolve(REPO)
+    resolved = find_weights(REPO)
     assert resolved.source == "download"
     blob = (resolved.path / WEIGHTS_FILE).resolve()
     assert blob.name == resolved.sha256 and blob.parent == cache / f"models--{REPO.replace('/', '--')}" / "blobs"
     assert {method for method, _ in hub.asked} == {"HEAD", "GET"}
     before = list(hub.asked)
-    again = resolve(REPO)
+    again = find_weights(REPO)
     assert (again.source, again.path, hub.asked) == ("cache", resolved.path, before)
     assert load_autoencoder(again).geometry.stride == 2
 
 
 def test_a_download_has_the_layout_of_the_stand_ins(hub, cache, tmp_path):
-    resolve(REPO)
+    find_weights(REPO)
     write_cache(tmp_path / "made", REPO, model_files(TINY_KL))
 
     def layout(root):
@@ -365,7 +365,7 @@ def test_a_download_has_the_layout_of_the_stand_ins(hub, cache, tmp_path):
 
 def test_the_default_is_downloaded_under_auto_without_a_notice(hub):
     hub.publish(DEFAULT_VAE, model_files(TINY_KL))
-    resolved = resolve()
+    resolved = find_weights()
     assert (resolved.name, resolved.source, resolved.notice) == (DEFAULT_VAE, "download", "")
 
 
@@ -378,7 +378,7 @@ def test_a_download_shows_its_progress_on_a_terminal_and_never_on_stdout(hub, tm
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     variables = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "fresh")}
-    done = python("print(resolve(REPO).source)", stderr=follower, **variables)
+    done = python("print(find_weights(REPO).source)", stderr=follower, **variables)
     os.close(follower)
     assert done.stdout == "download\n"
     shown = os.read(leader, 100_000).decode()
@@ -391,8 +391,8 @@ def test_subfolders_and_revisions_are_downloaded(hub, name):
     parsed = HubName.parse(name)
     hub.files.clear()
     hub.publish(REPO, model_files(TINY_KL), revision=parsed.revision or "main", subfolder=parsed.subfolder or "")
-    assert resolve(name).source == "download"
-    assert resolve(name).source == "cache"
+    assert find_weights(name).source == "download"
+    assert find_weights(name).source == "cache"
 
 
 @pytest.mark.parametrize(
@@ -424,12 +424,12 @@ def test_a_repository_with_only_a_pickle_is_refused(hub):
 def test_a_token_opens_a_private_repository(hub, monkeypatch):
     hub.mode = "private"
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    assert resolve(REPO).source == "download"
+    assert find_weights(REPO).source == "download"
 
 
 def test_a_refusal_is_not_remembered_as_a_missing_network(hub):
     fails("somebody/else")
-    assert resolve(REPO).source == "download"
+    assert find_weights(REPO).source == "download"
 
 
 def test_a_corrupt_download_is_not_kept(hub, cache):
@@ -438,11 +438,11 @@ def test_a_corrupt_download_is_not_kept(hub, cache):
     assert "corrupt" in message and "removed" in message and f"weights fetch --vae {REPO}" in message
     assert weights.present(REPO) is None
     hub.mode = ""
-    assert resolve(REPO).source == "download"
+    assert find_weights(REPO).source == "download"
 
 
 def test_what_a_damaged_blob_is_told_to_do_helps(hub, cache):
-    blob = (resolve(REPO).path / WEIGHTS_FILE).resolve()
+    blob = (find_weights(REPO).path / WEIGHTS_FILE).resolve()
     for share in (False, True):
         if share:
             share_blob(cache, weights.present(REPO).path)
@@ -450,7 +450,7 @@ def test_what_a_damaged_blob_is_told_to_do_helps(hub, cache):
         damage(blob)
         assert f"Delete {blob}, then: latentflow weights fetch --vae {REPO}" in fails(REPO)
         blob.unlink()
-        assert resolve(REPO).source == "download"
+        assert find_weights(REPO).source == "download"
 
 
 # No answer
@@ -463,7 +463,7 @@ def heads(hub):
 
 def test_a_hub_that_never_answers_costs_five_seconds_once_and_can_be_asked_again(tmp_path):
     code = (
-        "import time; start = time.monotonic(); found = resolve();"
+        "import time; start = time.monotonic(); found = find_weights();"
         "print(time.monotonic() - start, found.source, found.notice, sep='|')"
     )
     with Hub() as hub:
@@ -498,7 +498,7 @@ def test_a_refused_connection_is_remembered_for_its_endpoint_only(cache, hub, mo
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", closed + "/{repo_id}/resolve/{revision}/{filename}")
         assert "the network failed" in fails(REPO)
         assert "s ago)" in fails(REPO)
-    assert resolve(REPO).source == "download"
+    assert find_weights(REPO).source == "download"
 
 
 def test_a_missing_network_is_forgotten_in_time(hub, cache, monkeypatch):
@@ -508,14 +508,14 @@ def test_a_missing_network_is_forgotten_in_time(hub, cache, monkeypatch):
     assert "s ago)" in fails(REPO)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + hub_module.REMEMBER_OFFLINE_SECONDS + 1)
-    assert resolve(REPO).source == "download"
+    assert find_weights(REPO).source == "download"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"endpoint": 1}', b"\xff\xff"])
 def test_a_damaged_memory_is_not_believed(hub, cache, content):
     cache.parent.mkdir(parents=True)
     (cache.parent / "latentflow_offline.json").write_bytes(content)
-    assert resolve(REPO).source == "download"
+    assert find_weights(REPO).source == "download"
 
 
 def test_a_home_that_cannot_be_written_costs_the_memory_alone(hub, cache):
@@ -590,8 +590,8 @@ def test_list_goes_on_past_a_damaged_blob(cache, invoke):
 
 def test_single_files_keep_their_name_and_hash(tmp_path):
     save_file(random_model(TINY_KL).state_dict(), tmp_path / "a.safetensors")
-    resolved = resolve(str(tmp_path / "a.safetensors"))
+    resolved = find_weights(str(tmp_path / "a.safetensors"))
     digest = hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
-    assert resolved == Resolved(
+    assert resolved == FoundWeights(
         name=str(tmp_path / "a.safetensors"), source="file", path=tmp_path / "a.safetensors", sha256=digest
     )

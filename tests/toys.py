@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from latentflow.autoencoder import Autoencoder, LatentGeometry
+from latentflow.models.autoencoder import Autoencoder, LatentGeometry
 from latentflow.records import Step
 
 STRIDE = 2

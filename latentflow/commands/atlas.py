@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import AtlasConfig
+from latentflow.explore.config import AtlasConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -26,7 +26,7 @@ def atlas(folder: Path, quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.atlas.run import run_atlas
+        from latentflow.explore.atlas.run import run_atlas
 
         report = run_atlas(folder.expanduser(), AtlasConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

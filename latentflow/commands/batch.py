@@ -23,13 +23,13 @@ def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_j
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.batch.plan import make_batch_plan
-        from latentflow.batch.run import local, run_batch
+        from latentflow.runs.batch.plan import make_batch_plan
+        from latentflow.runs.batch.run import local, run_batch
 
         plan = make_batch_plan(sources, BatchConfig(**values))
         engine = local
         if plan.config.engine == "ray":
-            from latentflow.batch.cluster import ray_engine
+            from latentflow.runs.batch.cluster import ray_engine
 
             engine = ray_engine
         report = run_batch(plan, interrupts, _mute if quiet else say, engine, _progress(quiet))

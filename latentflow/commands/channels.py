@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import ChannelsConfig
+from latentflow.explore.config import ChannelsConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -24,7 +24,7 @@ def channels(sources: tuple[str, ...], quiet: bool, as_json: bool, **values: Any
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.channels import run_channels
+        from latentflow.explore.channels import run_channels
 
         report = run_channels(sources, ChannelsConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

@@ -21,7 +21,7 @@ def compare(quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.comparing import make_compare_plan, run_compare
+        from latentflow.runs.compare import make_compare_plan, run_compare
 
         report = run_compare(make_compare_plan(CompareConfig(**values)), interrupts, say, quiet=quiet)
     show(report, as_json)

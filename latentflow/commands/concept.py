@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import ConceptConfig
+from latentflow.explore.config import ConceptConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -25,7 +25,7 @@ def concept(quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.concept.run import run_concept
+        from latentflow.explore.concept.run import run_concept
 
         report = run_concept(ConceptConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

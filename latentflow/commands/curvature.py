@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import CurvatureConfig
+from latentflow.explore.config import CurvatureConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -27,7 +27,7 @@ def curvature(sources: tuple[str, ...], quiet: bool, as_json: bool, **values: An
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.curvature.run import run_curvature
+        from latentflow.explore.curvature.run import run_curvature
 
         report = run_curvature(sources, CurvatureConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import EvaluateConfig
+from latentflow.explore.config import EvaluateConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -27,7 +27,7 @@ def evaluate(folder: Path, quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.evaluate.run import run_evaluate
+        from latentflow.explore.evaluate.run import run_evaluate
 
         report = run_evaluate(folder, EvaluateConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import GridConfig
+from latentflow.explore.config import GridConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -24,7 +24,7 @@ def grid(sources: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) ->
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.grid import run_grid
+        from latentflow.explore.grid import run_grid
 
         report = run_grid(sources, GridConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

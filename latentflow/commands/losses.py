@@ -19,10 +19,10 @@ def losses(plugin: str | None, as_json: bool) -> None:
     \b
     Example: latentflow losses
     """
-    import losses as registry
+    from latentflow import losses as registry
 
     if plugin is not None:
-        from latentflow.plugins import load_plugin
+        from latentflow.inversion.plugins import load_plugin
 
         load_plugin(Path(plugin))
     declarations = []

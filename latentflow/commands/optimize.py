@@ -33,7 +33,7 @@ def _resume(context: click.Context, parameter: click.Parameter, path: str | None
     """Take the options of the run that was broken off."""
     if path is None:
         return None
-    from latentflow.resuming import read_checkpoint
+    from latentflow.runs.resume import read_checkpoint
 
     checkpoint = read_checkpoint(Path(path))
     options = checkpoint["facts"]["options"] | {"overwrite": True}
@@ -84,11 +84,11 @@ def optimize(
         raise InputError(f"--resume goes on with the options the run had; --{other[0]} can't be given beside it.")
     earlier = None if given("image_path") or given("vae") or given("weights") else from_manifest
     from latentflow.interrupts import Interrupts
-    from latentflow.plan import make_plan
+    from latentflow.runs.plan import make_plan
 
     with Interrupts() as interrupts:
         plan = make_plan(RunConfig(**values))
-        from latentflow.run import run  # the first import of torch: whatever could be refused before, was
+        from latentflow.runs.run import run  # the first import of torch: whatever could be refused before, was
 
         report = run(plan, interrupts, say, quiet=quiet, earlier=earlier, checkpoint=resume)
     show(report, as_json)

@@ -22,7 +22,7 @@ def render(trajectory: str, quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.rendering import render as write_again
+        from latentflow.runs.render import render as write_again
 
         report = write_again(Path(trajectory).expanduser(), RenderConfig(**values), interrupts, quiet=quiet)
     show(report, as_json)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import SimilarConfig
+from latentflow.explore.config import SimilarConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -26,7 +26,7 @@ def similar(query: str, folder: Path, quiet: bool, as_json: bool, **values: Any)
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.similar import run_similar
+        from latentflow.explore.similar import run_similar
 
         report = run_similar(query, folder, SimilarConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import StatsConfig
+from latentflow.explore.config import StatsConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -25,7 +25,7 @@ def stats(folder: str, quiet: bool, as_json: bool, **values: Any) -> None:
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.stats import run_stats
+        from latentflow.explore.stats import run_stats
 
         report = run_stats(folder, StatsConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

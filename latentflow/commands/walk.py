@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.views.config import WalkConfig
+from latentflow.explore.config import WalkConfig
 
 
 @click.command(context_settings=CONTEXT)
@@ -24,7 +24,7 @@ def walk(sources: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) ->
     from latentflow.interrupts import Interrupts
 
     with Interrupts() as interrupts:
-        from latentflow.views.walk import run_walk
+        from latentflow.explore.walk import run_walk
 
         report = run_walk(sources, WalkConfig(**values), interrupts, say, quiet=quiet)
     show(report, as_json)

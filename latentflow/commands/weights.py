@@ -11,7 +11,7 @@ from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
 
 if TYPE_CHECKING:
-    from latentflow.weights import Checkpoint, Resolved
+    from latentflow.models.weights import Checkpoint, FoundWeights
 
 _vae = click.option(
     "--vae",
@@ -36,7 +36,7 @@ def _network(function: _Command) -> _Command:
 
 
 def _checkpoint(network: str) -> "Checkpoint":
-    from latentflow.weights import ALEXNET, INCEPTION, VGG16
+    from latentflow.models.weights import ALEXNET, INCEPTION, VGG16
 
     return {"vgg16": VGG16, "alexnet": ALEXNET, "inception": INCEPTION}[network]
 
@@ -57,8 +57,8 @@ def list_() -> None:
     \b
     Example: latentflow weights list
     """
-    from latentflow.hub import cache_folder
-    from latentflow.weights import bundled, present
+    from latentflow.models.hub import cache_folder
+    from latentflow.models.weights import bundled, present
 
     errors = []
     for name, find in (("bundled", bundled), (DEFAULT_VAE, lambda: present(DEFAULT_VAE))):
@@ -85,7 +85,7 @@ def fetch_(vae: str, network: str | None) -> None:
     \b
     Example: latentflow weights fetch --vae stabilityai/sd-vae-ft-mse
     """
-    from latentflow.weights import fetch, present
+    from latentflow.models.weights import fetch, present
 
     if network:
         wanted = _checkpoint(network)
@@ -136,8 +136,8 @@ def _network_present(network: str) -> Path:
     return wanted.path
 
 
-def _present(vae: str) -> "Resolved":
-    from latentflow.weights import present
+def _present(vae: str) -> "FoundWeights":
+    from latentflow.models.weights import present
 
     found = present(vae)
     if found is None:

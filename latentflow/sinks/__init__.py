@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Any], np.ndarray]  # a record's picture, (h, w, 3) uint8
 
-_HOME = {"open_frames": "frames", "Metrics": "metrics", "Plot": "plot", "Progress": "progress", "Keeper": "keeper"}
+_HOME = {"open_frames": "frames", "Metrics": "metrics", "Plot": "plot", "Progress": "progress", "SaveBest": "save_best"}
 
 
 def __getattr__(name: str) -> Any:
@@ -47,7 +47,7 @@ class Sink(Protocol[RecordType]):
 AnyRecord = TypeVar("AnyRecord", bound="Record")
 
 
-def drive(records: "Iterable[AnyRecord]", sinks: "Sequence[Sink[AnyRecord]]") -> AnyRecord:
+def run_sinks(records: "Iterable[AnyRecord]", sinks: "Sequence[Sink[AnyRecord]]") -> AnyRecord:
     """Send every record to every sink and give the last one; all sinks are closed whatever happens."""
     last = None
     with ExitStack() as stack:
@@ -61,10 +61,10 @@ def drive(records: "Iterable[AnyRecord]", sinks: "Sequence[Sink[AnyRecord]]") ->
     return last
 
 
-class Kept(list[AnyRecord]):
+class Collect(list[AnyRecord]):
     """A sink that keeps every record, for what can only be made of all of them."""
 
-    def __enter__(self) -> "Kept[AnyRecord]":
+    def __enter__(self) -> "Collect[AnyRecord]":
         return self
 
     def write(self, record: AnyRecord) -> None:
@@ -77,14 +77,14 @@ class Kept(list[AnyRecord]):
         return None
 
 
-class every(Sink["Frame"]):
+class EveryNth(Sink["Frame"]):
     """Pass every `step`-th record on to a sink; the first and the last always, wherever the last turns out to be."""
 
     def __init__(self, step: int, sink: "Sink[Any]") -> None:
         self.step, self.sink = step, sink
         self.skipped: Frame | None = None
 
-    def __enter__(self) -> "every":
+    def __enter__(self) -> "EveryNth":
         self.sink.__enter__()
         return self
 

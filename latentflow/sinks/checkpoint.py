@@ -34,7 +34,7 @@ class Checkpoints:
                 self._save()
 
     def _save(self) -> None:
-        from latentflow.trees import pack
+        from latentflow.state_files import pack
 
         write_whole(self.path, pack(self.state()), self.option)
         self.unsaved = False

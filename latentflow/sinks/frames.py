@@ -10,7 +10,7 @@ import numpy as np
 from latentflow.config import OUTPUT_SUFFIXES, did_you_mean
 from latentflow.errors import InputError, OutputError
 from latentflow.files import check_writable
-from latentflow.images import to_uint8
+from latentflow.pictures.files import to_uint8
 from latentflow.records import Frame
 from latentflow.sinks import Sink
 
@@ -74,9 +74,9 @@ def open_frames(
     path = Path(path)
     check_frames_path(path, fps, overwrite)
     if path.suffix == "" or path.is_dir():
-        from latentflow.sinks.stills import Stills
+        from latentflow.sinks.png_folder import PngFolder
 
-        return Stills(path, draw)
+        return PngFolder(path, draw)
     from latentflow.sinks.video import Video
 
     return Video(path, draw, fps=fps, hold=hold)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from latentflow.files import write_whole, writing
-from latentflow.weights import HASHES_FILE, WEIGHTS_FILE
+from latentflow.models.weights import HASHES_FILE, WEIGHTS_FILE
 
 # What diffusers keeps in a config for itself; values it notes as defaults would not be read from the file.
 HIDDEN = ("_name_or_path", "_use_default_values")

@@ -3,8 +3,8 @@
 from pathlib import Path
 from types import TracebackType
 
+from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
 from latentflow.records import Step
-from latentflow.sinks.figure import check_figure_path, new_figure, save_figure
 
 
 class Plot:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.autoencoder import Autoencoder
-from latentflow.images import cover
-from latentflow.measures import psnr, quality
-from latentflow.training.crops import SIDE, Pictures, tensor
+from latentflow.inversion.metrics import image_metrics, psnr
+from latentflow.models.autoencoder import Autoencoder
+from latentflow.pictures.files import cover
+from latentflow.training.data import SIDE, Pictures, tensor
 
 MEASURED = 64  # training pictures that the statistics are taken of
 SHOWN_SIDE = 512  # of the picture whose values are counted
@@ -78,7 +78,7 @@ def _row(
     """The figures of one picture (1, 3, h, w)."""
     size = (image.shape[-2], image.shape[-1])
     latent, posterior = autoencoder.encode_whole(image)
-    figures = quality(autoencoder.decode(latent, size), image)
+    figures = image_metrics(autoencoder.decode(latent, size), image)
     mean, spread = mean[None, :, None, None], spread[None, :, None, None]
     stored = ((((latent - mean) / spread).clamp(-4, 4) + 4) / 8 * (LEVELS - 1)).round()
     restored = (stored / (LEVELS - 1) * 8 - 4) * spread + mean

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentflow.autoencoder import SERVED
 from latentflow.errors import InputError
+from latentflow.models.autoencoder import SERVED
+from latentflow.models.weights import WEIGHTS_FILE
 from latentflow.training.config import PRESETS, TrainConfig
-from latentflow.weights import WEIGHTS_FILE
 
 SMALLEST_JUDGED = 32  # pixels a side that the discriminator's convolutions need
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from latentflow.config import did_you_mean
 from latentflow.errors import InputError, OutputError
 from latentflow.files import writing
-from latentflow.objective import parse
-from latentflow.plugins import load_plugin
+from latentflow.inversion.objective import parse
+from latentflow.inversion.plugins import load_plugin
+from latentflow.models.weights import WEIGHTS_FILE
 from latentflow.training.config import PRESETS, TrainConfig
-from latentflow.weights import WEIGHTS_FILE
 
 CHECKPOINT = "checkpoint.safetensors"
 GENERATED = "generated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentflow.report import readable, versions
+from latentflow.runs.report import readable, versions
 
 if TYPE_CHECKING:
     from latentflow.errors import LatentflowError

@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from latentflow.device import describe, pick_device
 from latentflow.errors import InputError, LatentflowError
 from latentflow.interrupts import Interrupts, Say
-from latentflow.perceptual import Networks
-from latentflow.sinks import Sink, drive
+from latentflow.models.device import describe, pick_device
+from latentflow.models.networks import Networks
+from latentflow.models.weights import WEIGHTS_FILE
+from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.checkpoint import Checkpoints
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.model import write_model
 from latentflow.sinks.progress import Progress
-from latentflow.sinks.sheets import Sheets
+from latentflow.sinks.validation_sheets import Sheets
+from latentflow.state_files import unpack
 from latentflow.training.compression import measure
-from latentflow.training.crops import Folder, Generated, Pictures
+from latentflow.training.data import Folder, Generated, Pictures
 from latentflow.training.models import check_crop, has_posterior, read_config
 from latentflow.training.plan import TrainPlan
 from latentflow.training.report import TrainReport
 from latentflow.training.trainer import Trainer
-from latentflow.trees import unpack
-from latentflow.weights import WEIGHTS_FILE
 
 # What may differ between a checkpoint and the options that go on with it.
 FREE = {
@@ -63,7 +63,7 @@ def train(plan: TrainPlan, interrupts: Interrupts, say: Say, *, quiet: bool = Fa
         first = trainer.step
         try:
             with closing(trainer.updates(plan.workers)) as updates:
-                drive(interrupts.watch(updates), _sinks(plan, trainer, model_config, quiet))
+                run_sinks(interrupts.watch(updates), _sinks(plan, trainer, model_config, quiet))
         except LatentflowError as caught:
             if trainer.step == first:
                 raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from latentflow.files import write_whole
 from latentflow.interrupts import Interrupts, Say
-from latentflow.sinks.figure import new_figure, save_figure
+from latentflow.pictures.figure import new_figure, save_figure
 from latentflow.training.config import TrainConfig
 from latentflow.training.plan import make_train_plan
 from latentflow.training.report import TrainReport

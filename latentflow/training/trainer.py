@@ -13,15 +13,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from latentflow.autoencoder import Autoencoder, read_geometry
-from latentflow.device import computes_bf16, pick_device
 from latentflow.errors import DivergedError, InputError
-from latentflow.measures import psnr, quality
-from latentflow.objective import Objective
+from latentflow.inversion.metrics import image_metrics, psnr
+from latentflow.inversion.objective import Objective
+from latentflow.models.autoencoder import Autoencoder, read_geometry
+from latentflow.models.device import computes_bf16, pick_device
 from latentflow.records import Update
-from latentflow.training.adversary import PatchDiscriminator, adaptive_weight, hinge, last_layer
 from latentflow.training.config import TrainConfig
-from latentflow.training.crops import Crops, Pictures, batches
+from latentflow.training.data import Crops, Pictures, batches
+from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge, last_layer
 from latentflow.training.models import Autoencoding, build, has_posterior, latent_term, load_weights
 
 WARMUP, WARMUP_SHARE = 300, 0.05  # steps, and share of the training, until the full learning rate: what ends first
@@ -59,8 +59,10 @@ class Trainer:
         self.discriminator: Any = None
         if config.gan_weight:
             self.discriminator = PatchDiscriminator().to(self.accelerator.device)
-            self.judging = _adamw(self.discriminator.parameters(), config.lr / 4)
-            self.judge, self.prepared_judging = self.accelerator.prepare(self.discriminator, self.judging)
+            self.discriminator_optimizer = _adamw(self.discriminator.parameters(), config.lr / 4)
+            self.discriminate, self.prepared_discriminator_optimizer = self.accelerator.prepare(
+                self.discriminator, self.discriminator_optimizer
+            )
         if config.compile:
             self.wrapped.compile()
         self.held_back = pictures.validation() if self.is_main else None
@@ -160,11 +162,11 @@ class Trainer:
         self.average.update_parameters(self.model)
         if adversarial:
             self.discriminator.requires_grad_(True)
-            judged = hinge(*self.judge(torch.cat([image, output.detach()]) * 2 - 1).chunk(2))
-            self.prepared_judging.zero_grad(set_to_none=True)
+            judged = hinge(*self.discriminate(torch.cat([image, output.detach()]) * 2 - 1).chunk(2))
+            self.prepared_discriminator_optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(judged)
-            self.accelerator.clip_grad_norm_(self.judge.parameters(), config.clip)
-            self.prepared_judging.step()
+            self.accelerator.clip_grad_norm_(self.discriminate.parameters(), config.clip)
+            self.prepared_discriminator_optimizer.step()
             parts["discriminator"] = judged.detach().expand(len(image))
         return loss.detach(), parts, output.detach(), norm
 
@@ -179,7 +181,7 @@ class Trainer:
         for image in self.held_back.split(1):
             image = image.to(autoencoder.device)
             made.append(autoencoder.decode(autoencoder.encode(image), (image.shape[-2], image.shape[-1])).clamp(0, 1))
-            figures.append(quality(made[-1], image))
+            figures.append(image_metrics(made[-1], image))
         means = {key: round(float(np.mean([each[key] for each in figures])), 4) for key in figures[0]}
         rows = [torch.cat(list(images[:SHEET]), dim=-1) for images in (self.held_back, torch.cat(made).cpu())]
         return means, torch.cat(rows, dim=-2)[None]
@@ -194,7 +196,10 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
         if self.discriminator is not None:
-            state |= {"discriminator": self.discriminator.state_dict(), "judging": self.judging.state_dict()}
+            state |= {
+                "discriminator": self.discriminator.state_dict(),
+                "judging": self.discriminator_optimizer.state_dict(),
+            }
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -205,7 +210,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.discriminator is not None:
                 self.discriminator.load_state_dict(state["discriminator"])
-                self.judging.load_state_dict(state["judging"])
+                self.discriminator_optimizer.load_state_dict(state["judging"])
             self.step, self.seconds = state["step"], state["seconds"]
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"The checkpoint is of another training: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,1 @@
+"""The loop: an image becomes a latent."""

@@ -1,0 +1,1 @@
+"""Latents: where they come from, paths between them, folders of them."""

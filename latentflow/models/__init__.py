@@ -1,0 +1,1 @@
+"""What encodes and decodes, and where its weights come from."""

@@ -1,0 +1,271 @@
+"""Any diffusers image autoencoder behind `encode` and `decode`, in pictures of [0, 1] and latents of unit variance."""
+
+import contextlib
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from latentflow.errors import WeightsError
+from latentflow.models.device import pick_dtype
+from latentflow.models.weights import WEIGHTS_FILE, FoundWeights
+
+# diffusers class → module of diffusers.models.autoencoders and the config key whose length gives the stride
+SERVED = {
+    "AutoencoderKL": ("autoencoder_kl", "block_out_channels"),
+    "AsymmetricAutoencoderKL": ("autoencoder_asym_kl", "down_block_out_channels"),
+    "AutoencoderTiny": ("autoencoder_tiny", "encoder_block_out_channels"),
+    "AutoencoderDC": ("autoencoder_dc", "encoder_block_out_channels"),
+}
+# diffusers' classes of blocks, none of which holds another
+BLOCKS = {
+    *("ResnetBlock2D", "Upsample2D", "Attention"),
+    *("ResBlock", "EfficientViTBlock", "DCUpBlock2d"),
+    "AutoencoderTinyBlock",
+}
+# What a lone .safetensors file of Stable Diffusion's autoencoder has no room to say.
+SD_CONFIG = {
+    "_class_name": "AutoencoderKL",
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "scaling_factor": 0.18215,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentGeometry:
+    """The shape and the statistics of a latent space.
+
+    A latent has `channels` values for each `stride` × `stride` pixels. `scale` and `shift`, (1, c, 1, 1) or
+    (1, 1, 1, 1), take the autoencoder's own values to about unit variance: latent = (values − shift) · scale.
+    """
+
+    channels: int
+    stride: int
+    scale: Tensor
+    shift: Tensor
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(channels, rows, columns) of the latent that covers a picture of height × width pixels."""
+        return self.channels, -(-height // self.stride), -(-width // self.stride)
+
+
+class Autoencoder:
+    """A frozen autoencoder on one device; `name` and `sha256` say whose latents these are.
+
+    A picture of any size is continued at its right and bottom edges to whole latent cells before it is encoded, and
+    a decoded one is cut back, so that nobody else needs to know the stride. It computes in `dtype`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        geometry: LatentGeometry,
+        name: str,
+        sha256: str = "",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`model` is of `dtype`."""
+        self.model = model
+        self.geometry = geometry
+        self.name = name
+        self.sha256 = sha256
+        self.dtype = dtype
+        self.is_checkpointed = False
+        self._compiled: Any = None
+
+    @property
+    def precision(self) -> str:
+        """The name of what it computes in: float32 or bfloat16."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is and its tensors must be."""
+        return self.geometry.scale.device
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
+        return self.encode_whole(image)[0]
+
+    def encode_whole(self, image: Tensor) -> tuple[Tensor, Any]:
+        """The latent, and the posterior it is the mean of: diffusers' diagonal Gaussian in the model's own units, with
+        N(0, 1) for a prior; None for an encoder that says a latent and no distribution."""
+        output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
+        posterior = getattr(output, "latent_dist", None)
+        if posterior is not None:
+            values = posterior.mode()
+        else:
+            values = output.latents if hasattr(output, "latents") else output.latent
+        return (values.float() - self.geometry.shift) * self.geometry.scale, posterior
+
+    def decode(self, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """The picture (n, 3, h, w) of a latent, nominally in [0, 1], unclamped, differentiable; cut to `size`
+        (height, width) when given."""
+        values = latent / self.geometry.scale + self.geometry.shift
+        image = self._decoded(values.to(self.dtype)).float() / 2 + 0.5
+        return image if size is None else image[..., : size[0], : size[1]]
+
+    def _decoded(self, values: Tensor) -> Tensor:
+        if self._compiled is None:
+            return self.model.decode(values).sample
+        torch.compiler.cudagraph_mark_step_begin()
+        return self._compiled(values).clone()  # a CUDA graph writes the next picture where this one is
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
+
+    def compile(self) -> None:
+        """Compile the decoder, with CUDA graphs on CUDA, at its next use and for each new size of picture."""
+        self._compiled = torch.compile(
+            lambda values: self.model.decode(values).sample,
+            mode="reduce-overhead" if self.device.type == "cuda" else None,
+        )
+
+    def checkpoint(self) -> None:
+        """Forget what happens inside the decoder's blocks and compute it again in the backward pass: a third more
+        time, less memory, the same gradient."""
+        self.is_checkpointed = True
+        for block in self.model.decoder.modules():  # diffusers' own switch is missing in some classes, and coarser
+            if type(block).__name__ in BLOCKS:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+
+    def pad(self, image: Tensor) -> Tensor:
+        """A picture (n, 3, h, w) continued at its right and bottom to whole latent cells.
+
+        It is mirrored where it is large enough, and its edge repeated where not.
+        """
+        height, width = image.shape[-2:]
+        down, across = -height % self.geometry.stride, -width % self.geometry.stride
+        for padding, side in (((0, across, 0, 0), width), ((0, 0, 0, down), height)):
+            if any(padding):
+                image = F.pad(image, padding, mode="reflect" if max(padding) < side else "replicate")
+        return image
+
+
+def load_autoencoder(resolved: FoundWeights, device: torch.device | str = "cpu", dtype: str = "float32") -> Autoencoder:
+    """Build the autoencoder whose weights were found, frozen, on `device`; it computes in `dtype`: float32, bfloat16,
+    or auto, see `device.pick_dtype`. Pictures and latents are float32 always.
+
+    Raises `WeightsError` for a class that isn't served and for files that are truncated or don't fit their config.
+    """
+    try:
+        config = _config(resolved.path)
+        model = _build(resolved.path, config)
+        geometry = read_geometry(type(model).__name__, model.config, device)
+    except SafetensorError as error:
+        raise WeightsError(f"The weights at {resolved.path} are truncated or no safetensors: {error}.") from error
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
+        if isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error)):
+            raise  # the weights are not to blame
+        raise WeightsError(f"The autoencoder at {resolved.path} can't be loaded: {_first_line(error)}") from error
+    computing = pick_dtype(dtype, torch.device(device))
+    # not diffusers' own `to`, which warns of the type
+    model = torch.nn.Module.to(model.eval().requires_grad_(False), torch.device(device), computing)
+    model = model.to(memory_format=torch.channels_last)
+    return Autoencoder(model, geometry, resolved.name, resolved.sha256, computing)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) or type(error).__name__
+
+
+def _config(path: Path) -> dict[str, Any]:
+    beside = (path if path.is_dir() else path.parent) / "config.json"
+    if not beside.is_file():
+        if path.is_dir():
+            raise WeightsError(f"The folder {path} has no config.json.", "Name the folder that holds one.")
+        return dict(SD_CONFIG)
+    config = json.loads(beside.read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or "_class_name" not in config:
+        raise WeightsError(f"{beside} names no class: it is not the config of a diffusers autoencoder.")
+    if config["_class_name"] not in SERVED:
+        raise WeightsError(f"{config['_class_name']} is not served; the autoencoders served are {', '.join(SERVED)}.")
+    channels = {config.get("in_channels", 3), config.get("out_channels", 3)} - {3}
+    if channels:
+        raise WeightsError(f"The autoencoder at {path} is for pictures of {channels.pop()} channels; 3 are served.")
+    return config
+
+
+def _build(path: Path, config: dict[str, Any]) -> Any:
+    module, _ = SERVED[config["_class_name"]]
+    with contextlib.redirect_stdout(sys.stderr):
+        cls = getattr(import_module(f"diffusers.models.autoencoders.{module}"), config["_class_name"])
+        weights = path / WEIGHTS_FILE if path.is_dir() else path
+        with safe_open(weights, framework="pt") as file:  # diffusers would not say that it is truncated
+            names = file.keys()
+            if any("encoder.down." in name for name in names):
+                return _from_ldm(cls, config, {name: file.get_tensor(name) for name in names})
+        if path.is_dir():
+            return _from_folder(cls, path)
+        with tempfile.TemporaryDirectory() as folder:  # diffusers renames old keys only when it loads a folder
+            (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            (Path(folder) / WEIGHTS_FILE).symlink_to(path.resolve())
+            return _from_folder(cls, Path(folder))
+
+
+def _from_folder(cls: Any, folder: Path) -> Any:
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would warn of is an error below
+    try:
+        model, info = cls.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(before)
+    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"], *info.get("error_msgs", [])]
+    if wrong:
+        raise ValueError(f"{len(wrong)} weights don't fit config.json, the first {wrong[0]}.")
+    return model
+
+
+def _from_ldm(cls: Any, config: dict[str, Any], values: dict[str, Tensor]) -> Any:
+    """A checkpoint with the names of the original latent-diffusion code."""
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    model = cls.from_config(config)
+    model.load_state_dict(convert_ldm_vae_checkpoint(values, dict(model.config)))
+    return model
+
+
+def read_geometry(class_name: str, config: Any, device: torch.device | str = "cpu") -> LatentGeometry:
+    """The geometry a diffusers config declares: scalar `scaling_factor` and `shift_factor`, or per-channel
+    `latents_mean` and `latents_std` as its pipelines apply them: latent = (values − mean) · scaling_factor / std.
+
+    Raises `ValueError` for figures that are no geometry.
+    """
+
+    def values(key: str, default: float) -> Tensor:
+        found = config.get(key)
+        found = default if found is None else found
+        return torch.tensor(found, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+
+    shift = values("shift_factor", 0.0) if config.get("latents_mean") is None else values("latents_mean", 0.0)
+    scale = values("scaling_factor", 1.0) / values("latents_std", 1.0)
+    if not (torch.isfinite(shift).all() and torch.isfinite(scale).all() and (scale != 0).all()):
+        raise ValueError("its shift and scale must be finite, and its scale not zero.")
+    if {shift.numel(), scale.numel()} - {1, int(config["latent_channels"])}:
+        raise ValueError(f"its shift and scale must be one value or {config['latent_channels']}, one a channel.")
+    stride = 2 ** (len(config[SERVED[class_name][1]]) - 1)
+    return LatentGeometry(channels=int(config["latent_channels"]), stride=stride, scale=scale, shift=shift)

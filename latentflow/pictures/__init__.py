@@ -1,0 +1,1 @@
+"""Pictures: read from files, drawn, with text and axes."""

@@ -1,0 +1,111 @@
+"""One batch, from a plan to its table."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latentflow.errors import LatentflowError
+from latentflow.interrupts import Interrupts, Say
+from latentflow.runs.batch.plan import BatchPlan, Item, finished
+from latentflow.runs.batch.sheet import write_sheet
+from latentflow.runs.batch.table import Row, Table, succeeded
+
+Engine = Callable[[BatchPlan, Sequence[Item], Interrupts, Say], Iterator[Row]]
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """What a batch came to."""
+
+    plan: BatchPlan
+    done: int
+    skipped: int
+    failed: list[Row]
+    left: int
+    seconds: float
+    error: LatentflowError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all images succeeded, else 1."""
+        return 1 if self.failed or self.left else 0
+
+    def summary(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        rate = round(self.done / self.seconds * 3600, 1) if self.seconds else 0.0
+        return {
+            "output_dir": str(self.plan.folder),
+            "done": self.done,
+            "skipped": self.skipped,
+            "failed": {row["image"]: row["error"] for row in self.failed},
+            "left": self.left,
+            "images_an_hour": rate,
+            "outcome": "done" if self.error is None else str(self.error),
+        }
+
+    def __str__(self) -> str:
+        """The report for people."""
+        summary = self.summary()
+        lines = [f"done     {self.done} images, {summary['images_an_hour']:.0f} an hour"]
+        lines += [f"skipped  {self.skipped}, finished before"] if self.skipped else []
+        lines += [f"failed   {row['image']}: {row['error']}" for row in self.failed]
+        lines += [f"left     {self.left}"] if self.left else []
+        return "\n".join([*lines, f"wrote    {self.plan.table}, .csv, {self.plan.sheet.name}"])
+
+
+def run_batch(
+    plan: BatchPlan,
+    interrupts: Interrupts,
+    say: Say,
+    engine: Engine,
+    progress: Callable[[int, int, float], None] = lambda done, total, seconds: None,
+) -> BatchReport:
+    """Work on all images that aren't finished, by an engine that gives their rows, and write table and sheet.
+
+    Raises `LatentflowError` for what is wrong before the first image.
+    """
+    table = Table(plan.table)
+    todo = []
+    for item in plan.items:
+        content = finished(plan, item)
+        if content is None:
+            todo.append(item)
+        elif item.name not in table.rows and "result" in content:  # finished, and stopped before it was written down
+            seed, result = content["options"]["seed"], content["result"]
+            table.add(succeeded(item, seed, result, result["seconds_a_step"] * (result["steps"] + 1)))
+    began = time.perf_counter()
+    report = BatchReport(plan, 0, len(plan.items) - len(todo), [], len(todo), 0.0)
+    rows = engine(plan, todo, interrupts, say) if todo else iter(())
+    try:
+        for row in rows:
+            table.add(row)
+            report.left -= 1
+            if row["status"] == "done":
+                report.done += 1
+            else:
+                report.failed.append(row)
+                say(f"{row['image']} failed: {row['error']}")
+            report.seconds = time.perf_counter() - began
+            progress(len(todo) - report.left, len(todo), report.seconds)
+            limit = plan.config.max_failures
+            if limit is not None and len(report.failed) >= limit and report.left:
+                say(f"{len(report.failed)} images have failed: stopping, as --max_failures says.")
+                break
+    except LatentflowError as error:
+        if not table.rows:
+            raise
+        report.error = error
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
+    table.write()
+    write_sheet(plan)
+    return report
+
+
+def local(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, say: Say) -> Iterator[Row]:
+    """The engine that works here, in this process."""
+    from latentflow.runs.batch.worker import Worker  # and torch
+
+    yield from Worker(plan, say).work(items, interrupts)

@@ -1,0 +1,26 @@
+"""Checkpoints of runs, read back."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from latentflow.config import RunConfig
+from latentflow.errors import InputError
+from latentflow.state_files import unpack
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a run saved to go on from: facts, state, best step; raises `InputError` when the file is no such thing."""
+    content = unpack(path)
+    facts, state, best = content.get("facts"), content.get("state"), content.get("best")
+    known = {each.name for each in fields(RunConfig)}
+    if (
+        not isinstance(facts, dict)
+        or not isinstance(facts.get("options"), dict)
+        or set(facts["options"]) - known
+        or not isinstance(state, dict)
+        or not isinstance(state.get("index"), int)
+        or not (best is None or (isinstance(best, dict) and {"step", "latent"} <= set(best)))
+    ):
+        raise InputError(f"--resume {path} is no checkpoint of a run.")
+    return content
