@@ -3,34 +3,39 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from latentflow import __version__
-from latentflow.commands.options import CONTEXT
+from latentflow import __version__, commands
+from latentflow.commands._options import CONTEXT
+from latentflow.commands._terminal import as_options, write_any_encoding
+from latentflow.commands._views import view_command
 from latentflow.config import did_you_mean
 from latentflow.errors import InputError, LatentflowError, OutOfMemoryError, is_out_of_memory
+from latentflow.explore.views import VIEWS
 
 DEFAULT = "optimize"
-COMMANDS = {
-    "optimize": "Turn a random latent into an image (the default command).",
-    "batch": "Do so for folders of images, with one model, resumable, on a cluster too.",
-    "compare": "Show what each loss does: the same start and target, side by side.",
-    "render": "Write the frames of a run again: another format, speed or size.",
-    "walk": "Pictures on a way between images: slerp, lerp, spline, evened out, looped.",
-    "channels": "What each channel of a latent does: map, without, alone, swept.",
-    "grid": "A decoded plane: through three images, around one, or through a folder.",
-    "curvature": "How the decoder bends a plane: pull-back metric, ellipses, a geodesic.",
-    "stats": "How the latents of a folder are distributed, against the normal and in space.",
-    "evaluate": "How much of a folder's images autoencoders keep: PSNR, SSIM, MS-SSIM, LPIPS, rFID.",
-    "similar": "The images of a folder nearest to one: l2, cosine or pooled; an index remembers.",
-    "concept": "A direction from two folders, applied to an image; held-out images judge it.",
-    "atlas": "A folder's pictures laid out by their latents: a figure and a zoomable page.",
-    "losses": "List what can stand behind --loss_type.",
-    "train": "Train an image autoencoder on a folder of images, or on generated pictures.",
-    "weights": "Show and prepare the weights: list, fetch, verify, path.",
-}
+
+
+def find_command(name: str) -> click.Command | None:
+    """A command by its name: a file in `commands` or a view; None where there is neither."""
+    if name in VIEWS:
+        return view_command(VIEWS[name])
+    if name in _command_files():
+        command: click.Command = getattr(import_module(f"latentflow.commands.{name}"), name)
+        return command
+    return None
+
+
+def _command_files() -> list[str]:
+    return sorted(path.stem for path in Path(commands.__file__).parent.glob("[!_]*.py"))
+
+
+def command_names() -> list[str]:
+    """The names of all commands, the default one first, then the other files of `commands`, then the views."""
+    return [DEFAULT, *(name for name in _command_files() if name != DEFAULT), *VIEWS]
 
 
 class DefaultGroup(click.Group):
@@ -43,35 +48,40 @@ class DefaultGroup(click.Group):
         return super().parse_args(context, args)
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return command_names()
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"latentflow.commands.{name}"), name)
-        return command
+        return find_command(name)
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] in COMMANDS:
+        if args[0] in command_names():
             return super().resolve_command(context, args)
         word = args[0]
         if "." in word or "/" in word:
             raise InputError(f"There is no command {word!r}.", f"Did you mean --image_path {word}?")
         raise InputError(
-            f"There is no command {word!r}.", did_you_mean(word, COMMANDS) or f"The commands are {', '.join(COMMANDS)}."
+            f"There is no command {word!r}.",
+            did_you_mean(word, command_names()) or f"The commands are {', '.join(command_names())}.",
         )
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         command = self.get_command(context, DEFAULT)
         assert command is not None
         command.format_options(context, formatter)
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, names in (("Commands", _command_files()), ("Views of a latent space", list(VIEWS))):
+            with formatter.section(title):
+                formatter.write_dl([(name, _summary(name)) for name in names])
 
 
-@click.group(cls=DefaultGroup, context_settings=CONTEXT, subcommand_metavar="[COMMAND] [OPTIONS]")
+def _summary(name: str) -> str:
+    command = find_command(name)
+    assert command is not None
+    return command.get_short_help_str(limit=200)
+
+
+@click.group("latentflow", cls=DefaultGroup, context_settings=CONTEXT, subcommand_metavar="[COMMAND] [OPTIONS]")
 @click.version_option(__version__, prog_name="latentflow")
 def group() -> None:
     """See what an image autoencoder's latent space does: a random latent becomes the target image, frame by frame.
@@ -88,6 +98,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code, with one line on stderr when it isn't 0. A bug keeps its traceback."""
+    write_any_encoding()
     try:
         code = group.main(args=args, prog_name="latentflow", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -104,5 +115,5 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def _say(error: LatentflowError) -> int:
-    click.echo(f"latentflow: {error}", err=True)
+    click.echo(f"latentflow: {as_options(str(error))}", err=True)
     return error.exit_code

@@ -1,13 +1,13 @@
 """The options of a run: one source for defaults, limits and help of the command line and the Python API."""
 
 import math
-import os
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from latentflow.errors import InputError
+from latentflow.inversion.methods import METHODS, OPTIMIZERS
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -25,119 +25,154 @@ def option(
     maximum: float | None = None,
     shown_default: str = "",
     many: bool = False,
+    affects: str = "result",
+    may_change: bool | None = None,
 ) -> Any:
-    """A dataclass field that also says how the option is explained, shown and checked; the command line takes `many`
-    values parted by commas."""
+    """A dataclass field that also says how the option is explained, shown and checked, and what it does.
+
+    The command line takes `many` values separated by commas. `affects` is "result" for what the numbers depend on,
+    "files" for what is written of them, and "nothing" for what only decides how the work is done. `may_change` says
+    whether a run that is resumed may have another value; by default it may where the result doesn't depend on it.
+    """
     limits = {"minimum": minimum, "above": above, "maximum": maximum}
     shown = {"metavar": metavar, "shown_default": shown_default, "many": many}
-    return field(default=default, metadata={"help": help, "choices": choices, **shown, **limits})
+    changes = affects != "result" if may_change is None else may_change
+    meaning = {"help": help, "choices": choices, "affects": affects, "may_change": changes}
+    return field(default=default, metadata={**meaning, **shown, **limits})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def options_that(config: "type[Options]", **wanted: Any) -> set[str]:
+    """The names of the options of a config whose metadata has these values, as in `affects="files"`."""
+    return {each.name for each in fields(config) if all(each.metadata[key] == value for key, value in wanted.items())}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Fields made by `option`, checked when made; raises `InputError` naming the option that is wrong."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _check(each.name, getattr(self, each.name), each.metadata)
+            value = getattr(self, each.name)
+            _check_number(each.name, value, each.type)
+            _check(each.name, value, each.metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Options):
     """The options of one run, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = option(None, "The target image.", metavar="FILE")
     loss_type: str = option("mse", 'A loss, or a weighted sum such as "l1 + 0.1*ssim".', metavar="LOSS")
-    plugin: str | None = option(None, "A Python file that registers losses of your own.", metavar="FILE")
-    steps: int = option(100, "Updates of the latent.", minimum=1)
-    skip_step: int = option(1, "Keep every N-th frame; the first and the last always.", minimum=1)
+    plugin: str | None = option(None, "Python file that registers your own losses.", metavar="FILE")
+    steps: int = option(100, "Number of updates of the latent.", minimum=1)
+    skip_step: int = option(1, "Keep every N-th frame; the first and the last are always kept.", minimum=1)
     method: str = option(
         "gradient",
-        "gradient: follow the loss; gradient_free: forward passes alone, fast, without a loss of yours; hybrid: begin "
-        "without, go on with the gradient.",
-        choices=("gradient", "gradient_free", "hybrid"),
+        "gradient: follow the gradient of the loss; gradient_free: forward passes only, fast, ignores the loss; "
+        "hybrid: gradient_free first, then gradient.",
+        choices=tuple(METHODS),
     )
     lr: float | None = option(
         None,
         "Learning rate, in unit-variance latents.",
         above=0,
-        shown_default="0.1; hybrid 0.04; gradient_free by --steps",
+        shown_default="0.1; hybrid 0.04; gradient_free by `steps`",
     )
     output_path: str = option(
         "grad_result.gif",
-        "A .gif, .mp4, .webm or .webp, or a folder for PNGs; {stem} {loss} {seed} are filled in.",
+        "Output: a .gif, .mp4, .webm or .webp file, or a folder for PNGs; {stem}, {loss} and {seed} are filled in.",
         metavar="PATH",
+        affects="files",
+        may_change=False,
     )
     vae: str | None = option(
         None,
-        "The autoencoder: a hub name repo[:subfolder][@revision], a folder, a .safetensors file, or bundled. One that "
-        "is named here is used or is an error.",
+        "Autoencoder: a hub name repo[:subfolder][@revision], a folder, a .safetensors file, or bundled. If it can't "
+        "be loaded, the run fails; only the default falls back on the bundled one.",
         metavar="NAME",
         shown_default=DEFAULT_VAE,
     )
     weights: str = option(
         "auto",
-        "auto: the real weights if cached or downloadable, else the bundled ones; pretrained: the real ones or an "
-        "error; bundled: never the network.",
+        "auto: the published weights if they are cached or can be downloaded, else the bundled ones; pretrained: the "
+        "published ones or an error; bundled: never use the network.",
         choices=("auto", "pretrained", "bundled"),
     )
     size: int = option(512, "Longer side of the picture in pixels.", minimum=1, maximum=16384)
     fit: str = option(
         "contain",
-        "contain keeps the aspect; cover crops to a square; stretch distorts to a square.",
+        "contain keeps the aspect ratio; cover crops to a square; stretch distorts to a square.",
         choices=("contain", "cover", "stretch"),
     )
     init: str = option(
         "normal",
-        "The starting latent: normal, uniform, zeros, encode, an image file, or a saved latent (.safetensors).",
+        "Initial latent: normal, uniform, zeros, encode (the encoder's latent of the target), random:SEED, an image, "
+        "or a saved latent (.safetensors).",
         metavar="START",
     )
     seed: int | None = option(
-        None, "Seed of the start; drawn and reported when not given.", minimum=0, maximum=2**63 - 1
+        None, "Seed of the initial latent; chosen at random and reported if omitted.", minimum=0, maximum=2**63 - 1
     )
     optimizer: str | None = option(
         None,
         "The update rule; km and inertial_km (Krasnoselskii-Mann) are for gradient_free.",
-        choices=("adam", "adamw", "sgd", "lbfgs", "km", "inertial_km"),
+        choices=tuple(OPTIMIZERS),
         shown_default="adam; gradient_free km",
     )
     schedule: str = option(
-        "constant", "The learning rate over the run.", choices=("constant", "cosine", "warmup_cosine")
+        "constant", "Schedule of the learning rate.", choices=("constant", "cosine", "warmup_cosine")
     )
-    device: str = option("auto", "auto, cpu, cuda[:n] or mps.", metavar="DEVICE")
+    device: str = option("auto", "Device: auto, cpu, cuda[:n] or mps.", metavar="DEVICE", affects="nothing")
     dtype: str = option(
         "auto",
-        "What the autoencoder computes in; auto: bfloat16 where the processor has it, else float32. Latents and "
-        "losses are float32 always.",
+        "Data type the autoencoder computes in; auto: bfloat16 if the processor computes with it, else float32. "
+        "Latents and losses are always float32.",
         choices=("auto", "float32", "bfloat16"),
     )
     checkpointing: str = option(
         "auto",
-        "Gradient checkpointing, a third slower and smaller in memory; auto: where the picture needs it.",
+        "Gradient checkpointing: less memory, a third slower; auto: if the picture needs it.",
         choices=("auto", "on", "off"),
+        affects="nothing",
     )
     compile: bool | None = option(
-        None, "Compile the decoder first.", shown_default="on CUDA, when there are steps enough for it to pay"
+        None,
+        "Compile the decoder before the first step.",
+        shown_default="on CUDA, for runs long enough to gain from it",
+        affects="nothing",
     )
     pace: str = option(
-        "steps", "Frames evenly spread over the steps, or over the picture's change.", choices=("steps", "change")
+        "steps", "Space frames evenly in steps, or in how much the picture changes.", choices=("steps", "change")
     )
-    fps: float = option(20.0, "Frames a second.", above=0, maximum=240)
-    hold: float = option(1.5, "Seconds the last frame stays.", minimum=0, maximum=600)
-    side_by_side: bool = option(False, "Show the target beside each frame.")
-    caption: bool = option(False, "Write step, loss and PSNR under each frame.")
-    save_latent: str | None = option(None, "Save the latent as .safetensors.", metavar="FILE")
-    save_image: str | None = option(None, "Save the picture without a GIF's palette.", metavar="FILE")
+    fps: float = option(20.0, "Frames per second.", above=0, maximum=240, affects="files")
+    hold: float = option(1.5, "Seconds the last frame is shown.", minimum=0, maximum=600, affects="files")
+    side_by_side: bool = option(False, "Show the target next to each frame.")
+    caption: bool = option(False, "Write step, loss and PSNR below each frame.")
+    save_latent: str | None = option(None, "Save the final latent as .safetensors.", metavar="FILE", affects="files")
+    save_image: str | None = option(None, "Save the final picture in full color.", metavar="FILE", affects="files")
     keep: str = option(
-        "last", "Which step --save_latent and --save_image keep: last, or best by loss.", choices=("last", "best")
+        "last",
+        "Step that `save_latent` and `save_image` save: the last, or the best by loss.",
+        choices=("last", "best"),
+        affects="files",
     )
-    target_psnr: float | None = option(None, "Stop when this PSNR in dB is reached.", above=0, maximum=200)
-    metrics: str | None = option(None, "Write one JSON line a step.", metavar="FILE")
-    plot: str | None = option(None, "Draw loss and PSNR over the steps (.png or .svg).", metavar="FILE")
+    target_psnr: float | None = option(None, "Stop when this PSNR (dB) is reached.", above=0, maximum=200)
+    metrics: str | None = option(
+        None, "Write the figures of each step as a line of JSON.", metavar="FILE", affects="files"
+    )
+    plot: str | None = option(
+        None, "Plot loss and PSNR over the steps (.png or .svg).", metavar="FILE", affects="files"
+    )
     checkpoint_every: int | None = option(
-        None, "Save the state beside the output every N steps, for --resume.", minimum=1, metavar="N"
+        None,
+        "Save a checkpoint next to the output every N steps, for `resume`.",
+        minimum=1,
+        metavar="N",
+        affects="nothing",
     )
-    overwrite: bool = option(False, "Allow a folder that already holds other frames.")
+    overwrite: bool = option(
+        False, "Replace files of an earlier command that would otherwise be kept.", affects="nothing"
+    )
 
 
 def same(name: str) -> Any:
@@ -146,7 +181,7 @@ def same(name: str) -> Any:
     return field(default=original.default, metadata=original.metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ViewConfig(Options):
     """The options that all views of a latent space share: which autoencoder, and how large its pictures are."""
 
@@ -155,22 +190,23 @@ class ViewConfig(Options):
     weights: str = same("weights")
     device: str = same("device")
     dtype: str = same("dtype")
+    overwrite: bool = same("overwrite")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompareConfig(Options):
     """The options of a comparison, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = same("image_path")
     losses: str = option(
         "mse,l1,ssim,lpips,psnr,vgg,tv,sinkhorn",
-        'Losses or weighted sums, parted by commas: "mse,lpips + 0.1*l1".',
+        'Losses or weighted sums, separated by commas: "mse,lpips + 0.1*l1".',
         metavar="LOSSES",
     )
     output_path: str = option(
         "compare.gif",
-        "A .gif, .mp4, .webm or .webp, or a folder for PNGs; {stem} and {seed} are filled in. A contact sheet and a "
-        "table go beside it.",
+        "Output: a .gif, .mp4, .webm or .webp file, or a folder for PNGs; {stem} and {seed} are filled in. A contact "
+        "sheet and a table are written next to it.",
         metavar="PATH",
     )
     steps: int = same("steps")
@@ -192,41 +228,58 @@ class CompareConfig(Options):
     overwrite: bool = same("overwrite")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchConfig(RunConfig):
     """The options of a batch: those of a run, for every image, and its own; raises `InputError` as `RunConfig`."""
 
-    output_dir: str = option("batch", "The folder of the results, the table and the contact sheet.", metavar="FOLDER")
+    output_dir: str = option(
+        "batch", "Folder for the results, the table and the contact sheet.", metavar="FOLDER", affects="nothing"
+    )
     suffix: str = option(
-        ".gif", "What frames are written as; empty: a folder of PNGs an image.", choices=(*OUTPUT_SUFFIXES, "")
+        ".gif", "Format of the frames; empty: a folder of PNGs for each image.", choices=(*OUTPUT_SUFFIXES, "")
     )
     batch_size: int | None = option(
-        None, "Images of a size in one forward pass.", minimum=1, maximum=4096, shown_default="what fits"
+        None,
+        "Images of one size that are optimized together.",
+        minimum=1,
+        maximum=4096,
+        shown_default="as many as fit into memory",
+        affects="nothing",
     )
-    max_failures: int | None = option(None, "Stop when so many images have failed.", minimum=1)
-    shard: str | None = option(None, "Do the i-th of n parts of the images, for job arrays.", metavar="i/n")
+    max_failures: int | None = option(None, "Stop after this many images have failed.", minimum=1, affects="nothing")
+    shard: str | None = option(
+        None, "Process the i-th of n parts of the images, for job arrays.", metavar="i/n", affects="nothing"
+    )
     engine: str = option(
-        "local", "local: in this process; ray: in workers of their own, on a cluster too.", choices=("local", "ray")
+        "local",
+        "local: in this process; ray: in Ray workers, on one machine or a cluster.",
+        choices=("local", "ray"),
+        affects="nothing",
     )
     address: str | None = option(
         None,
-        "Of a Ray cluster, or auto for the one this machine is in.",
+        "Address of a Ray cluster; auto: the one this machine belongs to.",
         metavar="ADDRESS",
-        shown_default="a local one",
+        shown_default="start Ray on this machine",
+        affects="nothing",
     )
-    workers: int = option(2, "Of --engine ray.", minimum=1, maximum=100_000)
-    gpus_per_worker: float = option(0.0, "Of --engine ray; a part of one is fine.", minimum=0, maximum=64)
+    workers: int = option(2, "Number of Ray workers.", minimum=1, maximum=100_000, affects="nothing")
+    gpus_per_worker: float = option(
+        0.0, "GPUs for each Ray worker; may be a fraction.", minimum=0, maximum=64, affects="nothing"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RenderConfig(Options):
     """The options of rendering a run again, checked when made; raises `InputError` naming the option that is wrong."""
 
-    output_path: str = option("render.mp4", "A .gif, .mp4, .webm or .webp, or a folder for PNGs.", metavar="PATH")
+    output_path: str = option(
+        "render.mp4", "Output: a .gif, .mp4, .webm or .webp file, or a folder for PNGs.", metavar="PATH"
+    )
     fps: float = same("fps")
     hold: float = same("hold")
     size: int | None = option(
-        None, "Longer side of a frame in pixels.", minimum=2, maximum=16384, shown_default="as it was"
+        None, "Longer side of each frame in pixels.", minimum=2, maximum=16384, shown_default="the size of the run"
     )
     skip_step: int = same("skip_step")
     pace: str = same("pace")
@@ -234,6 +287,17 @@ class RenderConfig(Options):
     caption: bool = same("caption")
     device: str = same("device")
     overwrite: bool = same("overwrite")
+
+
+def _check_number(name: str, value: Any, kind: Any) -> None:
+    """Raise `InputError` when an option that is a number has something else, or a part of one where whole ones go."""
+    kinds = get_args(kind) or (kind,)
+    if value is None or not {int, float} & set(kinds):
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"`{name}` must be a number, not {value!r}.")
+    if float not in kinds and isinstance(value, float):
+        raise InputError(f"`{name}` must be an integer, not {value!r}.")
 
 
 def _check(name: str, value: Any, metadata: Any) -> None:
@@ -246,11 +310,11 @@ def _check(name: str, value: Any, metadata: Any) -> None:
             _check(name, each, metadata)
         return
     if choices and value not in choices:
-        raise InputError(f"--{name} is one of {', '.join(choices)}, not {value!r}.", did_you_mean(str(value), choices))
+        raise InputError(f"`{name}` is one of {', '.join(choices)}, not {value!r}.", did_you_mean(str(value), choices))
     if isinstance(value, str | bool):
         return
     if not math.isfinite(value):
-        raise InputError(f"--{name} must be a finite number, not {value}.")
+        raise InputError(f"`{name}` must be a finite number, not {value}.")
     for limit, wrong, words in (
         ("minimum", lambda bound: value < bound, "at least"),
         ("above", lambda bound: value <= bound, "greater than"),
@@ -258,11 +322,11 @@ def _check(name: str, value: Any, metadata: Any) -> None:
     ):
         bound = metadata[limit]
         if bound is not None and wrong(bound):
-            raise InputError(f"--{name} must be {words} {bound}, not {value}.")
+            raise InputError(f"`{name}` must be {words} {bound}, not {value}.")
 
 
 def located(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with whole paths for what they name in the file system."""
+    """Options with absolute paths where they name files."""
     names = {*NAMED_STARTS, "bundled"}
     paths = {
         option: str(Path(options[option]).expanduser().resolve())
@@ -273,15 +337,6 @@ def located(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def did_you_mean(word: str, known: Any) -> str:
-    """A question with the nearest known word, or nothing."""
+    """ "Did you mean …?" with the nearest known word, or an empty string."""
     close = get_close_matches(word, list(known), n=1)
     return f"Did you mean {close[0]}?" if close else ""
-
-
-def check_start(init: str) -> None:
-    """Raise `InputError` when `init` is neither a named start nor an existing file."""
-    if init not in NAMED_STARTS and not os.path.isfile(init):  # noqa: PTH113  (never raises, however odd the name)
-        raise InputError(
-            f"--init is one of {', '.join(NAMED_STARTS)}, an image or a saved latent; there is no file {init!r}.",
-            did_you_mean(init, NAMED_STARTS),
-        )

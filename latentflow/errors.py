@@ -2,6 +2,7 @@
 
     LatentflowError
     ├── InputError            2   bad input or usage
+    │   └── FormatVersionError    a file of a newer version
     ├── MissingPackageError   3   an optional package is missing or broken
     ├── WeightsError          4   weights missing or corrupt
     ├── DivergedError         5   the optimization left the finite
@@ -9,13 +10,19 @@
     ├── OutOfMemoryError      7
     └── Interrupted           130 Ctrl-C, 143 terminated
 
-A message says what happened, with values; the remedy says what to do. `latentflow.cli` turns each into one line on
-stderr and its exit code; any other exception is a bug and shows its traceback.
+A message says what happened, with values; the remedy says what to do. Parameters stand in backticks, as in "`size` must
+be at least 1": that is what a caller from Python knows, and the command line shows --size. `latentflow.cli` turns each
+error into one line on stderr and its exit code; any other exception is a bug and shows its traceback.
 """
+
+import re
+
+PARAMETER = re.compile(r"`([a-z]\w*)`")
 
 
 class LatentflowError(Exception):
-    """What happened, and `remedy`, what the user can do about it; `exit_code` is the command's."""
+    """What happened, and `remedy`, what the user can do about it; `exit_code` is the command's, `parameter` the first
+    one that the message names."""
 
     exit_code = 1
 
@@ -27,11 +34,21 @@ class LatentflowError(Exception):
         message = super().__str__()
         return f"{message} {self.remedy}" if self.remedy else message
 
+    @property
+    def parameter(self) -> str | None:
+        """The parameter that is wrong, such as "size", if the message names one."""
+        found = PARAMETER.search(super().__str__())
+        return found[1] if found else None
+
 
 class InputError(LatentflowError):
     """Bad input or usage: an option, an image, a latent, a manifest."""
 
     exit_code = 2
+
+
+class FormatVersionError(InputError):
+    """A file was written by a newer version of this program."""
 
 
 class MissingPackageError(LatentflowError):
@@ -65,11 +82,11 @@ class OutOfMemoryError(LatentflowError):
 
 
 class Interrupted(LatentflowError):
-    """The run was stopped by a signal; `exit_code` is 128 plus its number."""
+    """The run was stopped, by a signal or by `Session.stop`; after a signal `exit_code` is 128 plus its number."""
 
-    def __init__(self, signal_number: int, message: str) -> None:
+    def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.exit_code = exit_code
 
 
 def is_out_of_memory(error: BaseException) -> bool:

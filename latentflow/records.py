@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 READ_TOGETHER = 16  # records whose figures a GPU is asked for at once: each time it is asked, it runs dry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """One of a stream: `index` runs up to `total` inclusive."""
+    """One of a stream: `index` runs up to `total` inclusive. A stream may end at any record that `is_complete`."""
+
+    is_complete: ClassVar[bool] = True
 
     index: int
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame(Record):
     """One latent and the picture decoded from exactly this latent.
 
@@ -33,15 +35,17 @@ class Frame(Record):
     image: Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step(Frame):
-    """A frame of an optimization, with the figures that belong to its latent.
+@dataclass(frozen=True, kw_only=True)
+class Figures(Record):
+    """The figures of one step of an optimization, without its latent and its picture, as a trajectory gives them back.
 
     `loss`, each of `parts` and `psnr` (dB, of the clamped picture) have one value an image, (n,), and stay tensors
     until somebody wants a number. `grad_norm` (n,) is the norm of what the latent is moved along, and None for the
     last record, which stays where it is. `lr` is the rate of the update that follows this record; `passes` (forward 1,
     forward and backward 3) and `seconds` are what evaluating this record and that update took.
     """
+
+    is_complete: ClassVar[bool] = False
 
     loss: Tensor
     parts: dict[str, Tensor]
@@ -52,7 +56,32 @@ class Step(Frame):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class Step(Frame, Figures):
+    """A frame of an optimization, with the figures that belong to its latent."""
+
+    is_complete: ClassVar[bool] = True
+
+    @property
+    def figures(self) -> Figures:
+        """The figures alone, which hold no picture in memory."""
+        return Figures(**{each.name: getattr(self, each.name) for each in fields(Figures)})
+
+    def of_image(self, index: int) -> Step:
+        """The step of one image of a batch."""
+        one = slice(index, index + 1)
+        return replace(
+            self,
+            latent=self.latent[one].clone(),  # a view would keep the memory of the whole batch
+            image=self.image[one].clone(),
+            loss=self.loss[one],
+            parts={label: value[one] for label, value in self.parts.items()},
+            psnr=self.psnr[one],
+            grad_norm=None if self.grad_norm is None else self.grad_norm[one],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Update(Record):
     """One update of a network in training, with the figures of its batch; the first has index 1.
 
@@ -71,7 +100,7 @@ class Update(Record):
     sheet: Tensor | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
     """The same step of several runs, by the names of what they differ in."""
 

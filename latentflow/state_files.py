@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from latentflow.errors import InputError
+from latentflow.files import FORMAT_VERSION, check_version
 
 TENSOR, PAIRS = "$tensor", "$pairs"  # keys of what JSON has no word for
 
@@ -30,7 +31,7 @@ def pack(tree: Any) -> bytes:
         return node
 
     structure = json.dumps(visit(tree))
-    return canonical(save(tensors, {"format": "latentflow", "tree": structure}))
+    return canonical(save(tensors, {"format": "latentflow", "format_version": str(FORMAT_VERSION), "tree": structure}))
 
 
 def canonical(content: bytes) -> bytes:
@@ -48,7 +49,9 @@ def unpack(path: Path, kind: str = "a checkpoint") -> dict[Any, Any]:
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            structure = json.loads((file.metadata() or {})["tree"])
+            metadata = file.metadata() or {}
+            check_version(metadata.get("format_version", "1"), path)
+            structure = json.loads(metadata["tree"])
             # copied, since sums depend on how memory is aligned, in their last bits
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no dict)
         tree = _visit(structure, tensors)

@@ -1,18 +1,31 @@
-"""Losses, one a file: `ls losses/` is the list of `--loss_type`.
+"""Losses, one a file: `ls losses/` is the list of what `loss_type` takes.
 
-`find("l1")()(image, target)` takes two (n, 3, h, w) in [0, 1] and gives one value an image, (n,).
+`find("l1")()(image, target)` takes two images (n, 3, h, w) in [0, 1] and returns one value an image, (n,). To add a
+loss, subclass `Loss` and `register` it: in a file of this folder, or in a file of your own (see `plugin`).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from latentflow.losses._registry import Declaration, find, names, register
+from latentflow.losses._registry import Declaration as Declaration
+from latentflow.losses._registry import find as find
+from latentflow.losses._registry import names as names
+from latentflow.losses._registry import register as register
 
-__all__ = ["Declaration", "Loss", "find", "names", "register"]
+if TYPE_CHECKING:
+    from latentflow.losses._base import Load as Load
+    from latentflow.losses._base import Loss as Loss
+    from latentflow.losses._features import Features as Features
+
+__all__ = ["Declaration", "Features", "Load", "Loss", "find", "names", "register"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Loss":  # on first use, since it needs torch
-        from latentflow.losses._base import Loss
+    if name in ("Load", "Loss"):  # on first use, since they need torch
+        from latentflow.losses import _base
 
-        return Loss
+        return getattr(_base, name)
+    if name == "Features":
+        from latentflow.losses._features import Features
+
+        return Features
     raise AttributeError(f"module 'latentflow.losses' has no attribute {name!r}")

@@ -1,20 +1,21 @@
-"""The shape of a loss."""
+"""The base class of losses."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from latentflow.errors import InputError
 from latentflow.losses._registry import Declaration
 
 Load = Callable[[str], Any]
 
 
 class Loss:
-    """A difference between pictures: subclass it, write `forward`, and `@register` it under a name.
+    """A difference between images: subclass it, write `forward`, and `@register` it under a name.
 
-    `load(name)` gives the pretrained network `name`; a loss that declares `weights` is made with it and raises
-    RuntimeError without it. `options` are those that are declared; raises ValueError for others.
+    `load(name)` returns the pretrained network `name` as `Features`; a loss that declares `weights` needs it, and
+    raises RuntimeError without it. `options` are numbers by the names that are declared; raises ValueError for others.
     """
 
     declaration: ClassVar[Declaration]
@@ -29,7 +30,7 @@ class Loss:
         self.label = f"{self.declaration.name}({given})" if given else self.declaration.name
 
     def prepare(self, target: Tensor) -> Any:
-        """What `forward` wants to know of the target, computed once a run; `target` is in the declared range."""
+        """What `forward` needs of the target, computed once a run; `target` is (n, 3, h, w) in the declared range."""
         return target
 
     def forward(self, image: Tensor, prepared: Any) -> Tensor:
@@ -37,11 +38,40 @@ class Loss:
         raise NotImplementedError
 
     def bind(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """The loss as a function of the picture alone; `target` and its pictures are (n, 3, h, w) in [0, 1]."""
+        """The loss as a function of the image alone; `target` and its images are (n, 3, h, w) in [0, 1].
+
+        Raises `InputError` for a target of another shape or smaller than `min_size`, and when an image's shape is not
+        the target's.
+        """
+        _check_images("target", target)
+        height, width = target.shape[-2:]
+        smallest = self.declaration.min_size
+        if min(height, width) < smallest:
+            raise InputError(
+                f"{self.declaration.name} needs images of at least {smallest} × {smallest} pixels; this one has "
+                f"{width} × {height}.",
+                "Use a larger image, `fit` cover, or another loss.",
+            )
+        shape = target.shape
         low, high = self.declaration.input_range
         prepared = self.prepare(target * (high - low) + low)
-        return lambda image: self.forward(image * (high - low) + low, prepared)
+
+        def compare(image: Tensor) -> Tensor:
+            _check_images("image", image)
+            if image.shape != shape:
+                raise InputError(f"`image` has the shape {tuple(image.shape)}, but `target` has {tuple(shape)}.")
+            return self.forward(image * (high - low) + low, prepared)
+
+        return compare
 
     def __call__(self, image: Tensor, target: Tensor) -> Tensor:
-        """The loss of (n, 3, h, w) against (n, 3, h, w), both in [0, 1]: one value an image, (n,)."""
+        """The loss of images (n, 3, h, w) in [0, 1] against targets of the same shape: one value an image, (n,).
+
+        Raises `InputError` as `bind` does.
+        """
         return self.bind(target)(image)
+
+
+def _check_images(name: str, images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(f"`{name}` must have the shape (n, 3, height, width), not {tuple(images.shape)}.")

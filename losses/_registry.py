@@ -1,22 +1,27 @@
-"""Losses by name. Costs no torch: a loss's module is imported when the loss is asked for."""
+"""Losses by name. Imports no torch: a loss's module is imported when the loss is asked for."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from latentflow.losses._base import Loss
 
 ENTRY_POINTS = "latentflow.losses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a loss says of itself; tests hold every loss to it.
+    """The properties of a loss; a test checks that they are true.
 
-    `input_range` is the range its `forward` wants pictures in; `min_size` the smallest side in pixels; `lower_bound`
-    the least value it can take (None: unbounded); `requires` the packages and `weights` the networks it needs;
-    `options` the numbers that can be given with its name, as in sinkhorn(blur=0.1), and their defaults.
+    `input_range` is the range of the images that `forward` takes; `min_size` the smallest side in pixels;
+    `reads_target` and `symmetric` say whether the target matters and whether swapping image and target changes nothing;
+    `lower_bound` is the smallest possible value (None: unbounded); `requires` names the packages and `weights` the
+    networks it needs; `options` are the numbers that can follow its name, as in sinkhorn(blur=0.1), with their
+    defaults; `reference` is its source.
     """
 
     name: str
@@ -32,14 +37,15 @@ class Declaration:
     reference: str = ""
 
 
-_registered: dict[str, type] = {}
-LossClass = TypeVar("LossClass", bound=type)
+_registered: "dict[str, type[Loss]]" = {}
+LossClass = TypeVar("LossClass", bound="type[Loss]")
 
 
 def register(name: str, **declared: Any) -> Callable[[LossClass], LossClass]:
-    """Make a `Loss` subclass known by `name`; the keywords are those of `Declaration`.
+    """Register a `Loss` subclass under `name`; the keywords are those of `Declaration`.
 
-    Raises ValueError when another loss already has the name, TypeError for a keyword that is none.
+    Without `summary` the first line of the class's docstring is taken. Raises ValueError when another loss already has
+    the name, TypeError for an unknown keyword.
     """
 
     def bind(cls: LossClass) -> LossClass:
@@ -50,7 +56,7 @@ def register(name: str, **declared: Any) -> Callable[[LossClass], LossClass]:
         if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"a loss named {name!r} is already registered, by {holder.__module__}")
         summary = declared.pop("summary", None) or (cls.__doc__ or name).strip().splitlines()[0]
-        cls.declaration = Declaration(name=name, summary=summary, **declared)  # type: ignore[attr-defined]
+        cls.declaration = Declaration(name=name, summary=summary, **declared)
         _registered[name] = cls
         return cls
 
@@ -58,13 +64,15 @@ def register(name: str, **declared: Any) -> Callable[[LossClass], LossClass]:
 
 
 def names() -> list[str]:
-    """The names of all losses: one module each in this package, the registered ones and those of entry points."""
+    """The names of all losses: the modules of this package, what is registered, and the entry points of installed
+    packages."""
     own = {path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
     return sorted(own | set(_registered) | {point.name for point in entry_points(group=ENTRY_POINTS)})
 
 
-def find(name: str) -> type:
-    """The class of the loss `name`, imported now if need be; raises KeyError for a name that nobody has."""
+def find(name: str) -> "type[Loss]":
+    """The class of the loss `name`, imported if it isn't yet; raises KeyError for an unknown name, ImportError when its
+    module can't be imported."""
     if name not in _registered:
         if (Path(__file__).parent / f"{name}.py").is_file() and not name.startswith("_"):
             import_module(f"{__package__}.{name}")

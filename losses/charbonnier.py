@@ -10,7 +10,7 @@ EPSILON = 1e-3
 
 @register("charbonnier", lower_bound=EPSILON, reference="Charbonnier et al. 1994, doi:10.1109/ICIP.1994.413553")
 class Charbonnier(Loss):
-    """Mean of √(d² + ε²), ε = 0.001: the absolute difference, smooth at zero."""
+    """Mean of √(d² + ε²), ε = 0.001: an absolute difference that is smooth at zero."""
 
     def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
         return ((image - prepared).square() + EPSILON**2).sqrt().mean(dim=(1, 2, 3))

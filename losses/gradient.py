@@ -1,4 +1,4 @@
-"""Gradient difference."""
+"""Gradient difference loss."""
 
 from torch import Tensor
 
@@ -8,9 +8,9 @@ from latentflow.losses._registry import register
 
 @register("gradient", min_size=2, reference="Mathieu et al. 2016, arXiv:1511.05440, with signed differences")
 class Gradient(Loss):
-    """Mean absolute difference of the finite differences, those along rows and those along columns added.
+    """Mean absolute difference of the finite differences, along rows plus along columns.
 
-    It sees edges and not evenly wrong colours; add it to another loss.
+    It compares edges and ignores a constant error in color; add it to another loss.
     """
 
     def forward(self, image: Tensor, prepared: Tensor) -> Tensor:

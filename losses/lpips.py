@@ -18,12 +18,12 @@ from latentflow.losses._registry import register
     reference="Zhang et al. 2018, arXiv:1801.03924",
 )
 class LPIPS(Loss):
-    """LPIPS, VGG trunk: weighted squared distance of unit-length activations, summed over stages, mean over space."""
+    """LPIPS with the VGG trunk: weighted squared distance of normalized activations, summed over stages."""
 
     def __init__(self, load: Load | None = None) -> None:
         super().__init__(load)
         if load is None:
-            raise RuntimeError("lpips needs a network: give it load=, as Objective does")
+            raise RuntimeError("lpips needs a network: pass load=, such as latentflow.models.networks.Networks()")
         self.network: Features = load("lpips")
         self.label = self.network.label
 
@@ -33,8 +33,8 @@ class LPIPS(Loss):
     def forward(self, image: Tensor, prepared: list[Tensor]) -> Tensor:
         heads: Sequence[Tensor | None] = self.network.heads or [None] * len(prepared)
         total = image.new_zeros(len(image))
-        for stage, wanted, head in zip(self.network.stages(image), prepared, heads, strict=True):
-            distance = (unit_length(stage) - wanted).square()
+        for stage, target, head in zip(self.network.stages(image), prepared, heads, strict=True):
+            distance = (unit_length(stage) - target).square()
             if head is not None:
                 distance = distance * head[None, :, None, None]
             total = total + distance.sum(dim=1).mean(dim=(1, 2))

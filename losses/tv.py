@@ -16,9 +16,9 @@ from latentflow.losses._registry import register
     reference="Rudin, Osher & Fatemi 1992, doi:10.1016/0167-2789(92)90242-F; anisotropic",
 )
 class TotalVariation(Loss):
-    """Mean absolute difference of neighbouring pixels, along rows plus along columns; it ignores the target.
+    """Mean absolute difference of neighboring pixels, along rows plus along columns; ignores the target.
 
-    Alone it smooths the picture away; added to another loss with a small weight it takes out noise.
+    Its minimum is a flat image; added to another loss with a small weight it removes noise.
     """
 
     def prepare(self, target: Tensor) -> Any:

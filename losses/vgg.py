@@ -1,4 +1,4 @@
-"""Content loss."""
+"""Content loss of VGG16."""
 
 from torch import Tensor
 
@@ -20,7 +20,7 @@ class VGG(Loss):
     def __init__(self, load: Load | None = None) -> None:
         super().__init__(load)
         if load is None:
-            raise RuntimeError("vgg needs a network: give it load=, as Objective does")
+            raise RuntimeError("vgg needs a network: pass load=, such as latentflow.models.networks.Networks()")
         self.network: Features = load("vgg")
         self.label = self.network.label
 

@@ -108,6 +108,22 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
 
 @pytest.fixture
+def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list:
+    """The matplotlib figures that are saved during the test, to look at what they show."""
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *args: object, **kwargs: object) -> None:
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+@pytest.fixture
 def command(tmp_path: Path) -> Callable:
     """Run `python cli.py` of the checkout as a subprocess, in `tmp_path`: command(*args) → CompletedProcess."""
 

@@ -29,9 +29,9 @@ from toys import linear_autoencoder, picture  # noqa: E402
 
 from latentflow.config import BatchConfig  # noqa: E402
 from latentflow.errors import LatentflowError  # noqa: E402
-from latentflow.explore.concept.run import JUDGED, Concept, read_concept, write_concept  # noqa: E402
-from latentflow.explore.evaluate.scorebook import Evaluated, Score, Scorebook  # noqa: E402
-from latentflow.interrupts import Interrupts  # noqa: E402
+from latentflow.explore.concept.run import SCORE_KEYS, Concept, read_concept, write_concept  # noqa: E402
+from latentflow.explore.evaluate.score_table import Evaluated, ScoreTable  # noqa: E402
+from latentflow.explore.evaluate.scores import Score  # noqa: E402
 from latentflow.inversion.objective import Objective, parse  # noqa: E402
 from latentflow.inversion.optimize import optimize  # noqa: E402
 from latentflow.latents.files import load_latent, save_latent  # noqa: E402
@@ -41,6 +41,7 @@ from latentflow.models.weights import present  # noqa: E402
 from latentflow.pictures.files import read_image  # noqa: E402
 from latentflow.runs.batch.plan import make_batch_plan  # noqa: E402
 from latentflow.runs.resume import read_checkpoint  # noqa: E402
+from latentflow.session import Session  # noqa: E402
 from latentflow.sinks.manifest import read_manifest  # noqa: E402
 from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E402
 from latentflow.state_files import pack  # noqa: E402
@@ -125,30 +126,31 @@ def cases(folder: Path) -> dict[str, Case]:
         )
 
     found["list"] = (b"a.png\n# what\n../b.jpg\n", listed)
-    held_out = dict.fromkeys(JUDGED, 1) | {"interval_95": [0.5, 1.0], "right": [1, 1], "of": [1, 1]}
-    concept = Concept(direction=latent, size=(8, 8), names=("a", "b"), kind="means", found=held_out)
+    held_out = dict.fromkeys(SCORE_KEYS, 1) | {"interval_95": [0.5, 1.0], "right": [1, 1], "of": [1, 1]}
+    concept = Concept(direction=latent, size=(8, 8), names=("a", "b"), kind="means", held_out=held_out)
     write_concept(folder / "direction", concept, toy)
-    found["direction"] = ((folder / "direction").read_bytes(), lambda path: str(read_concept(path, toy).found))
+    found["direction"] = ((folder / "direction").read_bytes(), lambda path: str(read_concept(path, toy).held_out))
     (folder / "pictures").mkdir()
     Image.fromarray(pixels).save(folder / "pictures" / "a.png")
 
     def indexed(path: Path) -> object:
-        return read_latents(folder / "pictures", toy, 8, Interrupts(), str, path=path, quiet=True)
+        return read_latents(folder / "pictures", toy, 8, Session(), path=path)
 
     indexed(folder / "index")
     found["index"] = ((folder / "index").read_bytes(), indexed)
-    shared = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg"}
-    book = Scorebook(folder / "book", folder / "pictures", [folder / "pictures" / "a.png"], shared, None)
-    with book:
+    settings = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg"}
+    images = [folder / "pictures" / "a.png"]
+    table = ScoreTable(folder / "table", folder / "pictures", images, settings, None)
+    with table:
         scores = {0: Score({"psnr": 20.0, "ssim": 0.5})}
-        sure = {"path": folder / "pictures" / "a.png", "autoencoder": "toy", "sha256": "0" * 64}
-        book.write(Evaluated(index=1, total=1, scores=scores, **sure))
+        table.write(Evaluated(index=1, total=1, scores=scores, path=images[0], autoencoder="toy", sha256="0" * 64))
 
-    def booked(path: Path) -> object:
-        again = Scorebook(path, folder / "pictures", [folder / "pictures" / "a.png"], shared, None)
-        return again.known(folder / "pictures" / "a.png", "0" * 64, 0)
+    def scored(path: Path) -> object:
+        again = ScoreTable(path, folder / "pictures", images, settings, None)
+        again.claim({"toy": "0" * 64}, [0])
+        return again.known(images[0], "0" * 64, 0)
 
-    found["scorebook"] = ((folder / "book").read_bytes(), booked)
+    found["evaluation's table"] = ((folder / "table").read_bytes(), scored)
     text = b"lpips + 0.1*l1 + sinkhorn(points=8,blur=0.05)"
     found["loss"] = (text, lambda path: parse(path.read_bytes().decode(errors="replace")))
     return found

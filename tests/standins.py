@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,10 +92,10 @@ TINY: dict[str, dict[str, Any]] = {
 
 def random_model(config: dict[str, Any], seed: int = 0) -> Any:
     """A diffusers model of this config whose weights depend on the seed alone."""
-    module = import_module(f"diffusers.models.autoencoders.{SERVED[config['_class_name']][0]}")
+    cls = SERVED[config["_class_name"]].find(config["_class_name"])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return getattr(module, config["_class_name"]).from_config(config).eval()
+        return cls.from_config(config).eval()
 
 
 def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,9 +16,21 @@ from PIL import Image
 
 from latentflow.cli import run
 from latentflow.errors import InputError
-from latentflow.explore.atlas.embedding import embed, find_clusters, find_neighbours, umap_points
-from latentflow.explore.atlas.page import sprite
-from latentflow.explore.atlas.placement import ALL_AT_ONCE, place
+from latentflow.explore.atlas.embedding import (
+    Clusters,
+    Embedding,
+    Neighbors,
+    embed,
+    find_clusters,
+    find_neighbors,
+    umap_points,
+)
+from latentflow.explore.atlas.figure import draw_atlas, mosaic
+from latentflow.explore.atlas.layout import CLUSTER_COLORS, make_atlas
+from latentflow.explore.atlas.page import make_page, sprite
+from latentflow.explore.atlas.placement import MAX_ASSIGNED, place
+from latentflow.explore.atlas.thumbnails import read_thumbnails, thumbnail_side
+from latentflow.latents.index import FolderLatents, encode_folder
 
 QUICK = ("--weights", "bundled", "--size", 64, "--quiet")
 HOSTILE = "a<b/script><script>document.title = 'broken'<!--\"'&{{data}}<b/script>.png"
@@ -38,7 +50,7 @@ def islands(each=12, apart=40.0):
     )
 
 
-@pytest.mark.parametrize("count", [1, 3, 10, 120, ALL_AT_ONCE, ALL_AT_ONCE + 1, 3000])
+@pytest.mark.parametrize("count", [1, 3, 10, 120, MAX_ASSIGNED, MAX_ASSIGNED + 1, 3000])
 def test_no_thumbnail_is_over_another_and_all_are_on_the_picture(count):
     placement = place(crowd(count))
     assert len({tuple(cell) for cell in placement.cells.tolist()}) == count
@@ -51,7 +63,7 @@ def test_what_has_room_hardly_moves_and_a_crowd_no_further_than_it_must():
     spread = place(np.stack([x.ravel(), y.ravel()], 1) * 3.7)
     assert spread.displacements.max() <= 0.5**0.5 + 1e-9  # half a cell's diagonal: only rounding
     assert place(crowd(120)).displacements.mean() < 1
-    crowded = place(crowd(ALL_AT_ONCE + 1))  # one by one
+    crowded = place(crowd(MAX_ASSIGNED + 1))  # one by one
     assert crowded.displacements.mean() < 0.1 * crowded.columns
     kept = np.corrcoef(crowded.cells.T.ravel(), crowded.wanted.T.ravel())[0, 1]
     assert kept > 0.95
@@ -100,21 +112,21 @@ def test_pictures_that_are_all_one_are_one_cluster():
         find_clusters(np.zeros((5, 4)), 2)
 
 
-def test_neighbours_are_the_nearest_others_at_distances_a_value():
+def test_neighbors_are_the_nearest_others_at_distances_a_value():
     values = np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [30.0, 40.0]])
-    found = find_neighbours(values, 2)
+    found = find_neighbors(values, 2)
     assert found.indices[0, 0] == 1 and found.indices[1, 0] == 0  # never itself, not even of two alike
     assert found.indices[3].tolist()[0] == 2
     assert found.distances[2] == pytest.approx([5 / 2**0.5, 5 / 2**0.5])
-    assert find_neighbours(values, 9).indices.shape == (4, 3)
+    assert find_neighbors(values, 9).indices.shape == (4, 3)
 
 
-def test_a_survey_has_the_plane_that_the_latents_lie_in():
+def test_an_embedding_has_the_plane_that_the_latents_lie_in():
     generator = torch.Generator().manual_seed(0)
     places = torch.randn(20, 2, generator=generator, dtype=torch.float64) * torch.tensor([3.0, 1.0])
     basis, _ = torch.linalg.qr(torch.randn(4 * 2 * 2, 2, generator=generator, dtype=torch.float64))
     embedding = embed((places @ basis.T).reshape(20, 4, 2, 2), "pca", None)
-    assert sum(embedding.shares) == pytest.approx(1)
+    assert sum(embedding.variance_fractions) == pytest.approx(1)
     assert "% of variance" in embedding.axes[0]
     between = torch.cdist(places, places).numpy() / 4  # RMS of 16 values
     assert np.linalg.norm(embedding.points[:, None] - embedding.points, axis=-1) == pytest.approx(between, abs=1e-6)
@@ -184,8 +196,10 @@ def test_the_command_writes_a_figure_a_page_and_a_manifest_the_same_again(invoke
         assert picture.width > 2200
     assert figure.stat().st_size < 12e6
     result = json.loads(figure.with_name("atlas.png.manifest.json").read_text())["result"]
-    assert sum(result["clusters"].values()) == result["pictures"] == 11 and len(result["variance_shares"]) == 2
-    assert list(hostile.parent.glob("*.latents.safetensors"))  # kept for the next time, from which it is now made again
+    assert sum(result["clusters"].values()) == result["pictures"] == 11 and len(result["variance_fractions"]) == 2
+    assert list(
+        hostile.parent.glob("*.latents.safetensors")
+    )  # stored for the next time, from which it is now made again
     code, out, err = invoke("atlas", hostile, *QUICK)
     assert (code, err) == (0, "") and "moved apart by" in out and "1st principal component" in out
     assert Path("atlas.png").read_bytes() == figure.read_bytes()
@@ -203,6 +217,178 @@ def test_the_sheet_of_the_page_shows_each_picture_where_its_data_says(drawn):
     row, column = divmod(index, data["sheet"][0])
     found = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
     assert np.abs(found.astype(int) - [250, 40, 10]).max() < 12
+
+
+GROUPS = {"red": ((230, 30, 30), 5), "green": ((30, 200, 40), 4), "blue": ((30, 40, 220), 3)}
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory):
+    """The one color of each picture of a folder, by its name: five reds, four greens, three blues."""
+    folder = tmp_path_factory.mktemp("colored") / "colors"
+    folder.mkdir()
+    found = {}
+    for name, (color, count) in GROUPS.items():
+        for number in range(count):
+            found[f"{name}{number}.png"] = tuple(value + 6 * number * (value < 100) for value in color)
+    for name, color in found.items():
+        Image.new("RGB", (64, 64), color).save(folder / name)
+    return folder, found
+
+
+@pytest.fixture(scope="module")
+def atlas_of_colors(colors):
+    """What the command makes of these pictures: the data of the page, the figure, the report."""
+    from matplotlib.figure import Figure
+
+    figures, save = [], Figure.savefig
+    output = colors[0].with_name("atlas.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Figure, "savefig", lambda figure, *args, **rest: figures.append(figure) or save(figure, *args, **rest)
+        )
+        assert run(["atlas", str(colors[0]), "--output_path", str(output), "--clusters", "3", *map(str, QUICK)]) == 0
+    data = json.loads(Page(output.with_suffix(".html").read_text(encoding="utf-8")).data)
+    report = json.loads(output.with_name("atlas.png.manifest.json").read_text())["result"]
+    return data, figures[0], report
+
+
+def group(name):
+    return re.match("[a-z]+", name)[0]
+
+
+def test_the_figure_shows_each_picture_in_its_cell_in_the_color_of_its_cluster(colors, atlas_of_colors):
+    data, figure, _ = atlas_of_colors
+    drawn = np.array(figure.axes[0].images[0].get_array())
+    cell = drawn.shape[1] // data["columns"]
+    assert drawn.shape == (data["rows"] * cell, data["columns"] * cell, 3)
+    used = np.zeros((data["rows"], data["columns"]), bool)
+    assert sorted(picture["name"] for picture in data["pictures"]) == sorted(colors[1])
+    for picture in data["pictures"]:
+        column, row = picture["cell"]
+        used[row, column] = True
+        shown = drawn[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+        assert shown[cell // 2, cell // 2].tolist() == list(colors[1][picture["name"]])
+        frame = CLUSTER_COLORS[list(GROUPS).index(group(picture["name"]))]
+        edge = cell // 40 + 1
+        for pixel in ((edge, cell // 2), (cell // 2, edge), (-edge - 1, cell // 2), (cell // 2, -edge - 1)):
+            assert "#{:02x}{:02x}{:02x}".format(*shown[pixel]) == frame
+    empty = drawn.reshape(data["rows"], cell, data["columns"], cell, 3).swapaxes(1, 2)[~used]
+    assert (empty == 255).all()
+
+
+def test_the_legend_counts_each_cluster_and_has_its_color(atlas_of_colors):
+    data, figure, report = atlas_of_colors
+    (legend,) = figure.legends
+    expected = ["cluster 1: 5 pictures", "cluster 2: 4 pictures", "cluster 3: 3 pictures"]
+    assert [text.get_text() for text in legend.get_texts()] == expected
+    from matplotlib.colors import to_hex
+
+    assert [to_hex(patch.get_facecolor()) for patch in legend.get_patches()] == list(CLUSTER_COLORS[:3])
+    assert data["clusters"] == [
+        {"label": label, "color": color} for label, color in zip(expected, CLUSTER_COLORS, strict=False)
+    ]
+    assert {picture["name"]: picture["cluster"] for picture in data["pictures"]} == {
+        f"{name}{number}.png": index
+        for index, (name, (_, count)) in enumerate(GROUPS.items())
+        for number in range(count)
+    }
+    assert report["clusters"] == {"1": 5, "2": 4, "3": 3} and report["pictures"] == 12
+
+
+def test_the_page_names_the_nearest_pictures_at_their_distances(colors, atlas_of_colors, autoencoder):
+    data, _, _ = atlas_of_colors
+    names = [picture["name"] for picture in data["pictures"]]
+    found = encode_folder(colors[0], vae=autoencoder, size=64)
+    assert names == found.names
+    flat = found.latents.flatten(1)
+    between = torch.cdist(flat, flat) / flat.shape[1] ** 0.5
+    for index, picture in enumerate(data["pictures"]):
+        others = [other for other, _ in picture["near"]]
+        distances = [distance for _, distance in picture["near"]]
+        assert distances == pytest.approx(between[index, others].tolist(), abs=6e-4)
+        least = between[index].sort().values[1:6]
+        assert distances == pytest.approx(least.tolist(), abs=6e-4) and index not in others
+        same = GROUPS[group(picture["name"])][1] - 1
+        assert {group(names[other]) for other in others[:same]} == {group(picture["name"])}
+
+
+def test_the_axes_are_those_of_the_points(colors, atlas_of_colors, autoencoder):
+    data, figure, _ = atlas_of_colors
+    axes = figure.axes[0]
+    embedding = embed(encode_folder(colors[0], vae=autoencoder, size=64).latents)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == embedding.axes
+    assert data["axes"] == list(embedding.axes) and axes.get_xlabel().startswith("1st principal component")
+    left, right, bottom, top = axes.images[0].get_extent()
+    cells = np.array([picture["cell"] for picture in data["pictures"]]) + 0.5
+    shown = np.stack(
+        [left + cells[:, 0] / data["columns"] * (right - left), top + cells[:, 1] / data["rows"] * (bottom - top)], 1
+    )
+    assert np.corrcoef(shown.T.ravel(), embedding.points.T.ravel())[0, 1] > 0.9
+    assert np.abs(shown - embedding.points).max() < 2.5 * (right - left) / data["columns"]
+
+
+def layout(names=("a.png", "b.png", "c.png")):
+    """An atlas of three pictures, made without a file: the last is a cluster of its own."""
+    found = FolderLatents(Path("album"), 8, list(names), torch.zeros(3, 1, 1, 1), None, 3, {}, None)
+    embedding = Embedding(
+        points=np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 2.0]]),
+        axes=("to the right", "up"),
+        variance_fractions=(),
+        clusters=Clusters(labels=np.array([0, 0, 1]), sizes=[2, 1], silhouette=0.5),
+        neighbors=Neighbors(indices=np.array([[1], [0], [1]]), distances=np.array([[4.0], [4.0], [2.0]])),
+    )
+    return make_atlas(found, embedding, "a toy")
+
+
+def test_an_atlas_is_drawn_without_a_file():
+    atlas = layout()
+    tiles = np.stack([np.full((16, 16, 3), value, np.uint8) for value in (10, 20, 30)])
+    figure = draw_atlas(atlas, tiles)
+    assert figure.texts[0].get_text() == "album: 3 pictures in the latent space of a toy"
+    assert "Distances are in standard deviations" in figure.texts[1].get_text()
+    (legend,) = figure.legends
+    assert legend.get_title().get_text().startswith("Frames: 2 clusters of the latents, by k-means")
+    assert legend.get_title().get_text().endswith("mean silhouette 0.50")
+    assert [text.get_text() for text in legend.get_texts()] == ["cluster 1: 2 pictures", "cluster 2: 1 picture"]
+    assert list(figure.axes[0].get_xticks()) == []  # axes without units
+    page = make_page(atlas, tiles).decode()
+    pictures = json.loads(Page(page).data)["pictures"]
+    assert [(each["name"], each["cluster"], each["near"]) for each in pictures] == [
+        ("a.png", 0, [[1, 4.0]]),
+        ("b.png", 0, [[0, 4.0]]),
+        ("c.png", 1, [[1, 2.0]]),
+    ]
+    assert [each["cell"] for each in pictures] == atlas.placement.cells.tolist()
+
+
+def test_a_mosaic_has_thumbnails_and_frames_to_the_pixel():
+    placement = place(np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 3.0]]))
+    tiles = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (10, 20, 30)])
+    picture = mosaic(tiles, placement, ["#010203", "#040506", "#070809"], 44)
+    for (column, row), value, frame in zip(placement.cells, (10, 20, 30), ((1, 2, 3), (4, 5, 6), (7, 8, 9))):
+        cell = picture[row * 44 : (row + 1) * 44, column * 44 : (column + 1) * 44]
+        assert (cell[0] == 255).all() and (cell[-1] == 255).all()  # a gap of one pixel
+        assert cell[1, 1].tolist() == cell[2, -3].tolist() == cell[-2, -2].tolist() == list(frame)
+        assert (cell[3:-3, 3:-3] == value).all()
+    (left, bottom), (_, _), (right, top) = placement.cells
+    assert left < right and top < bottom
+
+
+def test_thumbnails_are_the_center_squares_in_order(tmp_path):
+    pixels = np.zeros((64, 192, 3), np.uint8)
+    pixels[:, 64:128] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.new("RGB", (50, 50), (1, 2, 3)).save(tmp_path / "flat.png")
+    records = list(read_thumbnails([tmp_path / "wide.png", tmp_path / "flat.png"], 16))
+    assert [(record.index, record.total, record.path.name) for record in records] == [
+        (1, 2, "wide.png"),
+        (2, 2, "flat.png"),
+    ]
+    assert records[0].picture.min() > 150 and (records[1].picture == [1, 2, 3]).all()
+    with pytest.raises(InputError, match="does not exist"):
+        list(read_thumbnails([tmp_path / "gone.png"], 16))
+    assert [thumbnail_side(count) for count in (3, 1000, 5000, 1_000_000)] == [256, 152, 64, 48]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +417,7 @@ def test_bad_input_is_one_line(invoke, tmp_path, line, words):
 def test_without_umap_it_says_what_to_install(invoke, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     code, _, err = invoke("atlas", images, "--method", "umap", *QUICK)
-    assert (code, err.count("\n")) == (3, 1) and "pip install umap-learn" in err
+    assert (code, err.count("\n")) == (3, 1) and 'pip install "latentflow[umap]"' in err
 
 
 @pytest.fixture
@@ -295,7 +481,7 @@ def test_the_page_in_a_browser(drawn, browser):
     assert all(color[3] == 255 for color in painted)
     assert painted[names.index(HOSTILE)][:3] == pytest.approx([250, 40, 10], abs=12)
 
-    # hovering shows the file and its neighbours, as text whatever they are called
+    # hovering shows the file and its neighbors, as text whatever they are called
     index = names.index(HOSTILE)
     ActionChains(browser).move_to_element(thumbs[index]).perform()
     assert find("#name")[0].text == HOSTILE

@@ -210,16 +210,16 @@ BROKEN = {
     ),
     "no class": (lambda files: files | {"config.json": b"{}"}, "names no class"),
     "a list": (lambda files: files | {"config.json": b"[1, 2]"}, "names no class"),
-    "no json": (lambda files: files | {"config.json": b'{"_class_name": "Auto'}, "can't be loaded"),
-    "no text": (lambda files: files | {"config.json": b"\xff\xfe\x00"}, "can't be loaded"),
+    "no json": (lambda files: files | {"config.json": b'{"_class_name": "Auto'}, "config.json can't be read"),
+    "no text": (lambda files: files | {"config.json": b"\xff\xfe\x00"}, "config.json can't be read"),
     "other class": (
         lambda files: changed(files, _class_name="AutoencoderKLCogVideoX"),
         "AutoencoderKLCogVideoX is not served; the autoencoders served are AutoencoderKL, ",
     ),
-    "class of a wrong kind": (lambda files: changed(files, _class_name=["AutoencoderKL"]), "can't be loaded"),
-    "truncated": (lambda files: files | {WEIGHTS_FILE: files[WEIGHTS_FILE][:-1000]}, "truncated or no safetensors"),
-    "empty": (lambda files: files | {WEIGHTS_FILE: b""}, "truncated or no safetensors"),
-    "no safetensors": (lambda files: files | {WEIGHTS_FILE: b"x" * 5000}, "truncated or no safetensors"),
+    "class of a wrong kind": (lambda files: changed(files, _class_name=["AutoencoderKL"]), "is not served"),
+    "truncated": (lambda files: files | {WEIGHTS_FILE: files[WEIGHTS_FILE][:-1000]}, "truncated or not safetensors"),
+    "empty": (lambda files: files | {WEIGHTS_FILE: b""}, "truncated or not safetensors"),
+    "no safetensors": (lambda files: files | {WEIGHTS_FILE: b"x" * 5000}, "truncated or not safetensors"),
     "other widths": (lambda files: changed(files, block_out_channels=[8, 32]), "can't be loaded"),
     "more latent channels": (lambda files: changed(files, latent_channels=8), "can't be loaded"),
     "no groups": (lambda files: changed(files, norm_num_groups=0), "can't be loaded"),
@@ -229,6 +229,7 @@ BROKEN = {
     ),
     "stages of no kind": (lambda files: changed(files, down_block_types=["NoBlock"] * 2), "can't be loaded"),
     "no color": (lambda files: changed(files, in_channels=1), "pictures of 1 channels"),
+    "channels of a wrong kind": (lambda files: changed(files, out_channels=[3]), "pictures of [3] channels"),
     "a scale that is no number": (lambda files: changed(files, scaling_factor="large"), "can't be loaded"),
     "a scale of zero": (lambda files: changed(files, scaling_factor=0.0), "shift and scale must be finite"),
     "a deviation of zero": (lambda files: changed(files, latents_std=[1, 1, 0, 1]), "shift and scale must be finite"),
@@ -264,7 +265,7 @@ def test_a_missing_weight_of_a_single_file_is_an_error_under_either_names(tmp_pa
 def test_a_truncated_single_file_is_an_error(tmp_path):
     path = tmp_path / "v.safetensors"
     path.write_bytes(model_files(TINY_KL)[WEIGHTS_FILE][:-10])
-    with pytest.raises(WeightsError, match="truncated or no safetensors"):
+    with pytest.raises(WeightsError, match="truncated or not safetensors"):
         load(path)
 
 

@@ -164,7 +164,7 @@ def test_words_that_are_no_command(invoke, words, answer):
 
 def test_a_start_that_is_no_latent(refused, tmp_path):
     (tmp_path / "z.safetensors").write_bytes(b"nothing")
-    assert "no saved latent" in refused(2, *QUICK, "--init", "z.safetensors")
+    assert "not a saved latent" in refused(2, *QUICK, "--init", "z.safetensors")
 
 
 def test_a_start_that_is_a_broken_image(refused, tmp_path):
@@ -179,7 +179,7 @@ def test_a_manifest_of_another_version(refused, tmp_path):
 
 def test_a_loss_that_cannot_see_so_small_a_picture(refused, tmp_path):
     Image.new("RGB", (400, 10)).save(tmp_path / "flat.png")
-    assert "ssim needs pictures of at least" in refused(2, *QUICK, "--loss_type", "ssim", image=tmp_path / "flat.png")
+    assert "ssim needs images of at least" in refused(2, *QUICK, "--loss_type", "ssim", image=tmp_path / "flat.png")
 
 
 def test_a_missing_package_says_how_to_get_it(refused, monkeypatch):
@@ -203,5 +203,6 @@ def test_a_run_that_diverges_keeps_the_frames_so_far(invoke, small):
     "wrong", [{"steps": 0}, {"lr": float("nan")}, {"optimizer": "adm"}, {"fit": "crop"}, {"hold": -1.0}, {"seed": -1}]
 )
 def test_python_is_told_the_same_as_the_command_line(wrong):
-    with pytest.raises(InputError, match=f"--{next(iter(wrong))}"):
+    with pytest.raises(InputError, match=f"^`{next(iter(wrong))}`") as caught:
         RunConfig(**wrong)
+    assert caught.value.parameter == next(iter(wrong))

@@ -119,6 +119,7 @@ def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, 
 
 
 @pytest.mark.parametrize("more", [(), ("--checkpoint_every", "2")])
+@pytest.mark.slow
 def test_a_killed_batch_goes_on(invoke, folder, tmp_path, more):
     (folder / "broken.png").unlink()
     options = [str(each) for each in ("--weights", "bundled", "--size", 48, "--steps", 16, "--batch_size", 1, *more)]
@@ -144,8 +145,8 @@ def test_a_killed_batch_goes_on(invoke, folder, tmp_path, more):
 def test_ctrl_c_leaves_a_table_and_a_way_to_go_on(invoke, folder, tmp_path, monkeypatch):
     original = worker.Worker._optimized
 
-    def stopping(self, group, interrupts):
-        rows = original(self, group, interrupts)
+    def stopping(self, group):
+        rows = original(self, group)
         os.kill(os.getpid(), signal.SIGINT)
         return rows
 
@@ -162,7 +163,7 @@ def test_ctrl_c_leaves_a_table_and_a_way_to_go_on(invoke, folder, tmp_path, monk
 
 
 def test_memory_that_runs_out_makes_smaller_batches(invoke, folder, tmp_path, monkeypatch):
-    original, sizes = worker.make_optimization, []
+    original, sizes = worker.make_inversion, []
 
     def small(config, autoencoder, objective, start):
         sizes.append(len(start))
@@ -170,7 +171,7 @@ def test_memory_that_runs_out_makes_smaller_batches(invoke, folder, tmp_path, mo
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
         return original(config, autoencoder, objective, start)
 
-    monkeypatch.setattr(worker, "make_optimization", small)
+    monkeypatch.setattr(worker, "make_inversion", small)
     (folder / "broken.png").unlink()
     options = [each for each in QUICK if each != "--quiet"]
     code, _, err = invoke("batch", folder, "--output_dir", "out", *options, "--batch_size", 3)
@@ -179,15 +180,15 @@ def test_memory_that_runs_out_makes_smaller_batches(invoke, folder, tmp_path, mo
 
 
 def test_one_that_diverges_does_not_take_the_others_with_it(invoke, folder, tmp_path, monkeypatch):
-    original = worker.set_up
+    original = worker.Worker._prepared
 
-    def poisoned(config, path, seed, loaded):
-        scene = original(config, path, seed, loaded)
-        if path.name == "b.jpg":
-            scene.latent.mul_(1e6)
-        return scene
+    def poisoned(self, item, plan):
+        job = original(self, item, plan)
+        if item.name == "b.jpg":
+            job.latent.mul_(1e6)
+        return job
 
-    monkeypatch.setattr(worker, "set_up", poisoned)
+    monkeypatch.setattr(worker.Worker, "_prepared", poisoned)
     (folder / "broken.png").unlink()
     code, _, _ = invoke("batch", folder, "--output_dir", "out", *QUICK, "--batch_size", 3)
     table = rows(tmp_path / "out")
@@ -245,6 +246,7 @@ def test_bad_usage_is_one_line_before_the_first_image(invoke, folder, tmp_path):
         assert code in (2, 6) and words in err and err.count("\n") == 1, err
 
 
+@pytest.mark.slow
 def test_the_scripts_of_the_examples_work(folder, tmp_path):
     """With `latentflow` on the path, as it is once installed."""
     shim = tmp_path / "bin" / "latentflow"

@@ -1,8 +1,6 @@
 """`compare`: one start, one target, a panel a loss."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -13,10 +11,10 @@ from toys import linear_autoencoder, picture
 from latentflow import compare, optimize
 from latentflow.config import CompareConfig
 from latentflow.errors import DivergedError, InputError
-from latentflow.interrupts import Interrupts
 from latentflow.inversion.objective import Objective
 from latentflow.pictures.draw import columns_for, contact_sheet
 from latentflow.runs.compare import make_compare_plan, run_compare, split
+from latentflow.session import Session
 from latentflow.sinks.contact_sheet import shown_steps
 
 QUICK = ("--weights", "bundled", "--size", 48, "--steps", 4, "--seed", 1)
@@ -62,7 +60,7 @@ def test_frames_sheet_table_and_manifest(invoke, small, tmp_path):
         assert sheet.size[0] >= 48 * len(shown_steps(4)) and sheet.size[1] > 40 * 3
     table = (tmp_path / "small.md").read_text().splitlines()
     assert [row.split("|")[1].strip() for row in table[2:]] == ["mse", "ssim", "l1 + 0.1*tv", "encoder's own"]
-    assert "lpips[bundled]" in table[0] and "s a step" in table[0]
+    assert "lpips[bundled]" in table[0] and "s per step" in table[0]
     assert all(name in out for name in ("mse", "ssim", "l1 + 0.1*tv", "encoder's own", "small.sheet.png"))
     manifest = json.loads((tmp_path / "small.gif.manifest.json").read_text())
     assert manifest["outcome"] == "done" and set(manifest["result"]["runs"]) == {"mse", "ssim", "l1 + 0.1*tv"}
@@ -99,21 +97,20 @@ def test_default_losses_on_a_small_picture_and_json(invoke, small):
     assert all(run["loss_last"] < run["loss_first"] for run in runs.values())
 
 
-def test_a_stopped_comparison_leaves_whole_files(small, tmp_path, monkeypatch):
+def test_a_stopped_comparison_leaves_complete_files(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = CompareConfig(
         image_path=str(small), losses="mse,l1", steps=1000, size=48, weights="bundled", output_path="c.gif", seed=0
     )
 
-    class Stopping(Interrupts):
+    class Stopping(Session):
         def watch(self, records):
             for record in super().watch(records):
                 if record.index == 2:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    self.stop()
                 yield record
 
-    with Stopping() as interrupts:
-        report = run_compare(make_compare_plan(config), interrupts, lambda line: None, quiet=True)
+    report = run_compare(make_compare_plan(config), Stopping())
     assert report.error.exit_code == 130
     with Image.open("c.gif") as gif:
         assert gif.n_frames == 3
@@ -124,7 +121,7 @@ def test_a_stopped_comparison_leaves_whole_files(small, tmp_path, monkeypatch):
     ("options", "code", "words"),
     [
         (["--losses", ""], 2, "names no loss"),
-        (["--losses", "mse,mse"], 2, "mse stands twice"),
+        (["--losses", "mse,mse"], 2, "mse is named twice"),
         (["--losses", "mse,mes"], 2, "Did you mean mse?"),
         (["--losses", "mse,ms_ssim"], 2, "at least 161 × 161 pixels"),
         (["--output_path", "c.txt"], 2, "not as .txt"),
@@ -140,7 +137,7 @@ def test_bad_input_is_one_line(invoke, small, options, code, words):
 def test_the_sheet_never_takes_the_place_of_the_image(invoke, tmp_path, small):
     small.rename(tmp_path / "c.sheet.png")
     code, _, err = invoke("compare", "--image_path", "c.sheet.png", "--output_path", "c.gif", *QUICK)
-    assert code == 2 and "in the place of the image" in err
+    assert code == 2 and "in the place of what it is made from" in err
 
 
 def test_a_list_is_parted_outside_parentheses():

@@ -1,22 +1,22 @@
-"""`concept`: directions with known answers, what is said of useless ones, and what is written."""
+"""`concept`: directions with known answers, their score, the figure, the sweep, and what is refused."""
 
 import json
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
-from toys import linear_autoencoder
+from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
 from latentflow.explore.concept.directions import HeldOutScore, cross_validate, direction_between, shrinkage, whitened
+from latentflow.explore.concept.figure import draw_concept
 from latentflow.explore.concept.run import (
     Concept,
     check_concept,
+    draw_strength,
     move_along,
     read_concept,
     run_concept,
@@ -24,11 +24,15 @@ from latentflow.explore.concept.run import (
     write_concept,
 )
 from latentflow.explore.config import ConceptConfig
-from latentflow.interrupts import Interrupts
 from latentflow.latents.files import load_latent, save_latent
+from latentflow.latents.index import index_path
+from latentflow.latents.sources import read_anchors
+from latentflow.pictures.files import to_uint8
+from latentflow.pictures.text import captioned
+from latentflow.session import Session
 
-QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
-FOUND = HeldOutScore(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()
+QUICK = ("--weights", "bundled", "--size", 32, "--dtype", "float32", "--quiet")
+SCORE = HeldOutScore(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()
 
 
 def noise(count, shape=(4, 4, 4), seed=0):
@@ -97,13 +101,13 @@ def test_what_can_be_told_apart_always_is(whiten):
 def test_random_labels_are_called_useless(whiten):
     """More dimensions than images, so that what a direction was made from is told apart without fail; and groups of
     different size, towards the larger of which a border between the means it was made from would lean."""
-    judged = [
+    scores = [
         cross_validate(noise(12, (4, 8, 8), 2 * seed), noise(36, (4, 8, 8), 2 * seed + 1), whiten=whiten)
         for seed in range(30)
     ]
-    assert sum(each.tells_apart for each in judged) <= 2
-    shares = np.mean([np.divide(each.right, (12, 36)) for each in judged], axis=0)
-    assert shares == pytest.approx([0.5, 0.5], abs=0.1)
+    assert sum(each.tells_apart for each in scores) <= 2
+    fractions = np.mean([np.divide(each.right, (12, 36)) for each in scores], axis=0)
+    assert fractions == pytest.approx([0.5, 0.5], abs=0.1)
 
 
 @pytest.mark.parametrize(("count", "folds"), [(4, 4), (5, 5), (30, 5)])
@@ -113,7 +117,7 @@ def test_every_image_is_held_out_once(count, folds):
     assert (found.positive != 0).all() and (found.negative != 0).all()
 
 
-def test_the_interval_is_that_of_two_shares():
+def test_the_interval_is_that_of_two_fractions():
     """Wilson's 95 % limits of 10 of 10 are 0.7225 and 1, of 5 of 10 0.2366 and 0.7634."""
     sides = np.array([1.0] * 5 + [-1.0] * 5)
     best, mixed = HeldOutScore(np.ones(10), -np.ones(10), (1.0,)), HeldOutScore(np.ones(10), sides, (0.75,))
@@ -136,7 +140,7 @@ def test_a_sweep_goes_there_and_back():
 
 
 def toy_concept(direction):
-    return Concept(direction=direction, size=(8, 8), names=("a", "b"), kind="difference of means", found=FOUND)
+    return Concept(direction=direction, size=(8, 8), names=("a", "b"), kind="difference of means", held_out=SCORE)
 
 
 def test_moving_along_a_direction_adds_its_picture():
@@ -150,22 +154,22 @@ def test_moving_along_a_direction_adds_its_picture():
     torch.testing.assert_close(frames[2].image, frames[1].image + 2 * step)
 
 
-def test_a_direction_comes_back_with_its_judgement(tmp_path):
+def test_a_direction_comes_back_with_its_score(tmp_path):
     autoencoder, concept = linear_autoencoder(), toy_concept(noise(1))
     write_concept(tmp_path / "c.safetensors", concept, autoencoder)
     found = read_concept(tmp_path / "c.safetensors", autoencoder)
     assert torch.equal(found.direction, concept.direction) and found.warning() == ""
-    assert (found.names, found.size, found.kind, found.found) == (("a", "b"), (8, 8), concept.kind, FOUND)
+    assert (found.names, found.size, found.kind, found.held_out) == (("a", "b"), (8, 8), concept.kind, SCORE)
     assert torch.equal(load_latent(tmp_path / "c.safetensors", autoencoder), concept.direction)
     write_concept(tmp_path / "d.safetensors", concept, autoencoder)
     assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "d.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("held_out", ["no JSON", "3", '{"folds": 5}'])
-def test_a_direction_whose_judgement_is_broken_is_refused(tmp_path, held_out):
+def test_a_direction_whose_score_is_broken_is_refused(tmp_path, held_out):
     notes = {"positive": "a", "negative": "b", "kind": "whitened", "held_out": held_out}
     save_latent(tmp_path / "c.safetensors", noise(1), linear_autoencoder(), (8, 8), notes)
-    with pytest.raises(InputError, match="no direction that concept has saved"):
+    with pytest.raises(InputError, match="is not a direction saved by concept"):
         check_concept(tmp_path / "c.safetensors")
 
 
@@ -193,7 +197,7 @@ def brightness(path):
 
 
 @pytest.mark.parametrize("whiten", [(), ("--whiten",)])
-def test_brightness_is_found_judged_saved_and_applied(invoke, folders, photo, tmp_path, whiten):
+def test_brightness_is_found_scored_saved_and_applied(invoke, folders, photo, tmp_path, whiten):
     line = ("concept", *folders, *whiten, "--apply", photo, "--strengths", "-1,1", "--frames", 8, "--json", *QUICK)
     code, out, err = invoke(*line)
     assert code == 0 and err == "", err
@@ -201,6 +205,7 @@ def test_brightness_is_found_judged_saved_and_applied(invoke, folders, photo, tm
     assert report["concept"] == "dark to bright" and report["strengths"] == [-1, 0, 1] and report["frames"] == 8
     assert report["held_out"]["tells_apart"] and report["held_out"]["of"] == [6, 6]
     assert report["held_out"]["balanced_accuracy"] == 1 and report["kind"].startswith("white") == bool(whiten)
+    assert report["held_out"]["right"] == [6, 6]
     with Image.open(tmp_path / "concept.gif") as gif:
         assert gif.n_frames == 8 and gif.size == (32, 32 + 14)
     files = ("concept.safetensors", "concept.png", "concept.gif")
@@ -218,10 +223,10 @@ def test_an_earlier_direction_moves_another_picture_to_bright(invoke, folders, s
     code, out, err = invoke(
         "concept", "--direction", "concept.safetensors", "--apply", small, *options, "--weights", "bundled", "--quiet"
     )
-    assert code == 0 and err == "" and "dark to bright" in out, err
+    assert code == 0 and err == "" and "on the correct side: 6 of 6 of bright, 6 of 6 of dark" in out, err
     other = ("--direction", "concept.safetensors", "--apply", small, "--size", 40, "--output_path", "other.png")
     code, _, err = invoke("concept", *other, "--weights", "bundled")
-    assert code == 2 and "of pictures of 32 × 32" in err and err.count("\n") == 1
+    assert code == 2 and "for pictures of 32 × 32" in err and err.count("\n") == 1
     frames = sorted((tmp_path / "moved_frames").glob("*.png"))
     dark, _, bright, _ = map(brightness, frames)
     assert bright > dark + 30 and len(frames) == 4
@@ -230,7 +235,7 @@ def test_an_earlier_direction_moves_another_picture_to_bright(invoke, folders, s
 
 
 def test_a_useless_direction_says_so_every_time(invoke, images, tmp_path):
-    """Waves of random colors and directions, parted by whether their number is even."""
+    """Waves of random colors and directions, separated by whether their number is even."""
     shutil.copytree(images / "deeper", tmp_path / "odd")
     (tmp_path / "even").mkdir()
     for path in images.glob("*.png"):
@@ -240,8 +245,8 @@ def test_a_useless_direction_says_so_every_time(invoke, images, tmp_path):
         ("--direction", "concept.safetensors", "--apply", "random:1", "--frames", 4),
     ):
         code, out, err = invoke("concept", *line, *QUICK)
-        assert code == 0 and err.count("\n") == 1 and "on their side:" in out, err
-        assert "this direction does not tell the two apart on held-out images: balanced accuracy" in err
+        assert code == 0 and err.count("\n") == 1 and "on the correct side:" in out, err
+        assert "This direction does not separate the two groups on held-out images: balanced accuracy" in err
 
 
 def test_folders_of_the_same_name_are_told_apart(invoke, folders, tmp_path):
@@ -253,24 +258,128 @@ def test_folders_of_the_same_name_are_told_apart(invoke, folders, tmp_path):
     assert json.loads(invoke(*line)[1])["concept"] == "dark/train to bright/train"
 
 
-def test_a_stopped_sweep_leaves_whole_files(folders, photo, tmp_path, monkeypatch):
+def test_a_stopped_sweep_leaves_complete_files(folders, photo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {folders[0].strip("-"): str(folders[1]), folders[2].strip("-"): str(folders[3])}
     config = ConceptConfig(**options, apply=str(photo), size=32, weights="bundled", frames=100)
 
-    class Stopping(Interrupts):
-        def watch(self, records, *left):
-            for record in super().watch(records, *left):
+    class Stopping(Session):
+        def watch(self, records, *state):
+            for record in super().watch(records, *state):
                 if record.total == 99 and record.index == 3:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    self.stop()
                 yield record
 
-    with Stopping() as interrupts:
-        report = run_concept(config, interrupts, print, quiet=True)
+    report = run_concept([], config, Stopping())
     assert report.error.exit_code == 130 and report.figures["frames"] == 4
     with Image.open("concept.gif") as gif:
         assert gif.n_frames == 4
     assert (tmp_path / "concept.png").exists() and (tmp_path / "concept.safetensors.manifest.json").exists()
+
+
+def test_only_what_was_written_this_time_is_named(invoke, folders, small, tmp_path, autoencoder):
+    line = ("concept", *folders, "--frames", 4, "--json", *QUICK)
+    first = json.loads(invoke(*line, "--apply", small)[1])["written"]
+    indexes = [str(index_path(tmp_path / name, autoencoder, 32)) for name in ("bright", "dark")]
+    written = ["concept.safetensors", "concept.png", "concept.gif", "concept.safetensors.manifest.json"]
+    assert first == [*written, *indexes]
+    again = json.loads(invoke(*line)[1])["written"]
+    assert again == [written[0], written[1], written[3]]  # no sweep, and the indexes had all latents
+    manifest = json.loads((tmp_path / written[3]).read_text())
+    assert manifest["result"]["written"] == ["concept.safetensors", "concept.png"]
+
+
+@pytest.mark.parametrize("companion", ["concept.png", "concept.gif"])
+def test_companions_that_others_made_are_kept(invoke, folders, small, tmp_path, companion):
+    (tmp_path / companion).write_bytes(b"mine")
+    code, _, err = invoke("concept", *folders, "--apply", small, *QUICK)
+    assert code == 6 and f"{companion} would be overwritten" in err and err.count("\n") == 1
+    assert (tmp_path / companion).read_bytes() == b"mine" and not (tmp_path / "concept.safetensors").exists()
+
+
+def test_sources_are_refused():
+    with pytest.raises(InputError, match="takes no sources"):
+        run_concept(["a.png"], ConceptConfig(), Session())
+
+
+# The figure and the sweep
+
+
+def panels(figure):
+    """The pictures of a strip: (title, picture, title's color, whether it has a frame) each."""
+    return [
+        (axes.get_title(), axes.images[0].get_array(), axes.title.get_color(), axes.spines["left"].get_visible())
+        for axes in figure.axes
+        if axes.images
+    ]
+
+
+def test_the_strip_shows_each_strength_and_highlights_the_unchanged_picture():
+    pictures = {strength: to_uint8(picture(6, 6, seed=index)) for index, strength in enumerate([-1.5, -0.25, 0.0, 2.0])}
+    figure = draw_concept("dark to bright", ("bright", "dark"), pictures, None)
+    found = panels(figure)
+    assert [title for title, *_ in found] == ["−1.5", "−0.25", "unchanged", "+2"]
+    for (_, shown, color, framed), (strength, wanted) in zip(found, pictures.items(), strict=True):
+        assert np.array_equal(shown, wanted)
+        assert (color, framed) == (("tab:red", True) if strength == 0 else ("black", False))
+    places = [axes.get_subplotspec().colspan.start for axes in figure.axes]
+    assert places == [0, 1, 2, 3] and figure.get_suptitle() == "Along the direction from dark to bright"
+
+
+@pytest.mark.parametrize("separates", [True, False])
+def test_the_plot_shows_each_group_in_its_row_and_color(separates):
+    positive = np.array([0.2, 0.5, 0.9]) if separates else np.array([-0.2, 0.5, -0.9])
+    negative = np.array([-0.1, -0.3, -0.4, -0.7]) if separates else np.array([-0.1, 0.3, -0.4, 0.7])
+    score = HeldOutScore(np.tile(positive, 4), np.tile(negative, 4), (1.0,))
+    figure = draw_concept("dark to bright", ("bright", "dark"), {}, score)
+    (axes,) = figure.axes
+    orange, blue = axes.collections
+    assert np.array_equal(orange.get_offsets()[:, 0], score.positive)
+    assert np.array_equal(blue.get_offsets()[:, 0], score.negative)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["bright (12)", "dark (16)"]
+    for dots, row, color in ((orange, 0, (1.0, 0.498, 0.055)), (blue, 1, (0.122, 0.467, 0.706))):
+        assert np.abs(dots.get_offsets()[:, 1] - axes.get_yticks()[row]).max() < 0.4
+        assert dots.get_facecolor()[0, :3] == pytest.approx(color, abs=1e-3)
+    assert axes.lines[0].get_xdata() == [0, 0]  # the border
+    low, high = score.interval
+    accuracy = "100%" if separates else "42%"
+    result = f"balanced accuracy {accuracy} (95% interval {low:.1%} to {high:.1%}; chance 50%)"
+    assert axes.get_title() == ("Held out: " if separates else "Does not separate the two groups: ") + result
+    assert axes.title.get_color() == ("black" if separates else "tab:red")
+    left, right = axes.get_xlim()
+    assert left == -right and right > 0.9
+
+
+def test_a_frame_of_the_sweep_names_its_strength():
+    image = picture(32, 64)
+    expected = captioned(to_uint8(image), "strength -0.50  dark to bright")
+    assert np.array_equal(draw_strength(image, -0.5, "dark to bright"), expected)
+
+
+def test_the_command_shows_the_picture_of_each_strength(invoke, autoencoder, folders, photo, tmp_path, saved_figures):
+    options = ("--strengths", "-1,0.5", "--frames", 4, "--sweep", "")
+    code, _, err = invoke("concept", *folders, "--apply", photo, *options, *QUICK)
+    assert code == 0, err
+    concept = read_concept(tmp_path / "concept.safetensors", autoencoder)
+    latent = read_anchors([str(photo)], autoencoder, 32, "cover").latents
+
+    def decoded(strength):
+        with torch.no_grad():
+            return to_uint8(autoencoder.decode(latent + strength * concept.direction, (32, 32)))
+
+    (figure,) = saved_figures
+    for (title, shown, *_), strength, words in zip(
+        panels(figure), (-1.0, 0.0, 0.5), ("−1", "unchanged", "+0.5"), strict=True
+    ):
+        assert title == words and np.abs(shown.astype(int) - decoded(strength)).max() <= 1
+    *_, plot = figure.axes
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["bright (6)", "dark (6)"]
+    bright, dark = (dots.get_offsets()[:, 0] for dots in plot.collections)
+    assert (bright > 0).all() and (dark < 0).all()
+    paths = sorted((tmp_path / "concept_frames").glob("*.png"))
+    for path, strength in zip(paths, (-1.0, -0.25, 0.5, -0.25), strict=True):
+        expected = captioned(decoded(strength), f"strength {strength:+.2f}  dark to bright")
+        assert np.abs(np.asarray(Image.open(path)).astype(int) - expected).max() <= 1
 
 
 BOTH = ("--positive", "bright", "--negative", "dark")
@@ -279,25 +388,25 @@ BOTH = ("--positive", "bright", "--negative", "dark")
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ([], 2, "A direction is made from two folders"),
+        ([], 2, "A direction is computed from two folders"),
         (["--positive", "bright"], 2, "Give --positive and --negative"),
         (["--positive", "bright", "--negative", "no"], 2, "--negative no does not exist"),
-        (["--positive", "bright", "--negative", "bright"], 2, "6 of the images of --positive are those of --negative"),
+        (["--positive", "bright", "--negative", "bright"], 2, "6 images are in both --positive and --negative"),
         (["--positive", "bright", "--negative", "few"], 2, "few has 3 images that can be read; at least 4"),
         ([*BOTH, "--output_path", "c.png"], 2, "a direction is written as .safetensors"),
         ([*BOTH, "--output_path", "no/c.safetensors"], 6, "no does not exist"),
         ([*BOTH, "--apply", "no.png"], 2, "no.png does not exist"),
         ([*BOTH, "--apply", "a.png", "--output_path", "a.safetensors"], 2, "in the place of what it is made from"),
-        ([*BOTH, "--apply", "z.safetensors"], 2, "of a picture of 24 × 16 pixels, the direction of 32 × 32"),
-        ([*BOTH, "--strengths", "0"], 2, "nothing moves"),
+        ([*BOTH, "--apply", "z.safetensors"], 2, "is for a picture of 24 × 16 pixels, the direction for 32 × 32"),
+        ([*BOTH, "--strengths", "0"], 2, "changes nothing"),
         ([*BOTH, "--strengths", "1,nan"], 2, "--strengths must be a finite number"),
         ([*BOTH, "--strengths", "1,high"], 2, "'high' is not a valid float"),
         ([*BOTH, "--strengths", ",".join(map(str, range(1, 20)))], 2, "at most 16"),
         (["--direction", "z.safetensors"], 2, "needs something to --apply it to"),
-        (["--direction", "z.safetensors", *BOTH], 2, "is made already"),
-        (["--direction", "z.safetensors", "--whiten"], 2, "is made already"),
-        (["--direction", "z.safetensors", "--apply", "a.png"], 2, "no direction that concept has saved"),
-        (["--direction", "a.png", "--apply", "a.png"], 2, "no direction that concept has saved"),
+        (["--direction", "z.safetensors", *BOTH], 2, "is a finished direction"),
+        (["--direction", "z.safetensors", "--whiten"], 2, "is a finished direction"),
+        (["--direction", "z.safetensors", "--apply", "a.png"], 2, "is not a direction saved by concept"),
+        (["--direction", "a.png", "--apply", "a.png"], 2, "is not a direction saved by concept"),
         (["--direction", "no.safetensors", "--apply", "a.png"], 2, "does not exist"),
         ([*BOTH, "more.png"], 2, "more.png"),
     ],

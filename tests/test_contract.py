@@ -36,6 +36,7 @@ def test_the_contract_line_from_the_checkout(command, small):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_default_falls_back_on_the_bundle_and_says_so(command, small):
     done = command("--image_path", small, "--size", 48, "--steps", 1)
     assert done.returncode == 0, done.stderr
@@ -61,7 +62,7 @@ def test_the_summary_as_json_is_all_there_is_on_stdout(invoke, small):
     summary = json.loads(out)
     assert (code, err, summary["seed"], summary["steps"], summary["frames"]) == (0, "", 5, 3, 4)
     assert summary["written"]["grad_result.gif"] == (small.parent / "grad_result.gif").stat().st_size
-    assert set(summary["quality"]) == set(summary["encoder_quality"]) == {"psnr", "ssim", "lpips[bundled]"}
+    assert set(summary["metrics"]) == set(summary["encoder_metrics"]) == {"psnr", "ssim", "lpips[bundled]"}
     assert summary["loss_last"] < summary["loss_first"]
 
 
@@ -144,6 +145,7 @@ def test_the_same_seed_gives_the_same_bytes(invoke, small, suffix):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes(command, invoke, small):
     arguments = ("--image_path", small, "--seed", 9, "--save_latent", "z.safetensors", *QUICK)
     done = command(*arguments)
@@ -206,8 +208,10 @@ def wheel(tmp_path_factory):
     source = folder / "source"
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in [*tracked.splitlines(), *(str(p.relative_to(ROOT)) for p in (ROOT / "latentflow/bundled").iterdir())]:
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            (source / name).symlink_to((ROOT / name).readlink())
+        elif (ROOT / name).is_file():
             (source / name).write_bytes((ROOT / name).read_bytes())
     line = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(line, capture_output=True, text=True)
@@ -218,6 +222,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_one_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"latentflow"}
+    assert {f"latentflow/losses/{path.name}" for path in (ROOT / "losses").glob("*.py")} <= set(names)
     assert {"config.json", "hashes.json", "diffusion_pytorch_model.safetensors", "README.md"} <= {
         name.split("/")[-1] for name in names if name.startswith("latentflow/bundled/")
     }
@@ -227,6 +232,7 @@ def test_the_wheel_holds_one_package(wheel):
     )
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_runs_outside_the_checkout(wheel, small, tmp_path):
     site = tmp_path / "site"
     pip = [
@@ -252,6 +258,7 @@ def test_the_installed_wheel_runs_outside_the_checkout(wheel, small, tmp_path):
     assert gif_frames(tmp_path / "grad_result.gif") == 4
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_is_one_line_and_its_code(command, small):
     limit = 5 * 2**30
 

@@ -39,8 +39,8 @@ def test_cross_entropy_is_a_sum_over_pixels_and_a_mean_over_pictures():
 def test_classes_are_split_evenly_and_no_digit_is_on_both_sides(digits):
     assert len(digits.train) + len(digits.test) == 1797
     assert digits.train.min() == 0 and digits.train.max() == 1
-    shares = [np.bincount(labels) / len(labels) for labels in (digits.train_labels, digits.test_labels)]
-    assert np.abs(shares[0] - shares[1]).max() < 0.003
+    fractions = [np.bincount(labels) / len(labels) for labels in (digits.train_labels, digits.test_labels)]
+    assert np.abs(fractions[0] - fractions[1]).max() < 0.003
     assert digits.nearest(digits.test)[0].min() > 0
 
 
@@ -78,6 +78,7 @@ def test_kl_pulls_the_codes_to_the_normal_distribution(digits):
     assert strong["KL, nats a picture"] < weak["KL, nats a picture"]
 
 
+@pytest.mark.slow
 def test_pictures_and_a_table_that_a_seed_repeats(tmp_path, capsys):
     script.main(["--output_dir", str(tmp_path / "new"), "--epochs", "1", "--seed", "5"])
     table = (tmp_path / "new" / "table.txt").read_text(encoding="utf-8")

@@ -262,3 +262,12 @@ def test_all_levels_survive_the_way_to_a_tensor_and_back():
 
 def test_overshoot_is_clamped_when_a_picture_becomes_eight_bits():
     assert to_uint8(torch.tensor([-0.5, 0.5, 1.5]).view(1, 3, 1, 1)).ravel().tolist() == [0, 128, 255]
+
+
+def test_memory_that_runs_out_is_not_blamed_on_the_image(small, monkeypatch):
+    def load(self):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(MemoryError):
+        read_image(small)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,21 @@ from PIL import Image
 from toys import linear_autoencoder
 
 from latentflow.errors import InputError, Interrupted, OutputError
-from latentflow.interrupts import Interrupts
+from latentflow.files import FORMAT_VERSION, WrittenFiles
 from latentflow.latents import index
-from latentflow.latents.index import TOGETHER, check_index, index_path, read_latents, read_squares
+from latentflow.latents.index import (
+    BATCH_SIZE,
+    check_index,
+    encode_files,
+    encode_folder,
+    index_path,
+    read_latents,
+    read_squares,
+)
+from latentflow.session import Session
 
 SIZE = 8
+OLD_INDEX = Path(__file__).parent / "data" / "0.1.0" / "index.safetensors"  # of four pictures, at 16 pixels
 
 
 def write(path, seed, side=SIZE):
@@ -48,10 +58,9 @@ class Counting:
         self.autoencoder.model.encode = counted
 
 
-def read(folder, autoencoder=None, interrupts=None, said=None, **options):
-    say = (lambda line: None) if said is None else said.append
-    autoencoder = autoencoder or linear_autoencoder()
-    return read_latents(folder, autoencoder, SIZE, interrupts or Interrupts(), say, quiet=True, **options)
+def read(folder, autoencoder=None, session=None, said=None, **options):
+    session = session or Session(*([] if said is None else [said.append]))
+    return read_latents(folder, autoencoder or linear_autoencoder(), SIZE, session, **options)
 
 
 def later(path):
@@ -65,6 +74,7 @@ def test_latents_are_the_encoders_in_the_order_of_the_names(folder):
     autoencoder = linear_autoencoder()
     assert found.names == sorted(found.names, key=Path) and len(found.names) == 20 and found.encoded == 20
     assert found.paths[0].is_file() and found.problems == {}
+    assert found.index == index_path(folder, autoencoder, SIZE) and found.kl is None
     expected = autoencoder.encode(read_squares(found.paths, SIZE))
     assert found.latents.shape == (20, 4, 4, 4) and found.latents.dtype == torch.float32
     torch.testing.assert_close(found.latents, expected, atol=1e-3, rtol=1e-3)  # kept in half precision
@@ -145,7 +155,7 @@ def test_an_image_that_breaks_later_is_forgotten(folder):
 def test_a_folder_without_any_good_image_is_refused(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"")
-    with pytest.raises(InputError, match="has 0 images that can be read; at least 1 are wanted"):
+    with pytest.raises(InputError, match="has 0 images that can be read; at least 1 are needed"):
         read(tmp_path / "bad")
 
 
@@ -155,39 +165,39 @@ def test_an_image_that_disappears_meanwhile_is_left_out(folder, monkeypatch):
     assert "does not exist" in read(folder).problems["gone.png"]
 
 
-class Stopping(Interrupts):
-    """Ctrl-C in the middle of a record."""
+class Stopping(Session):
+    """A session that is stopped while one of its records is made."""
 
     def __init__(self, at):
         super().__init__()
         self.at = at
 
-    def watch(self, records, *left):
-        def pressed():
+    def watch(self, records, state=""):
+        def stopping():
             for record in records:
                 if record.index == self.at:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    self.stop()
                 yield record
 
-        return super().watch(pressed(), *left)
+        return super().watch(stopping(), state)
 
 
 def test_an_interrupt_keeps_what_was_encoded_and_the_next_run_goes_on(folder):
-    whole = read(folder, path=folder.with_name("whole.safetensors"))
+    complete = read(folder, path=folder.with_name("complete.safetensors"))
     counting = Counting()
-    with pytest.raises(Interrupted), Stopping(TOGETHER + 1) as interrupts:
-        read(folder, counting.autoencoder, interrupts)
-    assert TOGETHER < counting.pictures < 20
+    with pytest.raises(Interrupted, match=rf"Stopped at step {BATCH_SIZE + 1}; the next run goes on from .+latents"):
+        read(folder, counting.autoencoder, Stopping(BATCH_SIZE + 1))
+    assert BATCH_SIZE < counting.pictures < 20
     counting = Counting()
     resumed = read(folder, counting.autoencoder)
-    assert counting.pictures == resumed.encoded == 20 - (TOGETHER + 1)
-    assert resumed.names == whole.names and torch.equal(resumed.latents, whole.latents)
+    assert counting.pictures == resumed.encoded == 20 - (BATCH_SIZE + 1)
+    assert resumed.names == complete.names and torch.equal(resumed.latents, complete.latents)
 
 
 def test_long_work_is_saved_on_the_way(folder, monkeypatch):
-    monkeypatch.setattr(index, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(index, "SAVE_INTERVAL", 0.0)
     sizes = []
-    monkeypatch.setattr(index, "write_whole", lambda path, content, option: sizes.append(len(content)))
+    monkeypatch.setattr(index, "write_file", lambda path, content, option: sizes.append(len(content)))
     read(folder)
     assert len(sizes) == 20 and sizes == sorted(sizes)
 
@@ -207,7 +217,7 @@ def test_an_index_of_another_autoencoder_is_refused(folder, tmp_path, change):
     other = linear_autoencoder(**{key: value for key, value in change.items() if key == "scale"})
     for key in {"sha256", "dtype"} & set(change):
         setattr(other, key, change[key])
-    with pytest.raises(InputError, match=r"another autoencoder, --dtype or --size. Name another, or delete it"):
+    with pytest.raises(InputError, match=r"another autoencoder, `dtype` or `size`\. Name another `index`, or delete"):
         read(folder, other, path=tmp_path / "i.safetensors")
 
 
@@ -233,7 +243,7 @@ def test_a_broken_or_foreign_index_is_one_clear_line(folder, tmp_path, what):
         path.write_bytes(contents[what])
     before = path.read_bytes()
     with pytest.raises(
-        InputError, match=r"i\.safetensors can't be read as an index of latents: .+ Name another"
+        InputError, match=r"i\.safetensors can't be read as an index of latents: .+ Name another `index`"
     ) as caught:
         read(folder, path=path)
     assert "\n" not in str(caught.value) and path.read_bytes() == before
@@ -248,26 +258,24 @@ def test_where_nothing_can_be_written_latents_are_not_kept_and_this_is_said(fold
         patched.setattr(Path, "touch", refuse)
         said = []
         found = read(folder, counting.autoencoder, said=said)
-        assert found.encoded == counting.pictures == len(found.names) and not found.index.exists()
-        assert len(said) == 1 and "Permission denied. So the latents are not kept" in said[0]
+        assert found.encoded == counting.pictures == len(found.names) == 20 and found.index is None
+        assert len(said) == 1 and "Permission denied. The latents are not stored for the next time." in said[0]
+        assert not list(folder.parent.glob("*.latents.safetensors"))
         with pytest.raises(OutputError, match="Permission denied"):
             read(folder, counting.autoencoder, path=folder.parent / "asked.safetensors")
 
 
-def test_a_latent_that_is_not_finite_is_left_out_and_said(folder):
-    class Vast:
-        def __init__(self):
-            self.inner = linear_autoencoder()
+def test_a_latent_that_is_not_finite_is_left_out_and_said(folder, monkeypatch):
+    vast = linear_autoencoder()
+    encode = vast.encode_with_posterior
 
-        def __getattr__(self, name):
-            return getattr(self.inner, name)
+    def with_a_large_one(image):
+        latents, _ = encode(image)
+        return torch.cat([latents[:1] * 1e9, latents[1:]]), None
 
-        def encode_whole(self, image):
-            latents, _ = self.inner.encode_whole(image)
-            return torch.cat([latents[:1] * 1e9, latents[1:]]), None
-
+    monkeypatch.setattr(vast, "encode_with_posterior", with_a_large_one)
     said = []
-    found = read(folder, Vast(), said=said)
+    found = read(folder, vast, said=said)
     assert said and all("is not finite" in line for line in said) and torch.isfinite(found.latents).all()
     assert read(folder).encoded == len(found.problems) == len(said)  # the others are there
 
@@ -291,16 +299,111 @@ def test_a_moved_folder_takes_its_index_along(folder, tmp_path):
 def test_the_name_of_an_index_is_checked(tmp_path):
     assert check_index(None) is None
     assert check_index(str(tmp_path / "i.safetensors")) == tmp_path / "i.safetensors"
-    with pytest.raises(InputError, match=r"an index is kept as \.safetensors"):
+    with pytest.raises(InputError, match=r"an index is a \.safetensors file"):
         check_index(str(tmp_path / "photo.jpg"))
     with pytest.raises(OutputError, match="does not exist"):
         check_index(str(tmp_path / "no" / "i.safetensors"))
 
 
 def test_the_bundled_autoencoders_latents_repeat(images, autoencoder, tmp_path):
-    found = [
-        read_latents(images, autoencoder, 32, Interrupts(), print, path=tmp_path / f"{run}.safetensors", quiet=True)
-        for run in range(2)
-    ]
+    found = [read_latents(images, autoencoder, 32, Session(), path=tmp_path / f"{run}.safetensors") for run in range(2)]
     assert found[0].names == found[1].names and torch.equal(found[0].latents, found[1].latents)
     assert found[0].latents.shape == (10, 4, 4, 4) and found[1].encoded == 10
+
+
+def test_an_index_of_0_1_0_is_read_and_nothing_is_encoded_again(tmp_path, autoencoder):
+    """The pictures it was made of are gone: these have its names and stamps, and are black."""
+    content = index.unpack(OLD_INDEX)
+    shutil.copy(OLD_INDEX, tmp_path / "i.safetensors")
+    (tmp_path / "album").mkdir()
+    for name, (size, changed) in zip(content["names"], content["stamps"]):
+        picture = tmp_path / "album" / name
+        Image.new("RGB", (8, 8)).save(picture)
+        picture.write_bytes(picture.read_bytes().ljust(size, b"\0"))
+        os.utime(picture, ns=(changed, changed))
+    found = encode_folder(tmp_path / "album", vae=autoencoder, size=16, index=tmp_path / "i.safetensors")
+    assert found.names == ["0.png", "1.png", "2.png", "3.png"] and found.encoded == 0
+    assert torch.equal(found.latents, content["latents"].float()) and found.latents.shape == (4, 4, 2, 2)
+    assert (tmp_path / "i.safetensors").read_bytes() == OLD_INDEX.read_bytes()
+
+
+def test_an_index_of_a_newer_format_is_refused_in_one_sentence(folder, tmp_path, monkeypatch):
+    path = tmp_path / "i.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("latentflow.state_files.FORMAT_VERSION", FORMAT_VERSION + 1)
+        read(folder, path=path)
+    before = path.read_bytes()
+    with pytest.raises(InputError) as caught:
+        read(folder, path=path)
+    newer, ours = FORMAT_VERSION + 1, FORMAT_VERSION
+    assert str(caught.value) == (
+        f"{path} has format version {newer}; this latentflow reads versions up to {ours}. A newer latentflow reads it."
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_report_names_an_index_only_when_it_was_written(folder):
+    path = index_path(folder, linear_autoencoder(), SIZE)
+
+    def written():
+        files = WrittenFiles()
+        read(folder, written=files)
+        return files.paths
+
+    assert written() == [path] and written() == []
+    (folder / "02.png").unlink()
+    assert written() == [path]
+
+
+def test_a_folder_is_encoded_in_memory_unless_an_index_is_named(folder):
+    found = encode_folder(str(folder), vae=linear_autoencoder(), size=SIZE)
+    stored = read(folder)
+    assert found.index is None and found.names == stored.names and torch.equal(found.latents, stored.latents)
+    stored.index.unlink()
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["album"]
+    path = folder.with_name("i.safetensors")
+    assert encode_folder(folder, vae=linear_autoencoder(), size=SIZE, index=path).encoded == 20
+    again = encode_folder(folder, vae=linear_autoencoder(), size=SIZE, index=str(path))
+    assert (again.encoded, again.index) == (0, path) and torch.equal(again.latents, stored.latents)
+
+
+def test_encoding_a_folder_in_memory_runs_in_a_thread_and_can_be_stopped(folder):
+    errors = []
+
+    def work():
+        try:
+            encode_folder(folder, vae=linear_autoencoder(), size=SIZE, session=Stopping(2))
+        except Interrupted as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert errors == ["Stopped at step 2; nothing is written yet."]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 4}, "`size` must be at least 8"),
+        ({"dtype": "float16"}, "`dtype` is one of"),
+        ({"index": "latents.bin"}, "an index is a .safetensors file"),
+    ],
+)
+def test_wrong_options_of_encoding_a_folder_are_named(folder, options, words):
+    with pytest.raises(InputError, match=words):
+        encode_folder(folder, vae="nothing-of-this-name-is-loaded", **options)
+    with pytest.raises(InputError, match="does not exist"):
+        encode_folder(folder / "nowhere")
+
+
+def test_files_are_encoded_one_record_each_with_the_problem_of_the_unreadable(folder):
+    (folder / "bad.png").write_bytes(b"")
+    paths = [folder / "01.png", folder / "bad.png", folder / "02.png"]
+    records = list(encode_files(paths, linear_autoencoder(), SIZE))
+    assert [(each.index, each.total, each.path) for each in records] == [
+        (n, 3, path) for n, path in enumerate(paths, 1)
+    ]
+    assert [each.latent is None for each in records] == [False, True, False] and "is empty" in records[1].problem
+    expected = linear_autoencoder().encode(read_squares([paths[0], paths[2]], SIZE)).half()
+    assert torch.equal(torch.cat([records[0].latent, records[2].latent]), expected)

@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from toys import step, steps
 
+from latentflow.commands._terminal import terminal_session
 from latentflow.errors import Interrupted
-from latentflow.interrupts import Interrupts
+from latentflow.session import Session
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,29 +82,64 @@ def test_a_signal_before_the_first_step_leaves_nothing(running, small, number, c
     _, err = process.communicate(timeout=60)
     # 0.3 s may fall before there are handlers: the shell then shows the same code
     assert process.returncode in (code, -number), err
-    assert process.returncode != code or err.startswith("latentflow: Stopped") or err == "", err
+    assert process.returncode != code or err.startswith("latentflow: Stopped") or err.strip() == "", err
     assert not [path for path in small.parent.iterdir() if ".part" in path.name or path.suffix == ".gif"]
 
 
 def test_a_second_signal_does_not_wait_for_the_step():
-    with pytest.raises(Interrupted) as caught, Interrupts() as interrupts:
-        records = interrupts.watch(iter([None, None]))
+    with pytest.raises(Interrupted) as caught, terminal_session() as session:
+        records = session.watch(steps(2))
         next(records)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert interrupts.received == signal.SIGTERM
+        assert session.is_stopped
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.exit_code == 143
 
 
 def test_a_signal_that_a_library_swallows_is_not_lost():
-    with pytest.raises(Interrupted, match="before the first step"), Interrupts() as interrupts:
+    with pytest.raises(Interrupted, match=r"before the first step \(Ctrl-C\)"), terminal_session() as session:
         with contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGINT)
-        next(interrupts.watch(iter([None])))
+        next(session.watch(steps(1)))
 
 
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGINT)
-    with Interrupts():
+    with terminal_session():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_session_is_stopped_from_another_thread_after_the_record_in_hand():
+    session, seen = Session(), []
+
+    def work():
+        try:
+            for record in session.watch(steps(1000)):
+                seen.append(record.index)
+                if record.index == 3:
+                    reached.set()
+                    stopped.wait()
+        except Interrupted as error:
+            seen.append(error)
+
+    reached, stopped = threading.Event(), threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    reached.wait()
+    session.stop("closed by its window")
+    stopped.set()
+    thread.join()
+    assert seen[:-1] == [0, 1, 2, 3]
+    assert str(seen[-1]) == "Stopped at step 3; outputs are complete up to that step (closed by its window)."
+    assert seen[-1].exit_code == 130
+
+
+def test_a_stop_waits_for_a_record_with_a_picture_while_figures_are_replayed():
+    session = Session()
+    records = session.watch(iter([step(0).figures, step(1).figures, step(2), step(3)]))
+    next(records)
+    session.stop()
+    assert [record.index for record in (next(records), next(records))] == [1, 2]
+    with pytest.raises(Interrupted, match="step 2"):
+        next(records)

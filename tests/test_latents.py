@@ -98,18 +98,18 @@ def test_files_that_are_no_latent_are_bad_input(tiny, saved, tmp_path):
     content = saved[0].read_bytes()
     for broken in (b"", b"no safetensors", content[:-4], content[:20], b"\xff" * 100):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match="is no saved latent"):
+        with pytest.raises(InputError, match="is not a saved latent"):
             load_latent(path, tiny)
     with pytest.raises(InputError, match="does not exist"):
         load_latent(tmp_path / "nothing.safetensors", tiny)
-    with pytest.raises(InputError, match="is no saved latent"):
+    with pytest.raises(InputError, match="is not a saved latent"):
         load_latent(tmp_path, tiny)
 
 
 @pytest.mark.parametrize(
     "tensors,words",
     [
-        ({"other": torch.zeros(1, 4, 2, 2)}, "is no saved latent"),
+        ({"other": torch.zeros(1, 4, 2, 2)}, "is not a saved latent"),
         ({"latent": torch.zeros(4, 2, 2)}, "shape"),
         ({"latent": torch.zeros(1, 3, 2, 2)}, "shape"),
         ({"latent": torch.full((1, 4, 2, 2), torch.nan)}, "not finite"),
@@ -131,8 +131,8 @@ def test_a_tensor_file_of_nobody_is_refused(tiny, tmp_path):
 
 def test_a_latent_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tiny, tmp_path):
     (tmp_path / "taken.safetensors").mkdir()
-    with pytest.raises(OutputError, match="--save_latent"):
+    with pytest.raises(OutputError, match="`save_latent`"):
         save_latent(tmp_path / "taken.safetensors", torch.zeros(1, 4, 2, 2), tiny, (4, 4))
-    with pytest.raises(OutputError, match="--save_latent"):
+    with pytest.raises(OutputError, match="`save_latent`"):
         save_latent(tmp_path / "no" / "a.safetensors", torch.zeros(1, 4, 2, 2), tiny, (4, 4))
     assert [path.name for path in tmp_path.iterdir()] == ["taken.safetensors"]

@@ -1,4 +1,4 @@
-"""Every registered loss, held to what it declares, and known answers."""
+"""Every registered loss: its declared properties, and known answers."""
 
 import importlib.util
 import math
@@ -10,6 +10,7 @@ import torch
 from toys import picture
 
 from latentflow import losses
+from latentflow.errors import InputError
 from latentflow.models.networks import Networks
 
 BUILT_IN = [
@@ -56,7 +57,7 @@ def test_every_declaration_is_complete(loss):
     assert declaration.reference or declaration.name in plain
 
 
-def test_one_value_an_image_and_each_what_the_image_gives_alone(loss, size):
+def test_one_value_an_image_as_of_the_image_alone(loss, size):
     image, target = picture(*size, seed=1, count=3), picture(*size, seed=2, count=3)
     before = image.clone(), target.clone()
     values = loss(image, target)
@@ -64,6 +65,58 @@ def test_one_value_an_image_and_each_what_the_image_gives_alone(loss, size):
     assert torch.equal(image, before[0]) and torch.equal(target, before[1])
     alone = torch.stack([loss(image[i : i + 1], target[i : i + 1])[0] for i in range(3)])
     assert torch.allclose(values, alone, rtol=1e-4)
+
+
+def test_forward_is_given_the_declared_range(loss, monkeypatch):
+    seen = []
+    monkeypatch.setattr(loss, "prepare", seen.append)
+    monkeypatch.setattr(loss, "forward", lambda image, prepared: seen.append(image))
+    black = torch.zeros(1, 3, *[smallest(loss)] * 2)
+    loss(black + 1, black)
+    low, high = loss.declaration.input_range
+    assert [float(each.min()) for each in seen] == [float(each.max()) for each in seen] == [low, high]
+
+
+@pytest.mark.parametrize(
+    ("image", "target", "words"),
+    [
+        ((3, 40, 41), (1, 3, 40, 41), "`image` must have the shape (n, 3, height, width), not (3, 40, 41)."),
+        ((1, 1, 40, 41), (1, 3, 40, 41), "`image` must have the shape (n, 3, height, width), not (1, 1, 40, 41)."),
+        ((1, 3, 40, 41), (40, 41), "`target` must have the shape (n, 3, height, width), not (40, 41)."),
+        ((1, 3, 40, 40), (1, 3, 40, 41), "`image` has the shape (1, 3, 40, 40), but `target` has (1, 3, 40, 41)."),
+        ((2, 3, 40, 41), (1, 3, 40, 41), "`image` has the shape (2, 3, 40, 41), but `target` has (1, 3, 40, 41)."),
+    ],
+)
+@pytest.mark.parametrize("name", ["mse", "lpips", "ssim", "tv", "sinkhorn"])
+def test_a_wrong_shape_is_an_input_error(load, name, image, target, words):
+    with pytest.raises(InputError) as caught:
+        losses.find(name)(load)(torch.zeros(image), torch.zeros(target))
+    assert str(caught.value) == words and caught.value.parameter == words.split("`")[1]
+
+
+def test_an_image_that_is_too_small_is_an_input_error(loss):
+    side = loss.declaration.min_size
+    if side > 1:
+        with pytest.raises(InputError, match=f"at least {side} × {side} pixels; this one has {side + 3} × {side - 1}"):
+            loss.bind(picture(side - 1, side + 3))
+    assert torch.isfinite(loss(picture(side, side), picture(side, side, seed=2))).all()
+
+
+def test_the_command_prints_what_is_declared(invoke):
+    """Worked out by hand: the range of each loss, its smallest image, and its options."""
+    code, out, err = invoke("losses")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    facts = {heading.split()[0]: line.strip().split("; ") for heading, line in zip(lines[::2], lines[1::2])}
+    assert list(facts) == BUILT_IN
+    for name, found in facts.items():
+        assert found[0] == ("input range [-1, 1]" if name in ("lpips", "vgg") else "input range [0, 1]")
+    sizes = {name: found[1] for name, found in facts.items()}
+    assert sizes["mse"] == "at least 1 × 1 pixels" and sizes["ssim"] == "at least 11 × 11 pixels"
+    assert sizes["ms_ssim"] == "at least 161 × 161 pixels" and sizes["lpips"] == "at least 32 × 32 pixels"
+    assert {name for name, found in facts.items() if "ignores the target" in found} == {"tv"}
+    assert facts["sinkhorn"][2:4] == ["options points=24, blur=0.05, position=1", "package geomloss"]
+    assert facts["lpips"][2:4] == ["package lpips", "network lpips"]
 
 
 def test_bound_and_minimum_at_the_target(loss):
@@ -111,15 +164,15 @@ def test_gradients_are_those_of_the_values(name):
     assert torch.autograd.gradcheck(bound, image.requires_grad_(), fast_mode=True, eps=1e-7, atol=1e-6)
 
 
-def test_the_gradient_of_sinkhorn_is_that_of_its_values_nearly():
-    """geomloss takes the gradient of the potentials it arrived at, which is exact only where they have converged: it
-    differs by a seventh here."""
+def test_the_gradient_of_sinkhorn_is_nearly_that_of_its_values():
+    """geomloss differentiates the potentials it arrived at, which is exact only if they have converged: here the
+    gradient is off by a seventh."""
     bound = losses.find("sinkhorn")().bind(picture(24, 24, seed=2).double())
     image = picture(24, 24, seed=1).double().requires_grad_()
     (gradient,) = torch.autograd.grad(bound(image).sum(), image)
     direction = gradient / gradient.norm()
     with torch.no_grad():
-        change = float(bound(image + 1e-3 * direction) - bound(image - 1e-3 * direction)) / 2e-3
+        change = float(bound(image.detach() + 1e-3 * direction) - bound(image.detach() - 1e-3 * direction)) / 2e-3
     assert change == pytest.approx(float(gradient.norm()), rel=0.2)
 
 
@@ -161,7 +214,7 @@ def test_the_target_is_prepared_once(loss, monkeypatch):
         ("charbonnier", math.sqrt(0.25 + 1e-6)),
         ("gradient", 0.0),
         ("tv", 0.0),
-        ("sinkhorn", 3 * 0.5 * 0.25),  # every point moves by one half in three colours: ½‖v‖²
+        ("sinkhorn", 3 * 0.5 * 0.25),  # every point moves by one half in three color channels: ½‖v‖²
     ],
 )
 def test_worked_out_answers(name, expected):
@@ -181,7 +234,7 @@ def test_psnr_and_ssim_agree_with_scikit_image():
     assert float(losses.find("ssim")()(image, target)) == pytest.approx(1 - full[5:-5, 5:-5].mean(), abs=1e-4)
 
 
-def test_differences_of_neighbours():
+def test_differences_of_neighbors():
     """Columns 0, 1, 0, 1 and a flat target: every difference along a row is 1, none along a column."""
     stripes = torch.tensor([0.0, 1.0, 0.0, 1.0]).expand(1, 3, 4, 4)
     for name in ("tv", "gradient"):
@@ -191,7 +244,7 @@ def test_differences_of_neighbours():
 def test_ms_ssim_is_the_product_of_its_scales():
     """Wang et al.'s definition with scikit-image's contrast-structure maps, at the published weights."""
     image, target = picture(176, 192, seed=1) * 0.2 + 0.4, picture(176, 192, seed=2) * 0.2 + 0.4
-    image = (image + target) / 2  # alike enough for every factor to be positive
+    image = (image + target) / 2  # similar enough for every factor to be positive
     expected = torch.ones(3, dtype=torch.float64)
     a, b = image[0].double(), target[0].double()
     window = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
@@ -213,15 +266,15 @@ def test_ms_ssim_is_the_product_of_its_scales():
     assert measured == pytest.approx(1 - float(expected.mean()), abs=1e-4)
 
 
-def test_sinkhorn_of_colours_alone_forgets_places():
-    colours = losses.find("sinkhorn")(position=0.0, points=8)
+def test_sinkhorn_of_colors_alone_ignores_positions():
+    colors = losses.find("sinkhorn")(position=0.0, points=8)
     target = picture(8, 8)
     shuffled = target.flatten(2)[..., torch.randperm(64, generator=torch.Generator().manual_seed(0))].view_as(target)
-    assert float(colours(shuffled, target)) == pytest.approx(0, abs=1e-6)
+    assert float(colors(shuffled, target)) == pytest.approx(0, abs=1e-6)
     assert float(losses.find("sinkhorn")(points=8)(shuffled, target)) > 1e-3
 
 
-def test_sinkhorn_of_a_moved_cloud_is_half_the_square_of_the_way():
+def test_sinkhorn_of_a_moved_cloud_is_half_the_squared_distance():
     sinkhorn = losses.find("sinkhorn")(points=8)
     target = picture(8, 8) * 0.5
     moved = target + torch.tensor([0.1, 0.2, 0.3])[None, :, None, None]
@@ -229,7 +282,7 @@ def test_sinkhorn_of_a_moved_cloud_is_half_the_square_of_the_way():
 
 
 def test_sinkhorn_between_gaussians_approaches_the_distance_of_bures():
-    """Two normal clouds of colours: W₂² = ‖m₁ − m₂‖² + Σ(s₁ − s₂)² where the axes are the same."""
+    """Two normal clouds of colors: W₂² = ‖m₁ − m₂‖² + Σ(s₁ − s₂)² where the axes are the same."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(2, 3, 40, 40, generator=generator) * 0.05
     one, two = drawn[:1] + 0.3, drawn[1:] * 2 + 0.6
@@ -238,7 +291,7 @@ def test_sinkhorn_between_gaussians_approaches_the_distance_of_bures():
     assert measured == pytest.approx(expected, rel=0.03)
 
 
-def test_more_points_than_a_picture_has_are_its_pixels():
+def test_an_image_has_at_most_as_many_points_as_pixels():
     tall = picture(6, 3)
     assert losses.find("sinkhorn")(points=64).cloud(tall).shape == (1, 18, 5)
     cloud = losses.find("sinkhorn")(points=3).cloud(tall)
@@ -248,13 +301,13 @@ def test_more_points_than_a_picture_has_are_its_pixels():
 @pytest.mark.parametrize(
     "options", [{"points": 65}, {"points": 2.5}, {"blur": 0.0}, {"position": -1.0}, {"reach": 1.0}]
 )
-def test_options_that_make_no_sense_are_refused(options):
+def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError):
         losses.find("sinkhorn")(**options)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_loss_without_a_network_says_so(name):
+def test_a_perceptual_loss_without_a_network_says_so(name):
     with pytest.raises(RuntimeError, match="load="):
         losses.find(name)()
 

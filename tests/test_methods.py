@@ -9,10 +9,10 @@ from standins import TINY, model_files, write_folder
 from toys import least_mse, linear_autoencoder, picture
 
 from latentflow.errors import DivergedError, InputError
-from latentflow.inversion.methods import OPTIMIZERS, settle
+from latentflow.inversion.methods import METHODS, choose
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import optimize
-from latentflow.latents.initial import initial_latent
+from latentflow.latents.sources import initial_latent
 from latentflow.models import memory as cost
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.device import computes_bf16
@@ -20,7 +20,7 @@ from latentflow.models.weights import find_weights, present
 from latentflow.pictures.files import fit, read_image, to_tensor
 
 
-def road(method, loss="mse", count=1, **options):
+def steps_of(method, loss="mse", count=1, **options):
     autoencoder, target = linear_autoencoder(), picture(count=count)
     objective = Objective(loss, target)
     latent = initial_latent("normal", autoencoder, target, seed=0)
@@ -29,7 +29,7 @@ def road(method, loss="mse", count=1, **options):
 
 def test_a_residual_shrinks_as_worked_out():
     """Encoding undoes decoding here, so z − ρ·(E(D(z)) − E(x)) goes the share ρ of the way at every step."""
-    autoencoder, objective, steps = road("gradient_free", lr=0.3, steps=6)
+    autoencoder, objective, steps = steps_of("gradient_free", lr=0.3, steps=6)
     goal = autoencoder.encode(objective.target)
     for index, step in enumerate(steps):
         assert torch.allclose(step.latent - goal, (steps[0].latent - goal) * 0.7**index, atol=1e-5)
@@ -40,22 +40,22 @@ def test_a_residual_shrinks_as_worked_out():
 
 
 def test_one_whole_step_arrives():
-    autoencoder, objective, steps = road("gradient_free", lr=1, steps=1)
+    autoencoder, objective, steps = steps_of("gradient_free", lr=1, steps=1)
     error = float((steps[-1].image - objective.target).square().mean())
     assert error == pytest.approx(least_mse(autoencoder, objective.target), rel=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS["gradient_free"])
+@pytest.mark.parametrize("optimizer", [each.name for each in METHODS["gradient_free"].optimizers])
 @pytest.mark.parametrize("count", [20, 100])
 def test_a_road_without_a_rate_uses_all_its_steps(optimizer, count):
-    _, _, steps = road("gradient_free", optimizer=optimizer, steps=count)
+    _, _, steps = steps_of("gradient_free", optimizer=optimizer, steps=count)
     left = [float(step.loss) ** 0.5 / float(steps[0].loss) ** 0.5 for step in steps]
     assert left[-1] < 0.2 and left[count // 10] > 0.5 and left[count // 3] > 0.1
 
 
 def test_inertia_is_that_of_the_inertial_iteration():
     """y = x + α·(x − x before), x = y − ρ·(y − goal) (Maingé 2008): records hold the points y that are evaluated."""
-    autoencoder, objective, steps = road("gradient_free", optimizer="inertial_km", lr=0.2, steps=5)
+    autoencoder, objective, steps = steps_of("gradient_free", optimizer="inertial_km", lr=0.2, steps=5)
     goal = autoencoder.encode(objective.target)
     before = point = steps[0].latent
     for step in steps[1:]:
@@ -78,7 +78,7 @@ def test_a_batch_without_gradient_goes_the_way_its_images_go_alone():
 
 
 def test_hybrid_begins_without_the_gradient_and_goes_on_with_the_loss_that_was_chosen():
-    autoencoder, objective, steps = road("hybrid", "l1", steps=40)
+    autoencoder, objective, steps = steps_of("hybrid", "l1", steps=40)
     assert [step.passes for step in steps] == [2] * 3 + [3] * 37 + [1]  # the second step found nothing more to gain
     for step in steps:
         loss, parts = objective(step.image)
@@ -89,19 +89,20 @@ def test_hybrid_begins_without_the_gradient_and_goes_on_with_the_loss_that_was_c
 
 def test_hybrid_refuses_a_batch():
     with pytest.raises(InputError, match="hybrid takes one image"):
-        road("hybrid", count=2, steps=2)
+        steps_of("hybrid", count=2, steps=2)
 
 
 def test_a_residual_that_grows_is_found():
     with pytest.raises(DivergedError, match=r"diverged at step \d+"):
-        road("gradient_free", lr=5, steps=50)
+        steps_of("gradient_free", lr=5, steps=50)
 
 
-def test_rates_are_settled_by_the_method():
-    assert settle("gradient", None, None, 100) == ("adam", 0.1)
-    assert settle("hybrid", None, 0.2, 100) == ("adam", 0.2)
-    optimizer, rate = settle("gradient_free", None, None, 100)
-    assert optimizer == "km" and (1 - rate) ** 100 == pytest.approx(0.01)
+def test_each_method_has_its_own_optimizer_and_rate():
+    for method, lr, expected in (("gradient", None, ("adam", 0.1)), ("hybrid", 0.2, ("adam", 0.2))):
+        choice = choose(method, None, lr, 100)
+        assert (choice.optimizer.name, choice.lr) == expected
+    choice = choose("gradient_free", None, None, 100)
+    assert choice.optimizer.name == "km" and (1 - choice.lr) ** 100 == pytest.approx(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_checkpointing_changes_memory_and_no_gradient(kind, tmp_path):
     for on in (False, True):
         autoencoder = load_autoencoder(present(str(folder)))
         if on:
-            autoencoder.checkpoint()
+            autoencoder.checkpoint_decoder()
         latent = torch.randn(1, autoencoder.geometry.channels, 8, 8, generator=torch.Generator().manual_seed(0))
         latent.requires_grad_()
         autoencoder.decode(latent).square().sum().backward()
@@ -179,13 +180,14 @@ def test_compiling_pays_for_many_steps_on_a_gpu_alone(autoencoder):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for the CPU needs g++")
+@pytest.mark.slow
 def test_a_compiled_decoder_decodes_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     folder = write_folder(tmp_path / "tiny", model_files(TINY["tiny"]))
     autoencoder = load_autoencoder(present(str(folder)))
     latent = torch.randn(1, autoencoder.geometry.channels, 4, 4, generator=torch.Generator().manual_seed(0))
     plain = autoencoder.decode(latent)
-    autoencoder.compile()
+    autoencoder.compile_decoder()
     latent.requires_grad_()
     compiled = autoencoder.decode(latent)
     assert torch.allclose(plain, compiled.detach(), atol=1e-4)

@@ -1,11 +1,16 @@
-"""The language of --loss_type."""
+"""Weighted sums of losses."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from toys import picture
 
-from latentflow.errors import InputError
+from latentflow.errors import InputError, MissingPackageError
 from latentflow.inversion.objective import Objective, parse
+from latentflow.models import weights
 from latentflow.models.networks import Networks
 
 
@@ -29,8 +34,8 @@ def test_sums_are_read(text, terms):
         ("mse l1", 5, "expected \\+"),
         ("mse + ", 7, "expected a loss"),
         ("mse + 0.1ssim", 7, "expected a loss"),
-        ("mse + 1.2.3*l1", 7, "no number"),
-        ("mse + mse", 7, "stands twice"),
+        ("mse + 1.2.3*l1", 7, "not a number"),
+        ("mse + mse", 7, "named twice"),
         ("mse - l1", 5, "expected \\+"),
         ("0.5*nothing_like_it", 5, "The losses are"),
     ],
@@ -53,7 +58,7 @@ def test_options_are_read_and_shown():
         ("sinkhorn(", 10, "expected an option"),
         ("sinkhorn(blur)", 10, "expected an option"),
         ("sinkhorn(blur=0.1", 18, "expected , or \\)"),
-        ("sinkhorn(blur=1,blur=2)", 17, "stands twice"),
+        ("sinkhorn(blur=1,blur=2)", 17, "named twice"),
         ("l1 + sinkhorn(reach=1)", 6, "no option 'reach'; its options: points, blur, position"),
         ("l1(power=2)", 1, "no option 'power'; its options: none"),
         ("sinkhorn(points=99)", 1, "from 1 to 64"),
@@ -77,6 +82,43 @@ def test_stand_ins_are_marked_in_every_label():
     assert list(objective(picture(40, 40))[1]) == ["mse", "lpips[bundled]"]
 
 
-def test_a_picture_too_small_for_a_loss_is_an_input_error():
-    with pytest.raises(InputError, match="ssim needs pictures of at least 11 × 11"):
+def test_without_networks_the_bundled_one_is_used_and_nothing_is_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(weights.Checkpoint, "fetch", lambda *args, **kwargs: pytest.fail("a download"))
+    target, image = picture(40, 40), picture(40, 40, seed=2)
+    objective = Objective("lpips + 0.5*vgg", target)
+    assert objective.label == "lpips[bundled] + 0.5*vgg[bundled]"
+    assert torch.equal(objective(image)[0], Objective("lpips + 0.5*vgg", target, Networks("bundled"))(image)[0])
+
+
+def test_a_loss_without_a_network_loads_none():
+    code = (
+        "import sys, torch; from latentflow.inversion.objective import Objective;"
+        "Objective('mse', torch.rand(1, 3, 4, 4)); sys.exit('latentflow.models.networks' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent).returncode == 0
+
+
+def test_an_image_too_small_for_a_loss_is_an_input_error():
+    with pytest.raises(InputError, match="ssim needs images of at least 11 × 11 pixels; this one has 40 × 8"):
         Objective("ssim", picture(8, 40))
+
+
+@pytest.mark.parametrize(
+    ("image", "target", "words"),
+    [
+        ((1, 3, 8, 8), (3, 8, 8), r"`target` must have the shape \(n, 3, height, width\), not \(3, 8, 8\)"),
+        ((3, 8, 8), (1, 3, 8, 8), r"`image` must have the shape \(n, 3, height, width\), not \(3, 8, 8\)"),
+        ((1, 3, 8, 9), (1, 3, 8, 8), r"`image` has the shape \(1, 3, 8, 9\), but `target` has \(1, 3, 8, 8\)"),
+        ((2, 3, 8, 8), (1, 3, 8, 8), r"`image` has the shape \(2, 3, 8, 8\), but `target` has \(1, 3, 8, 8\)"),
+    ],
+)
+def test_a_wrong_shape_is_an_input_error(image, target, words):
+    with pytest.raises(InputError, match=words):
+        Objective("mse + l1", torch.zeros(target))(torch.zeros(image))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "geomloss", None)
+    with pytest.raises(MissingPackageError, match=r"sinkhorn needs a package: .*geomloss.* pip install geomloss"):
+        Objective("sinkhorn", picture())

@@ -8,12 +8,14 @@ import torch
 from toys import least_mse, linear_autoencoder, picture
 
 from latentflow.errors import DivergedError, InputError
-from latentflow.inversion.methods import GRADIENT_OPTIMIZERS as OPTIMIZERS
+from latentflow.inversion.methods import METHODS
 from latentflow.inversion.metrics import psnr
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import SCHEDULES, optimize
-from latentflow.latents.initial import initial_latent
+from latentflow.latents.sources import initial_latent
 from latentflow.records import until
+
+OPTIMIZERS = [each.name for each in METHODS["gradient"].optimizers]
 
 
 def run(optimizer="adam", loss="mse", steps=5, lr=0.1, count=1, schedule="constant", seed=0):

@@ -1,4 +1,4 @@
-"""Ways between points: arcs, lines, splines, and how frames are spread along them."""
+"""Latent paths: arcs, lines, splines, timing, and how frames are spread along them."""
 
 import math
 
@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly, slerp
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly, slerp, step_sizes
+from latentflow.records import Frame
 
 
 def point(*values):
@@ -21,9 +22,9 @@ def noise(count, seed=0, scale=1.0):
 
 def test_slerp_follows_the_circle_at_equal_angles():
     one, two = point(1, 0), point(0, 1)
-    for share in (0, 0.25, 0.5, 1):
-        angle = share * math.pi / 2
-        assert torch.allclose(slerp(one, two, share).flatten(), torch.tensor([math.cos(angle), math.sin(angle)]))
+    for fraction in (0, 0.25, 0.5, 1):
+        angle = fraction * math.pi / 2
+        assert torch.allclose(slerp(one, two, fraction).flatten(), torch.tensor([math.cos(angle), math.sin(angle)]))
 
 
 def test_slerp_interpolates_norms():
@@ -46,7 +47,7 @@ def test_slerp_interpolates_norms():
     ],
 )
 def test_slerp_is_finite_and_hits_its_ends(one, two):
-    points = [slerp(one, two, share / 8) for share in range(9)]
+    points = [slerp(one, two, fraction / 8) for fraction in range(9)]
     assert all(bool(torch.isfinite(each).all()) for each in points)
     assert torch.allclose(points[0], one, atol=1e-5) and torch.allclose(points[-1], two, atol=1e-5)
     norms = [float(each.norm()) for each in points]
@@ -55,21 +56,23 @@ def test_slerp_is_finite_and_hits_its_ends(one, two):
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.floats(0.01, 100))
 @settings(max_examples=60, deadline=None)
-def test_slerp_is_the_same_backwards_and_scales(seed, share, scale):
+def test_slerp_is_the_same_backwards_and_scales(seed, fraction, scale):
     one, two = noise(1, seed), noise(1, seed + 1)
-    assert torch.allclose(slerp(one, two, share), slerp(two, one, 1 - share), atol=1e-4)
-    assert torch.allclose(slerp(one * scale, two * scale, share), slerp(one, two, share) * scale, rtol=1e-3, atol=1e-3)
+    assert torch.allclose(slerp(one, two, fraction), slerp(two, one, 1 - fraction), atol=1e-4)
+    assert torch.allclose(
+        slerp(one * scale, two * scale, fraction), slerp(one, two, fraction) * scale, rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("method", ["slerp", "lerp", "spline"])
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("count", [2, 4])
-def test_ways_pass_through_their_anchors(method, loop, count):
+def test_paths_pass_through_their_anchors(method, loop, count):
     anchors = noise(count)
-    way = LatentPath(anchors, method, loop=loop)
-    assert way.stretches == (count if loop else count - 1)
-    for index in range(way.stretches + 1):
-        assert torch.allclose(way(index), anchors[index % count : index % count + 1], atol=1e-4)
+    path = LatentPath(anchors, method, loop=loop)
+    assert path.segments == (count if loop else count - 1)
+    for index in range(path.segments + 1):
+        assert torch.allclose(path(index), anchors[index % count : index % count + 1], atol=1e-4)
 
 
 @pytest.mark.parametrize("loop", [False, True])
@@ -79,24 +82,24 @@ def test_a_spline_has_no_corners(loop):
     step = 1e-2
     places = [1, 2, 3] + ([0] if loop else [])
 
-    def corner(way, at):
-        before = way(at - step if at else way.stretches - step)
-        return float(((way(at + step) - way(at)) - (way(at) - before)).norm()) / step
+    def corner(path, at):
+        before = path(at - step if at else path.segments - step)
+        return float(((path(at + step) - path(at)) - (path(at) - before)).norm()) / step
 
     for at in places:
         assert corner(spline, at) < 0.05 * corner(line, at)
 
 
 def test_a_spline_keeps_the_length_of_latents():
-    way = LatentPath(noise(4), "spline")
-    norms = [float(way(at).norm()) for at in np.linspace(0, 3, 31)]
-    anchors = [float(way(at).norm()) for at in range(4)]
+    path = LatentPath(noise(4), "spline")
+    norms = [float(path(at).norm()) for at in np.linspace(0, 3, 31)]
+    anchors = [float(path(at).norm()) for at in range(4)]
     assert min(anchors) * 0.99 <= min(norms) and max(norms) <= max(anchors) * 1.01
 
 
 def test_a_spline_through_the_origin_is_finite():
-    way = LatentPath(torch.cat([point(1, 0), point(-1, 0)]), "spline", loop=True)
-    assert all(bool(torch.isfinite(way(at)).all()) for at in np.linspace(0, 2, 41))
+    path = LatentPath(torch.cat([point(1, 0), point(-1, 0)]), "spline", loop=True)
+    assert all(bool(torch.isfinite(path(at)).all()) for at in np.linspace(0, 2, 41))
 
 
 def test_the_last_frame_of_a_loop_is_not_the_first_again():
@@ -105,10 +108,10 @@ def test_the_last_frame_of_a_loop_is_not_the_first_again():
 
 
 @pytest.mark.parametrize("name", TIMINGS)
-@pytest.mark.parametrize("stretches", [1, 3])
-def test_timings_go_from_start_to_end_and_never_back(name, stretches):
+@pytest.mark.parametrize("segments", [1, 3])
+def test_timings_go_from_start_to_end_and_never_back(name, segments):
     time = np.linspace(0, 1, 61)
-    found = TIMINGS[name](time, stretches)
+    found = TIMINGS[name](time, segments)
     assert found[0] == 0 and found[-1] == pytest.approx(1) and (np.diff(found) >= 0).all()
 
 
@@ -127,3 +130,12 @@ def test_frames_are_spread_by_length():
     assert place_evenly(np.arange(5.0), [0, 0, 1, 1], np.array([0, 0.25, 0.5, 1])).tolist() == [0, 2.5, 3, 4]
     still = place_evenly(positions, [0, 0, 0], np.array([0, 0.5, 1]))
     assert still.tolist() == [0, 1.5, 3]
+
+
+def test_steps_are_measured_between_neighboring_frames():
+    frames = [
+        Frame(index=index, total=3, latent=point(0), image=torch.full((1, 3, 2, 2), value))
+        for index, value in enumerate((0.0, 0.5, 0.25, 1.0))
+    ]
+    assert step_sizes(frames, lambda one, two: float((two - one).mean())) == [0.5, -0.25, 0.75]
+    assert step_sizes(frames[:1], lambda one, two: 1.0) == []

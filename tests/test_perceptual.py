@@ -1,7 +1,8 @@
-"""The networks behind LPIPS: the package's own with stand-in weights, and the bundled encoder in its place."""
+"""The networks of perceptual losses: pretrained ones, with stand-in weights, and the bundled encoder."""
 
 import hashlib
 import io
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from latentflow import Objective, find_weights, image_metrics, initial_latent, load_autoencoder, optimize
-from latentflow.errors import WeightsError
+from latentflow.errors import MissingPackageError, WeightsError
 from latentflow.losses import find
 from latentflow.models import networks as perceptual
 from latentflow.models import weights as where
@@ -103,14 +104,16 @@ def test_both_networks_come_from_one_file(cached):
     assert [networks(name).label for name in ("vgg", "lpips")] == ["vgg", "lpips"] and not networks.notices
 
 
-def test_auto_downloads_for_a_loss_and_says_what_stands_in_when_it_cannot(tmp_path, monkeypatch):
+def test_auto_downloads_for_a_loss_and_says_when_the_bundled_network_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(where.Checkpoint, "fetch", lambda self: "there is no network")
     figures = perceptual.Networks("auto")
     assert figures("lpips").label == "lpips[bundled]"
+    path = where.VGG16.path
+    assert figures.notices == {"lpips": f"Using lpips[bundled] instead of lpips: VGG16 is not in the cache ({path})."}
     loss = perceptual.Networks("auto", download=True)
     assert loss("vgg").label == "vgg[bundled]"
-    assert loss.notices == ["Using vgg[bundled] instead of vgg: VGG16 can't be downloaded: there is no network."]
+    assert loss.notices == {"vgg": "Using vgg[bundled] instead of vgg: VGG16 can't be downloaded: there is no network."}
     with pytest.raises(WeightsError, match="weights fetch --vgg16"):
         perceptual.Networks("pretrained", download=True)("vgg")
 
@@ -159,12 +162,13 @@ def test_loading_lpips_prints_and_warns_of_nothing(cached, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_pretrained_network_is_taken_when_it_is_cached_and_named_plainly(cached):
+def test_the_pretrained_network_is_used_if_it_is_cached(cached):
     assert perceptual.Networks("auto")("lpips").label == "lpips"
+    assert Objective("lpips", noise(1)).label == "lpips"
     assert perceptual.Networks("bundled")("lpips").label == "lpips[bundled]"
 
 
-def test_without_the_cache_auto_takes_the_bundle_and_pretrained_is_an_error(tmp_path, monkeypatch):
+def test_without_the_cache_auto_uses_the_bundled_network_and_pretrained_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert perceptual.Networks("auto")("lpips").label == "lpips[bundled]"
     with pytest.raises(WeightsError, match="VGG16") as caught:
@@ -188,7 +192,7 @@ def test_a_pickle_with_the_wrong_hash_is_never_opened(tmp_path, monkeypatch):
         perceptual.Networks("auto")("lpips")
 
 
-def test_where_torchvision_keeps_its_weights_is_where_they_are_looked_for(tmp_path, monkeypatch):
+def test_weights_are_looked_for_where_torchvision_keeps_them(tmp_path, monkeypatch):
     from torch.hub import get_dir
     from torchvision.models import VGG16_Weights
 
@@ -199,6 +203,12 @@ def test_where_torchvision_keeps_its_weights_is_where_they_are_looked_for(tmp_pa
             monkeypatch.setenv(name, value)
         assert str(where.VGG16.path.parent.parent) == get_dir()
     assert VGG16_Weights.IMAGENET1K_V1.url.endswith(f"/{where.VGG16.file}")
+
+
+def test_lpips_without_its_package_says_what_to_install(cached, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(MissingPackageError, match=r"lpips can't be imported: .* pip install lpips"):
+        perceptual.Networks("pretrained")("lpips")
 
 
 def test_an_unknown_network_is_an_error():
@@ -220,7 +230,7 @@ def test_the_bundled_features_take_any_size(height, width):
     assert sizes == sorted(sizes, reverse=True) and sizes[0] != sizes[-1]  # from shallow to deep
 
 
-def test_the_bundled_features_tell_pictures_apart():
+def test_the_bundled_features_distinguish_images():
     loss = find("lpips")(perceptual.Networks("bundled"))
     same, near, far = (
         loss(picture, noise(1)).item() for picture in (noise(1), 0.9 * noise(1) + 0.1 * noise(2), noise(2))
@@ -250,7 +260,7 @@ DISTORTIONS = {
 
 @pytest.mark.parametrize("name", ["lpips", "vgg"])
 @pytest.mark.parametrize("picture", ["astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg"])
-def test_the_stand_ins_order_distortions_as_people_do(name, picture):
+def test_the_bundled_networks_order_distortions_by_strength(name, picture):
     target = photograph(picture, 256)
     bound = find(name)(perceptual.Networks("bundled")).bind(target)
     found, energies = {}, {}
@@ -260,12 +270,13 @@ def test_the_stand_ins_order_distortions_as_people_do(name, picture):
             found[kind] = [float(bound(image)) for image in images]
             energies[kind] = [float((image - target).square().mean()) for image in images]
             assert found[kind][0] > 0 and found[kind] == sorted(found[kind]), kind
-    if name == "lpips":  # what the plain square doesn't know: softness offends more than grain or a shift by a pixel
+    if name == "lpips":  # unlike MSE, LPIPS weights blur more than noise or a shift by a pixel
         blur = found["blur"][2] / energies["blur"][2]
         assert blur > found["noise"][2] / energies["noise"][2] and blur > found["shift"][0] / energies["shift"][0]
 
 
-def test_a_run_under_the_stand_in_ends_nearer_than_one_under_tv_or_sinkhorn():
+@pytest.mark.slow
+def test_a_run_with_bundled_lpips_ends_nearer_than_with_tv_or_sinkhorn():
     autoencoder = load_autoencoder(find_weights("bundled"))
     networks = perceptual.Networks("bundled")
     target = photograph("coffee.png", 96)

@@ -1,14 +1,19 @@
-"""Losses of one's own: from a file, from an installed package, and broken ones."""
+"""Losses of a user: from a file, from an installed package, and broken ones."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from latentflow import losses
 from latentflow.errors import InputError
 from latentflow.inversion.plugins import PREFIX, load_plugin
+from latentflow.losses._registry import _registered
 
+ROOT = Path(__file__).parent.parent
 HUBER = '''\
 import torch
 from latentflow.losses import Loss, register
@@ -23,10 +28,12 @@ QUICK = ("--weights", "bundled", "--size", 48, "--steps", 2)
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch):
-    """What a test registers is gone after it."""
-    monkeypatch.setattr("latentflow.losses._registry._registered", dict(losses._registry._registered))
+def unregister():
+    """Plugins that a test registers are gone after it; built-in losses, whose modules stay imported, are not."""
     yield
+    for name, cls in list(_registered.items()):
+        if not cls.__module__.startswith("latentflow.losses."):
+            del _registered[name]
     for name in [name for name in sys.modules if name.startswith(PREFIX)]:
         del sys.modules[name]
 
@@ -60,7 +67,7 @@ def test_a_file_is_run_once(plugin):
     assert load_plugin(path) == load_plugin(path) == ["huber"]
 
 
-def test_a_plugin_stands_in_the_list(invoke, plugin):
+def test_a_plugin_is_listed(invoke, plugin):
     code, out, _ = invoke("losses", "--plugin", plugin(HUBER))
     assert code == 0 and "huber       Quadratic near zero, linear far away." in out and "Huber 1964" in out
 
@@ -84,9 +91,9 @@ def test_a_plugin_that_is_broken_is_one_line_with_its_place(invoke, small, plugi
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (".mean(dim=(1, 2, 3))", ".mean()", "gives shape (), not one value an image: (1,)"),
+        (".mean(dim=(1, 2, 3))", ".mean()", "returns the shape (), not one value an image: (1,)"),
         ("torch.nn.functional.huber_loss", "torch.nn.functional.hubert", "mine.py, line 8: AttributeError"),
-        ("image, prepared, red", "image[..., 1:], prepared, red", "mine.py, line 8: RuntimeError"),
+        ("image, prepared, red", "image[..., 2:], prepared, red", "mine.py, line 8: RuntimeError"),
     ],
 )
 def test_a_plugin_that_fails_in_the_run_is_one_line_with_its_place(invoke, small, plugin, old, new, words):
@@ -97,7 +104,7 @@ def test_a_plugin_that_fails_in_the_run_is_one_line_with_its_place(invoke, small
 
 def test_no_such_plugin(invoke, small, tmp_path):
     code, _, err = invoke("--image_path", small, "--plugin", "none.py", *QUICK)
-    assert code == 2 and "there is no such file" in err
+    assert code == 2 and "the file does not exist" in err
     with pytest.raises(InputError):
         load_plugin(tmp_path)
 
@@ -114,9 +121,33 @@ def test_a_loss_of_an_installed_package(plugin, monkeypatch, tmp_path):
     assert losses.find("huber").declaration.reference == "Huber 1964"
 
 
-def test_the_list_as_json_says_all_that_is_declared(invoke):
+def test_the_list_as_json_has_all_declarations(invoke):
     code, out, _ = invoke("losses", "--json")
     found = {each["name"]: each for each in json.loads(out)}
     assert code == 0 and list(found) == losses.names()
     assert found["tv"]["reads_target"] is False and found["sinkhorn"]["options"]["points"] == 24
     assert found["lpips"]["weights"] == ["lpips"] and found["psnr"]["lower_bound"] < -60
+
+
+@pytest.mark.parametrize(
+    ("line", "on_path", "shadow"),
+    [
+        (["-m", "latentflow"], False, "losses.py"),
+        (["-m", "latentflow"], True, "losses.py"),
+        (["-m", "latentflow"], False, "losses/__init__.py"),
+        ([str(ROOT / "cli.py")], True, "losses/__init__.py"),
+    ],
+    ids=["in the folder", "on the path", "a package in the folder", "a package on the path, cli.py"],
+)
+def test_a_module_of_the_user_named_losses_breaks_nothing(tmp_path, shadow, line, on_path):
+    theirs = tmp_path / "theirs"
+    (theirs / shadow).parent.mkdir(parents=True)
+    (theirs / shadow).write_text("def my_loss(x): return x\n")
+    here = tmp_path if on_path else theirs
+    paths = [*([str(theirs)] if on_path else []), str(ROOT), os.environ["PYTHONPATH"]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(
+        [sys.executable, *line, "losses"], cwd=here, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("charbonnier ") and "\nvgg " in done.stdout

@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.files import sweep
-from latentflow.inversion.methods import OPTIMIZERS
+from latentflow.files import remove_unfinished
+from latentflow.inversion.methods import METHODS
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import optimize
-from latentflow.latents.initial import initial_latent
+from latentflow.latents.sources import initial_latent
 from latentflow.runs.resume import read_checkpoint
 from latentflow.sinks.trajectory import read_trajectory
 from latentflow.state_files import pack, unpack
@@ -34,7 +34,7 @@ QUICK = ("--weights", "bundled", "--size", 48, "--seed", 1)
 
 
 @pytest.mark.parametrize(
-    ("method", "optimizer"), [(method, each) for method, known in OPTIMIZERS.items() for each in known]
+    ("method", "optimizer"), [(name, each.name) for name, method in METHODS.items() for each in method.optimizers]
 )
 def test_a_restored_optimization_goes_on_bit_for_bit(method, optimizer, tmp_path):
     def made():
@@ -90,6 +90,7 @@ def killed(line, folder, rng, number):
     return process.returncode != 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(invoke, small, tmp_path):
     folders = [tmp_path / name for name in ("whole", "broken")]
     for folder in folders:
@@ -300,11 +301,11 @@ def test_trees_come_back_as_they_were(tmp_path):
     assert load_file(tmp_path / "x").keys() == {"0", "1"}
 
 
-def test_only_what_the_dead_left_is_swept(tmp_path):
+def test_only_what_the_dead_left_is_removed(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     names = [f".x.{gone.pid}.part.gif", f".x.{os.getpid()}.part.gif", f".y.{gone.pid}.part.gif", "x.gif"]
     for name in names:
         (tmp_path / name).touch()
-    sweep(tmp_path / "x.gif")
+    remove_unfinished(tmp_path / "x.gif")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,20 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder
 
+from latentflow.errors import InputError
 from latentflow.explore import similar
-from latentflow.explore.similar import DISTANCES, cosine_distance, nearest, pooled_distance, rms_distance
+from latentflow.explore.similar import (
+    DISTANCES,
+    Match,
+    cosine_distance,
+    draw_similar,
+    nearest,
+    pooled_distance,
+    rms_distance,
+)
 from latentflow.latents.files import save_latent
+from latentflow.latents.index import read_squares
+from latentflow.pictures.files import to_uint8
 
 QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
 
@@ -34,11 +46,11 @@ def naive(query, many, distance):
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_the_nearest_are_exactly_those_of_a_naive_search(distance, monkeypatch):
-    monkeypatch.setattr(similar, "CHUNK", 64)  # several, and a part of one
+    monkeypatch.setattr(similar, "CHUNK_SIZE", 64)  # several, and a part of one
     query, many = latents(1, seed=9), latents(200)
     expected = naive(query, many, distance)
     found = nearest(query, many, 20, distance)
-    assert [each.place for each in found] == np.argsort(expected, kind="stable")[:20].tolist()
+    assert [each.index for each in found] == np.argsort(expected, kind="stable")[:20].tolist()
     np.testing.assert_allclose([each.distance for each in found], np.sort(expected)[:20], rtol=1e-5)
 
 
@@ -46,7 +58,7 @@ def test_near_latents_are_told_apart_at_the_last_digits():
     query = latents(1) + 10
     many = torch.cat([query + step * 1e-4 for step in (3, 1, 2)])
     found = nearest(query, many, 3)
-    assert [each.place for each in found] == [1, 2, 0]
+    assert [each.index for each in found] == [1, 2, 0]
     np.testing.assert_allclose([each.distance for each in found], [1e-4, 2e-4, 3e-4], rtol=0.02)
 
 
@@ -71,9 +83,60 @@ def test_pooled_cares_less_about_where_things_are():
 
 def test_equal_distances_keep_the_order_and_left_out_places_never_come():
     many = latents(1).repeat(6, 1, 1, 1)
-    assert [each.place for each in nearest(latents(1), many, 3)] == [0, 1, 2]
-    assert [each.place for each in nearest(latents(1), many, 9, without=[0, 4])] == [1, 2, 3, 5]
-    assert nearest(latents(1), many[:1], 5, without=[0]) == []
+    assert [each.index for each in nearest(latents(1), many, 3)] == [0, 1, 2]
+    assert [each.index for each in nearest(latents(1), many, 9, exclude=[0, 4])] == [1, 2, 3, 5]
+    assert nearest(latents(1), many[:1], 5, exclude=[0]) == []
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(InputError, match=r"`distance` is one of l2, cosine, pooled, not 'cosin'\. Did you mean cosine"):
+        nearest(latents(1), latents(3), 1, "cosin")
+    with pytest.raises(InputError, match="The query has shape"):
+        nearest(latents(1, rows=4), latents(3), 1)
+
+
+def plain(value):
+    return np.full((8, 8, 3), value, np.uint8)
+
+
+def shown(figure):
+    """The picture and the words under it of every panel that has one, row by row."""
+    return [(np.array(axes.images[0].get_array()), axes.texts[0].get_text()) for axes in figure.axes if axes.images]
+
+
+def test_the_figure_shows_the_query_first_then_each_match_with_its_own_distance_and_name():
+    matches = [Match(name=f"deeper/{n}.png", picture=plain(10 * n), distance=n / 8) for n in range(1, 8)]
+    figure = draw_similar("cat", plain(255), matches, 40, "cosine")
+    query, *others = shown(figure)
+    assert (query[0] == 255).all() and query[1] == "query\ncat"
+    assert [int(picture.max()) for picture, _ in others] == [10, 20, 30, 40, 50, 60, 70]
+    assert [int(picture.min()) for picture, _ in others] == [10, 20, 30, 40, 50, 60, 70]
+    assert [words for _, words in others] == [f"{n / 8:.3f}\ndeeper/\n{n}.png" for n in range(1, 8)]
+    assert figure.get_suptitle() == "The nearest of 40 images: 1 − cosine of latents"
+    places = [axes.get_subplotspec() for axes in figure.axes if axes.images]
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [
+        *[(0, column) for column in range(6)],
+        *[(1, column) for column in (1, 2)],
+    ]
+
+
+def test_the_figure_of_the_command_shows_the_files_it_names_at_their_distances(invoke, images, saved_figures):
+    code, out, err = invoke("similar", images / "4.png", images, "-k", 9, "--index", "i.safetensors", "--json", *QUICK)
+    assert code == 0, err
+    (query, words), *others = shown(saved_figures[0])
+    assert np.array_equal(query, to_uint8(read_squares([images / "4.png"], 32))) and words == "query\n4"
+    neighbors = json.loads(out)["neighbors"]
+    assert len(others) == 9
+    for (picture, words), neighbor in zip(others, neighbors, strict=True):
+        distance, _, name = words.partition("\n")
+        assert distance == f"{neighbor['distance']:.3f}"
+        assert images / name.replace("/\n", "/") == Path(neighbor["image"])
+        assert np.array_equal(picture, to_uint8(read_squares([Path(neighbor["image"])], 32)))
+
+
+def test_a_figure_without_matches_is_refused():
+    with pytest.raises(InputError, match="no match to draw"):
+        draw_similar("cat", plain(0), [], 4)
 
 
 def test_a_picture_of_the_folder_finds_its_copy_and_not_itself(invoke, images, tmp_path):
@@ -108,15 +171,17 @@ def test_people_get_a_table_and_the_index_goes_where_it_is_told(invoke, images, 
     assert code == 0 and err == "", err
     rows = [line.split() for line in out.splitlines() if str(images) in line]
     assert len(rows) == 5 and [float(row[1]) for row in rows] == sorted(float(row[1]) for row in rows)
-    assert (tmp_path / "i.safetensors").exists() and "10 of them encoded now" in out
-    assert "0 of them encoded now" in invoke("similar", photo, images, "--index", "i.safetensors", *QUICK)[1]
+    assert (tmp_path / "i.safetensors").exists() and "searched 10 images, 10 newly encoded" in out
+    assert (
+        "searched 10 images, 0 newly encoded" in invoke("similar", photo, images, "--index", "i.safetensors", *QUICK)[1]
+    )
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (5, 1), (8, 2)])
 def test_the_figure_has_a_row_for_every_five(invoke, images, photo, tmp_path, count, rows):
     assert invoke("similar", photo, images, "-k", count, "--index", "i.safetensors", *QUICK)[0] == 0
     with Image.open(tmp_path / "similar.png") as figure:
-        inches = similar.INCH * (1 + min(count, 5)) + 0.3, rows * (similar.INCH + 0.7) + 0.5
+        inches = similar.PICTURE_INCHES * (1 + min(count, 5)) + 0.3, rows * (similar.PICTURE_INCHES + 0.7) + 0.5
         assert figure.size == pytest.approx([each * 120 for each in inches], abs=1)
 
 
@@ -139,9 +204,9 @@ def test_random_and_saved_latents_can_be_asked_for(invoke, images, autoencoder):
         (["q.png", "album", "--output_path", "x.gif"], 2, "a figure is written as .png or .svg"),
         (["q.png", "album", "--output_path", "q.png"], 2, "in the place of what it is made from"),
         (["q.png", "album", "--output_path", "no/x.png"], 6, "no does not exist"),
-        (["q.png", "album", "--index", "q.png"], 2, "an index is kept as .safetensors"),
+        (["q.png", "album", "--index", "q.png"], 2, "an index is a .safetensors file"),
         (["z.safetensors", "album", "--index", "z.safetensors"], 2, "is the query's file"),
-        (["z.safetensors", "album"], 2, "of a picture of 24 × 16 pixels; squares of --size 32"),
+        (["z.safetensors", "album"], 2, "the latent of a picture of 24 × 16 pixels; squares of --size 32"),
         (["album/only.png", "album"], 2, "no image but the query itself"),
         (["q.png", "album", "--index", "text.safetensors"], 2, "can't be read as an index"),
         (["q.png"], 2, "FOLDER"),
@@ -165,6 +230,5 @@ def test_a_toy_finds_the_picture_with_the_nearest_latent(tmp_path):
     pictures = autoencoder.decode(wanted)
     torch.testing.assert_close(autoencoder.encode(pictures), wanted)
     found = nearest(autoencoder.encode(pictures[2:3]), autoencoder.encode(pictures), 6)
-    assert (
-        found[0].place == 2 and [each.place for each in found] == np.argsort(naive(wanted[2:3], wanted, "l2")).tolist()
-    )
+    assert [each.index for each in found] == np.argsort(naive(wanted[2:3], wanted, "l2")).tolist()
+    assert found[0].index == 2

@@ -17,7 +17,7 @@ from toys import step, steps
 
 from latentflow.errors import DivergedError, InputError, MissingPackageError, OutputError
 from latentflow.pictures.draw import Drawing
-from latentflow.sinks import EveryNth, run_sinks
+from latentflow.sinks import EveryNth, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.frames import open_frames
 from latentflow.sinks.manifest import Manifest, read_manifest
@@ -78,6 +78,7 @@ def peak_memory(tmp_path, frames):
     return [int(value) for value in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_five_hundred_frames_take_no_more_memory_than_fifty(tmp_path):
     few, many = peak_memory(tmp_path, 50), peak_memory(tmp_path, 500)
     assert (tmp_path / "500.gif").stat().st_size > 8_000_000  # noise doesn't compress: all the frames are there
@@ -134,21 +135,18 @@ def test_a_folder_of_pngs_is_lossless_and_named_by_step(tmp_path):
         assert np.array_equal(found, (record.image[0].permute(1, 2, 0) * 255).round().byte().numpy())
 
 
-class Recorder:
+class Recorder(Sink):
     """A sink that remembers what it saw."""
 
     def __init__(self, fail_at=None):
         self.seen, self.closed, self.fail_at = [], False, fail_at
-
-    def __enter__(self):
-        return self
 
     def write(self, record):
         if record.index == self.fail_at:
             raise OutputError("full")
         self.seen.append(record.index)
 
-    def __exit__(self, *error):
+    def close(self, error):
         self.closed = True
 
 
@@ -228,6 +226,7 @@ def test_a_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x.mp4", "frames", "m.jsonl", "i.png"])
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(command, small, name):
     """A limit on the size of files stands in for the disk: the system answers a write with an error in both cases."""
     import resource
@@ -295,7 +294,7 @@ def test_metrics_are_one_line_a_step_with_null_for_what_is_no_number(tmp_path):
 def test_a_plot_has_the_same_bytes_twice(tmp_path, suffix):
     contents = []
     for _ in range(2):
-        run_sinks(steps(), [Plot(tmp_path / f"p.{suffix}", "mse", ceiling=25.0)])
+        run_sinks(steps(), [Plot(tmp_path / f"p.{suffix}", "mse", encoder_psnr=25.0)])
         contents.append((tmp_path / f"p.{suffix}").read_bytes())
     assert contents[0] == contents[1] and len(contents[0]) > 5000
 
@@ -335,9 +334,13 @@ def test_target_and_caption_have_their_place(options, shape):
 
 def test_the_manifest_is_written_whatever_happens(tmp_path):
     with pytest.raises(DivergedError):
-        run_sinks(broken_off(steps(), at=3), [Manifest(tmp_path / "x.json", {"options": {}}, lambda: {"steps": 3})])
+        run_sinks(
+            broken_off(steps(), at=3),
+            [Manifest(tmp_path / "x.json", {"options": {}}, lambda: {"steps": 3}, lambda: [tmp_path / "x.gif"])],
+        )
     content = read_manifest(tmp_path / "x.json")
     assert content["result"] == {"steps": 3} and content["outcome"].startswith("DivergedError")
+    assert content["written"] == ["x.gif"] and content["format_version"] == 2
 
 
 def test_a_file_that_is_no_manifest_is_an_input_error(tmp_path):
@@ -349,9 +352,9 @@ def test_a_file_that_is_no_manifest_is_an_input_error(tmp_path):
 
 def test_a_long_run_is_announced_with_what_would_shorten_it(tmp_path):
     said = []
-    advice = Advice(said.append, 100, open_frames(tmp_path / "x.mp4"), ["--size 256 takes about a quarter of it"])
+    advice = Advice(said.append, 100, open_frames(tmp_path / "x.mp4"), ["`size` 256 takes about a quarter of it"])
     run_sinks([step(0, total=100, height=384, width=512, seconds=60.0)], [advice])
-    assert said == ["This will take about 1.7 h (60 s a step); --size 256 takes about a quarter of it."]
+    assert said == ["This will take about 1.7 h (60 s per step); `size` 256 takes about a quarter of it."]
 
 
 def test_a_gif_that_will_be_large_is_announced(tmp_path):
@@ -361,4 +364,4 @@ def test_a_gif_that_will_be_large_is_announced(tmp_path):
         for record in steps(140):
             frames.write(record)
             advice.write(record)
-    assert len(said) == 1 and re.match(r"The GIF will have about \d+ MB; --skip_step", said[0])
+    assert len(said) == 1 and re.match(r"The GIF will have about \d+ MB; `skip_step`", said[0])

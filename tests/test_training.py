@@ -1,4 +1,4 @@
-"""The trainer: its data, its terms, its resumption, its folder."""
+"""Training: its loss, its weights, its resumption, and the folder it writes."""
 
 import json
 import math
@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +19,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from latentflow.interrupts import Interrupts
+from latentflow.errors import Interrupted
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.networks import Networks
 from latentflow.models.weights import find_weights
 from latentflow.pictures.files import cover, to_tensor
-from latentflow.state_files import unpack
+from latentflow.session import Session
+from latentflow.state_files import pack, unpack
 from latentflow.training.config import TrainConfig
 from latentflow.training.data import Folder
-from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge, last_layer
-from latentflow.training.models import Autoencoding, build, latent_term, off_unit_variance, read_config
+from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge_loss, last_layer
+from latentflow.training.models import Autoencoding, build, read_config, weighted_regularization, whitening_loss
 from latentflow.training.plan import make_train_plan
 from latentflow.training.run import train
+from latentflow.training.sweep import sweep
 from latentflow.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -74,9 +78,38 @@ def kl(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def few_statistics(monkeypatch):
+    """The statistics of the latents are those of 6 images: it is what takes longest in a short training."""
+    monkeypatch.setattr("latentflow.training.compression.STATISTICS_IMAGES", 6)
+
+
 def trainer(images, model_config=TINY_KL, **options):
     config = TrainConfig(**{"data": "x", "output_dir": "y", "steps": 6, **QUICK, **options})
     return Trainer(config, model_config, Folder(images, config.seed), Networks("bundled"))
+
+
+def train_config(images, model_config, folder, **options):
+    """A config for `train`, with the config.json of a tiny model beside the output folder."""
+    path = folder.with_suffix(".json")
+    path.write_text(json.dumps(model_config))
+    named = {"data": str(images), "config": str(path), "output_dir": str(folder)}
+    return TrainConfig(**QUICK | named | {"steps": 6} | options)
+
+
+def written_weights(folder):
+    return load_file(folder / "diffusion_pytorch_model.safetensors")
+
+
+def metrics_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def checkpoint_of(folder):
+    """The state of a training without its time, which never repeats."""
+    state = unpack(folder / "checkpoint.safetensors")["training"]
+    assert state.pop("seconds") > 0
+    return state
 
 
 def states_equal(one, two):
@@ -87,10 +120,10 @@ def states_equal(one, two):
     return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
 
 
-# Terms
+# The loss
 
 
-def test_kl_and_reconstruction_are_weighed_as_sums_over_an_image():
+def test_kl_and_reconstruction_are_weighted_as_sums_over_an_image():
     """Against the formula written out: ½ Σ(μ² + σ² − log σ² − 1), and LDM's sum of both over an image."""
     torch.manual_seed(0)
     model = build(TINY_KL)
@@ -101,7 +134,7 @@ def test_kl_and_reconstruction_are_weighed_as_sums_over_an_image():
     assert torch.allclose(kl, expected, rtol=1e-4)
     config = TrainConfig(crop=32, kl_weight=0.01)
     error = (output / 2 + 0.5 - image).abs()
-    ours = error.mean(dim=(1, 2, 3)) + latent_term(config, kl, posterior=True)
+    ours = error.mean(dim=(1, 2, 3)) + weighted_regularization(config, kl, posterior=True)
     summed = error.sum(dim=(1, 2, 3)) + 0.01 * kl
     assert torch.allclose(ours * 3 * 32 * 32, summed, rtol=1e-5)
 
@@ -125,17 +158,29 @@ def test_a_posterior_is_sampled_by_reparameterization():
 def test_models_without_a_posterior_are_kept_near_unit_variance(config):
     model = build(config)
     image = torch.rand(2, 3, 32, 32) * 2 - 1
-    output, cost = Autoencoding(model, 0.1)(image)
-    assert output.shape == image.shape and cost.shape == (2,)
+    output, regularization = Autoencoding(model, 0.1)(image)
+    assert output.shape == image.shape and regularization.shape == (2,)
     white = torch.randn(8, 4, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert float(off_unit_variance(white)) < 1e-3
-    assert float(off_unit_variance(white * 3)) > 1 and float(off_unit_variance(white + 3)) > 1
-    assert float(off_unit_variance(white[:, :1].expand(-1, 4, -1, -1))) > 0.5
+    assert float(whitening_loss(white)) < 1e-3
+    assert float(whitening_loss(white * 3)) > 1 and float(whitening_loss(white + 3)) > 1
+    assert float(whitening_loss(white[:, :1].expand(-1, 4, -1, -1))) > 0.5
+
+
+def test_noise_is_drawn_by_the_generator_alone():
+    for config in (TINY_KL, TINY_DC):
+        autoencoding = Autoencoding(build(config), 0.1)
+        image = torch.rand(1, 3, 32, 32) * 2 - 1
+        torch.manual_seed(5)
+        expected = torch.rand(3)
+        torch.manual_seed(5)
+        one, two, other = (autoencoding(image, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
+        assert torch.equal(one, two) and not torch.equal(one, other)
+        assert torch.equal(torch.rand(3), expected)  # the random state of the process is untouched
 
 
 def test_the_hinge_loss_and_the_adaptive_weight():
-    real, made = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.0])
-    assert float(hinge(real, made)) == pytest.approx(0.5 * (0.25 + 0.5))
+    real, reconstructed = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.0])
+    assert float(hinge_loss(real, reconstructed)) == pytest.approx(0.5 * (0.25 + 0.5))
     layer = torch.ones(2, requires_grad=True)
     weight = adaptive_weight((3 * layer).sum(), (-0.5 * layer).sum(), layer)
     assert float(weight) == pytest.approx(3 * math.sqrt(2) / (0.5 * math.sqrt(2) + 1e-4))
@@ -143,24 +188,25 @@ def test_the_hinge_loss_and_the_adaptive_weight():
     assert last_layer(model) is model.decoder.conv_out.weight
 
 
-def test_the_discriminator_sees_patches_each_picture_alone():
-    judge = PatchDiscriminator(width=8)
+def test_the_discriminator_scores_patches_of_each_image_alone():
+    discriminator = PatchDiscriminator(width=8)
     images = torch.rand(3, 3, 64, 64)
-    scores = judge(images)
+    scores = discriminator(images)
     assert scores.shape[:2] == (3, 1) and 1 < scores.shape[2] < 16
-    assert torch.allclose(scores[1:2], judge(images[1:2]), atol=1e-5)
+    assert torch.allclose(scores[1:2], discriminator(images[1:2]), atol=1e-5)
 
 
-def test_the_adversarial_term_trains_stably(images, monkeypatch):
-    """Two hundred steps: nothing explodes, the discriminator learns, and the pictures stay."""
+@pytest.mark.slow
+def test_training_with_the_gan_loss_is_stable(images, monkeypatch):
+    """Two hundred steps: nothing explodes, the discriminator learns, and the reconstructions stay."""
     monkeypatch.setattr("latentflow.training.trainer.PatchDiscriminator", lambda: PatchDiscriminator(width=16))
     training = trainer(images, steps=220, gan_weight=0.5, gan_start=60, lr=3e-3, batch=2, validate_every=1000)
     records = list(training.updates())
     assert "adversarial" not in records[59].parts and "adversarial" in records[60].parts
     psnrs = torch.stack([record.psnr.mean() for record in records])
-    judged = torch.stack([record.parts["discriminator"].mean() for record in records[60:]])
-    assert torch.isfinite(psnrs).all() and torch.isfinite(judged).all()
-    assert judged[-60:].mean() < judged[:10].mean()  # the discriminator learns
+    losses = torch.stack([record.parts["discriminator"].mean() for record in records[60:]])
+    assert torch.isfinite(psnrs).all() and torch.isfinite(losses).all()
+    assert losses[-60:].mean() < losses[:10].mean()  # the discriminator learns
     assert psnrs[-60:].mean() > psnrs[50:60].mean() - 1
     assert all(0 <= float(record.parts["adaptive"].mean()) <= 1e4 for record in records[60:])
 
@@ -168,23 +214,24 @@ def test_the_adversarial_term_trains_stably(images, monkeypatch):
 # The loop
 
 
+@pytest.mark.slow
 def test_training_improves_and_averages(images):
     records = list((training := trainer(images, TINY_DC, steps=150, lr=5e-3, validate_every=75)).updates())
     assert [record.index for record in records] == list(range(1, 151))
     psnrs = [float(record.psnr.mean()) for record in records]
     assert np.mean(psnrs[-20:]) > np.mean(psnrs[:20]) + 3
     assert records[0].lr < records[14].lr and records[-1].lr < records[75].lr / 20  # a warm-up, then a cosine to zero
-    looked = [record for record in records if record.validation]
-    assert [record.index for record in looked] == [75, 150] and looked[1].sheet.shape == (1, 3, 512, 256)
-    assert looked[1].validation["psnr"] > looked[0].validation["psnr"]
+    validated = [record for record in records if record.validation]
+    assert [record.index for record in validated] == [75, 150] and validated[1].sheet.shape == (1, 3, 512, 256)
+    assert validated[1].validation["psnr"] > validated[0].validation["psnr"]
     one, two = last_layer(training.average.module), last_layer(training.model)
     assert not torch.equal(one, two) and torch.allclose(one, two, atol=0.05)
 
 
 def test_an_interrupted_and_an_uninterrupted_training_are_the_same_bit_for_bit(images):
     options = {"gan_weight": 0.3, "gan_start": 2}
-    whole = trainer(images, **options)
-    list(whole.updates())
+    uninterrupted = trainer(images, **options)
+    list(uninterrupted.updates())
     first = trainer(images, **options)
     for record in first.updates(workers=1):
         if record.index == 3:
@@ -193,7 +240,7 @@ def test_an_interrupted_and_an_uninterrupted_training_are_the_same_bit_for_bit(i
     second = trainer(images, **options)
     second.restore(first.state())
     assert [record.index for record in second.updates()] == [4, 5, 6]
-    one, two = whole.state(), second.state()
+    one, two = uninterrupted.state(), second.state()
     assert one.pop("seconds") and two.pop("seconds")
     assert states_equal(one, two)
 
@@ -212,10 +259,140 @@ def test_a_perceptual_term_trains(images):
     assert set(records[0].parts) == {"l1", "lpips[bundled]", "kl"}
 
 
+# What is written
+
+
+def test_the_written_weights_are_the_moving_average(images, tmp_path):
+    """Against the formula: w₁ first, then decay·average + (1 − decay)·w, where decay is at most (1 + n) / (10 + n)."""
+    options = {"steps": 5, "lr": 0.02, "ema": 0.3}
+    training = trainer(images, **options)
+    average = None
+    for record in training.updates():
+        weights = {name: value.double().clone() for name, value in training.model.state_dict().items()}
+        n = record.index - 1
+        decay = min(0.3, (1 + n) / (10 + n))
+        average = average or weights
+        average = {name: decay * average[name] + (1 - decay) * weights[name] for name in weights}
+    train(make_train_plan(train_config(images, TINY_KL, tmp_path / "made", **options)), Session())
+    written = written_weights(tmp_path / "made")
+    assert written.keys() == average.keys()
+    for name, value in written.items():
+        torch.testing.assert_close(value.double(), average[name], rtol=1e-3, atol=1e-6)  # fp16 has 11 bits
+    last = last_layer(training.model).detach().double()
+    assert float((written["decoder.conv_out.weight"].double() - last).abs().max()) > 1e-3
+
+
+def test_the_metrics_are_those_of_each_update(images, tmp_path):
+    config = train_config(images, TINY_KL, tmp_path / "made", kl_weight=3.0, loss_type="l1 + 2*mse", validate_every=3)
+    train(make_train_plan(config), Session())
+    lines = metrics_of(tmp_path / "made")
+    training = trainer(images, kl_weight=3.0, loss_type="l1 + 2*mse", validate_every=3)
+    records = list(training.updates())
+    assert [line["psnr"] for line in lines] == [float(record.psnr.mean()) for record in records]
+    assert [line["loss"] for line in lines] == [float(record.loss.mean()) for record in records]
+    assert len({line["psnr"] for line in lines}) == 6
+    for line in lines:
+        parts = line["parts"]
+        expected = parts["l1"] + 2 * parts["mse"] + 3.0 * parts["kl"] / (3 * 32 * 32)
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6]
+    assert lines[5]["validation"] == training.validate()[0]
+
+
+def test_the_sheet_shows_originals_above_reconstructions(images, tmp_path):
+    config = train_config(images, TINY_DC, tmp_path / "made", steps=30, lr=5e-3, validate_every=15)
+    train(make_train_plan(config), Session())
+    sheets = sorted((tmp_path / "made" / "samples").iterdir())
+    assert [path.name for path in sheets] == ["0000015.png", "0000030.png"]
+    sheet = to_tensor(Image.open(sheets[1]))
+    assert sheet.shape == (1, 3, 512, 256)
+    original = Folder(images, 0).validation()
+    assert torch.equal(sheet[..., :256, :], original)
+    autoencoder = load_autoencoder(find_weights(str(tmp_path / "made")))
+    with torch.no_grad():
+        reconstruction = autoencoder(original).clamp(0, 1)
+    assert float((sheet[..., 256:, :] - reconstruction).abs().max()) < 0.02  # the weights are in fp16
+    assert float((reconstruction - original).abs().mean()) > 0.1
+
+
+def test_starting_over_removes_the_sheets_of_the_earlier_training(images, tmp_path):
+    config = train_config(images, TINY_KL, tmp_path / "made", steps=4, validate_every=2)
+    train(make_train_plan(config), Session())
+    train(make_train_plan(replace(config, steps=3, overwrite=True)), Session())
+    names = sorted(path.name for path in (tmp_path / "made" / "samples").iterdir())
+    assert names == ["0000002.png", "0000003.png"]
+    train(make_train_plan(replace(config, steps=5, validate_every=5, resume=True)), Session())
+    names = sorted(path.name for path in (tmp_path / "made" / "samples").iterdir())
+    assert names == ["0000002.png", "0000003.png", "0000005.png"]
+
+
+def test_the_written_scaling_factor_gives_unit_variance(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentflow.training.compression.STATISTICS_IMAGES", 64)
+    train(make_train_plan(train_config(images, TINY_KL, tmp_path / "made")), Session())
+    from diffusers import AutoencoderKL
+
+    model = AutoencoderKL.from_pretrained(tmp_path / "made", low_cpu_mem_usage=False)
+    folder = Folder(images, 0)
+    pictures = torch.cat([to_tensor(cover(Image.open(path).convert("RGB"), 256, 256)) for path in folder.paths])
+    with torch.no_grad():
+        latents = model.encode(pictures * 2 - 1).latent_dist.mean
+    scaling_factor = json.loads((tmp_path / "made" / "config.json").read_text())["scaling_factor"]
+    assert scaling_factor == pytest.approx(1 / float(latents.std()), rel=0.03)  # of each image once, not of 64 draws
+    assert abs(scaling_factor - 1) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("channels", "values", "ratio"),
+    # 512 / 4 = 128 cells on a side
+    [(2, "786 432 → 32 768", 24), (3, "786 432 → 49 152", 16), (8, "786 432 → 131 072", 6)],
+)
+def test_the_report_counts_the_values(images, tmp_path, channels, values, ratio):
+    config = train_config(images, TINY_KL, tmp_path / "made", steps=1, channels=channels)
+    report = train(make_train_plan(config), Session())
+    line = next(line for line in str(report).splitlines() if line.startswith("values"))
+    assert line == f"values    {values} for 512 × 512 pixels: {ratio} ×"
+    written = json.loads((tmp_path / "made" / "report.json").read_text())["compression"]
+    assert written["ratio"] == ratio and written["values_in"] == 512 * 512 * 3
+    assert f"({ratio} ×)" in (tmp_path / "made" / "README.md").read_text()
+
+
+def test_the_model_card_names_the_command(images, tmp_path):
+    config = train_config(images, TINY_KL, tmp_path / "made", steps=1, channels=2)
+    report = train(make_train_plan(config), Session())
+    words = report.command().split()
+    assert words[:2] == ["latentflow", "train"] and "--resume" not in words
+    assert words[words.index("--steps") + 1] == "1" and words[words.index("--channels") + 1] == "2"
+    assert f"| Command | `{report.command()}` |" in (tmp_path / "made" / "README.md").read_text()
+
+
+def test_the_kl_weight_changes_what_is_learned(images):
+    weights = []
+    for kl_weight in (0.0, 1e-6, 100.0):
+        training = trainer(images, steps=10, lr=5e-3, kl_weight=kl_weight)
+        *_, last = training.updates()
+        weights.append((last_layer(training.model), float(last.parts["kl"].mean())))
+    assert not torch.equal(weights[0][0], weights[1][0])
+    assert weights[2][1] < 0.8 * weights[0][1]  # the KL divergence itself
+
+
+def test_the_gan_loss_has_an_effect_from_its_first_step_and_none_before(images):
+    def weights_after(steps, **options):
+        training = trainer(images, **options)
+        for record in training.updates():
+            if record.index == steps:
+                return torch.cat([each.flatten().clone() for each in training.model.parameters()])
+
+    plain = [weights_after(steps) for steps in (2, 3)]
+    weak, strong = ({"gan_weight": weight, "gan_start": 2} for weight in (0.1, 1.0))
+    assert torch.equal(weights_after(2, **strong), plain[0])
+    ends = [plain[1], weights_after(3, **weak), weights_after(3, **strong)]
+    assert not torch.equal(ends[0], ends[1]) and not torch.equal(ends[1], ends[2])
+
+
 # The command
 
 
-def test_the_command_leaves_a_folder_that_everybody_reads(invoke, images, kl, small, tmp_path):
+def test_the_command_writes_a_folder_that_diffusers_and_the_main_command_read(invoke, images, kl, small, tmp_path):
     code, out, err = invoke(
         *("train", "--data", images, "--config", kl, "--output_dir", "made", "--steps", 8, "--validate_every", 4),
         *ARGUMENTS,
@@ -223,7 +400,7 @@ def test_the_command_leaves_a_folder_that_everybody_reads(invoke, images, kl, sm
     assert code == 0, err
     folder = tmp_path / "made"
     assert "4 096 →" not in out and "786 432 → 65 536 for 512 × 512 pixels: 12 ×" in out
-    assert "held-back" in out and "scaling" in out and "--vae made" in out
+    assert "8 steps" in out and "on 1 validation image" in out and "--vae made" in out
     from diffusers import AutoencoderKL
 
     model = AutoencoderKL.from_pretrained(folder, low_cpu_mem_usage=False)
@@ -255,14 +432,15 @@ def test_a_changed_model_is_found_by_its_hash(invoke, images, kl, small, tmp_pat
     assert code == 4 and "corrupt" in err
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(images, kl, tmp_path):
+@pytest.mark.slow
+def test_a_killed_training_resumes_exactly(images, kl, tmp_path):
     """kill −9 between two checkpoints; what follows is bit for bit what an uninterrupted training does."""
 
     def line(folder, *more):
         options = ["--data", images, "--config", kl, "--output_dir", folder, "--steps", 60, "--checkpoint_every", 10]
         return [sys.executable, str(ROOT / "cli.py"), "train", *map(str, options), *ARGUMENTS, "--quiet", *more]
 
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed, uninterrupted = tmp_path / "killed", tmp_path / "uninterrupted"
     process = subprocess.Popen(line(killed), cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE)
     metrics = killed / "metrics.jsonl"
     deadline = time.monotonic() + 90
@@ -273,44 +451,129 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(images, kl, tmp_pa
     process.communicate()
     assert (killed / "checkpoint.safetensors").exists() and not (killed / "config.json").exists()
     again = subprocess.run(line(killed, "--resume"), cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0 and "Going on from step " in again.stderr, again.stderr
-    subprocess.run(line(whole), cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    states = [unpack(folder / "checkpoint.safetensors")["training"] for folder in (killed, whole)]
-    assert all(state.pop("seconds") for state in states)
-    assert states_equal(*states)
+    assert again.returncode == 0 and "Resuming from step " in again.stderr, again.stderr
+    subprocess.run(line(uninterrupted), cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    assert states_equal(checkpoint_of(killed), checkpoint_of(uninterrupted))
     names = ("diffusion_pytorch_model.safetensors", "config.json")
-    assert all((killed / name).read_bytes() == (whole / name).read_bytes() for name in names)
+    assert all((killed / name).read_bytes() == (uninterrupted / name).read_bytes() for name in names)
     steps = [json.loads(row)["step"] for row in metrics.read_text().splitlines()]
     assert steps == list(range(1, 61))
 
 
-def test_a_stopped_training_leaves_its_model_and_goes_on(images, kl, tmp_path):
-    config = TrainConfig(
-        data=str(images), config=str(kl), output_dir=str(tmp_path / "made"), steps=12, **QUICK | {"workers": 1}
-    )
+class StopAt:
+    """A progress meter that stops its session after a step."""
 
-    class Stopping(Interrupts):
-        def watch(self, records):
-            for record in super().watch(records):
-                if record.index == 5:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                yield record
+    def __init__(self, step):
+        self.session, self.step = Session(start_meter=lambda total, unit: self), step
 
-    with Stopping() as interrupts:
-        report = train(make_train_plan(config), interrupts, lambda line: None, quiet=True)
+    def update(self, done, text):
+        if done >= self.step:
+            self.session.stop("asked to", 143)
+
+    def close(self):
+        pass
+
+
+def test_a_stopped_training_writes_its_model_and_resumes(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentflow.sinks.progress.SHOW_EVERY", -1)
+    config = train_config(images, TINY_KL, tmp_path / "made", steps=12, workers=1)
+    report = train(make_train_plan(config), StopAt(5).session)
+    assert str(report.error) == "Stopped at step 5; the checkpoint and the model are of that step (asked to)."
     assert report.error.exit_code == 143 and report.step == 5
     assert not multiprocessing.active_children()  # though the error with its traceback lives on in the report
-    assert (tmp_path / "made" / "config.json").exists()
-    from dataclasses import replace
+    assert json.loads((tmp_path / "made" / "report.json").read_text())["steps"] == 5
+    said = []
+    report = train(make_train_plan(replace(config, resume=True)), Session(said.append))
+    assert said == ["Resuming from step 5."] and report.error is None and report.step == 12
+    again = train(make_train_plan(replace(config, resume=True)), Session())
+    assert again.step == 12 and again.compression == report.compression
+    assert [line["step"] for line in metrics_of(tmp_path / "made")] == list(range(1, 13))
 
-    with Interrupts() as interrupts:
-        report = train(make_train_plan(replace(config, resume=True)), interrupts, lambda line: None, quiet=True)
-        assert report.error is None and report.step == 12
-        done = train(make_train_plan(replace(config, resume=True)), interrupts, lambda line: None, quiet=True)
-    assert done.step == 12 and done.compression == report.compression
+
+def test_a_training_in_a_thread_is_stopped_from_another_and_resumed(images, tmp_path):
+    """Two trainings at once, one of which is stopped: both end up as each does alone."""
+    configs = [
+        train_config(images, TINY_KL, tmp_path / "kl", steps=20),
+        train_config(images, TINY_DC, tmp_path / "dc", steps=20, seed=3),
+    ]
+    sessions, reports = [Session(), Session()], {}
+
+    def run(index, config):
+        reports[index] = train(make_train_plan(config), sessions[index])
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(configs)]
+    for thread in threads:
+        thread.start()
+    metrics = tmp_path / "kl" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+        assert time.monotonic() < deadline and threads[0].is_alive()
+        time.sleep(0.01)
+    sessions[0].stop()
+    for thread in threads:
+        thread.join(60)
+    stopped = reports[0]
+    assert isinstance(stopped.error, Interrupted) and 3 <= stopped.step < 20
+    assert reports[1].error is None and reports[1].step == 20
+    sessions[0] = Session()
+    thread = threading.Thread(target=run, args=(0, replace(configs[0], resume=True)))
+    thread.start()
+    thread.join(60)
+    assert reports[0].error is None and reports[0].step == 20
+    for config in configs:
+        folder = Path(config.output_dir)
+        alone = folder.with_name(f"{folder.name}-alone")
+        train(make_train_plan(replace(config, output_dir=str(alone))), Session())
+        assert states_equal(checkpoint_of(folder), checkpoint_of(alone))
 
 
-def test_ctrl_c_is_one_line_though_workers_hear_it_too(images, kl, tmp_path):
+def test_a_session_that_is_stopped_already_trains_nothing(images, tmp_path):
+    session = Session()
+    session.stop()
+    with pytest.raises(Interrupted, match="before the first step"):
+        train(make_train_plan(train_config(images, TINY_KL, tmp_path / "made")), session)
+    assert [path.name for path in (tmp_path / "made").rglob("*")] == ["samples"]
+
+
+def without_format_version(content):
+    """The bytes of a safetensors file as 0.1.0 wrote it."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    del header["__metadata__"]["format_version"]
+    header = json.dumps(header).encode()
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def test_a_checkpoint_of_an_earlier_release_resumes(images, tmp_path):
+    """It has no format version, other options and another name for the optimizer of the discriminator."""
+    folder = tmp_path / "made"
+    config = train_config(images, TINY_KL, folder, steps=2, gan_weight=0.3, gan_start=1)
+    train(make_train_plan(config), Session())
+    path = folder / "checkpoint.safetensors"
+    content = unpack(path)
+    content["options"] |= {"an_option_that_is_gone": 5}
+    del content["options"]["latent_noise"]
+    content["training"]["judging"] = content["training"].pop("discriminator_optimizer")
+    path.write_bytes(without_format_version(pack(content)))
+    report = train(make_train_plan(replace(config, steps=4, resume=True)), Session())
+    assert report.error is None and report.step == 4
+    alone = trainer(images, steps=2, gan_weight=0.3, gan_start=1)
+    list(alone.updates())
+    second = trainer(images, steps=4, gan_weight=0.3, gan_start=1)
+    second.restore(alone.state())
+    list(second.updates())
+    expected = {key: value for key, value in second.state().items() if key != "seconds"}
+    assert states_equal(checkpoint_of(folder), json_like(expected))
+
+
+def json_like(tree):
+    """A state as it comes back from a file: tuples are lists."""
+    if isinstance(tree, dict):
+        return {key: json_like(value) for key, value in tree.items()}
+    return [json_like(each) for each in tree] if isinstance(tree, list | tuple) else tree
+
+
+def test_ctrl_c_prints_one_line_with_workers_too(images, kl, tmp_path):
     line = [sys.executable, str(ROOT / "cli.py"), "train", "--data", str(images), "--config", str(kl), "--quiet"]
     line += ["--output_dir", "made", "--steps", "100000", *ARGUMENTS, "--workers", "2"]
     process = subprocess.Popen(line, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
@@ -338,25 +601,48 @@ def test_a_training_can_begin_with_the_weights_of_another(invoke, images, kl, tm
         *("train", "--data", images, "--config", "small-kl", *ARGUMENTS),
         *("--output_dir", "four", "--steps", 1, "--start", "one"),
     )
-    assert code == 2 and "can't be taken" in err and err.count("\n") == 1
+    assert code == 2 and "the weights don't fit this --config" in err and err.count("\n") == 1
 
 
-def test_a_sweep_draws_rate_against_distortion(invoke, images, kl, tmp_path):
+@pytest.mark.slow
+def test_a_sweep_draws_rate_against_distortion(invoke, images, kl, tmp_path, saved_figures):
     code, out, err = invoke(
-        *("train", "--data", images, "--config", kl, "--output_dir", "swept", "--steps", 60, "--lr", 3e-3),
-        *("--kl_weight", "0,1e-2,10", *ARGUMENTS),
+        *("train", "--data", images, "--config", kl, "--output_dir", "swept", "--steps", 25, "--lr", 6e-3),
+        *("--kl_weight", "0,0.1,100", *ARGUMENTS),
     )
     assert code == 0, err
     reports = [
         json.loads((tmp_path / "swept" / name / "report.json").read_text())["compression"]
-        for name in ("kl_weight=0", "kl_weight=0.01", "kl_weight=10")
+        for name in ("kl_weight=0", "kl_weight=0.1", "kl_weight=100")
     ]
     rates = [report["bits_per_pixel"] for report in reports]
     assert rates[0] > rates[1] > rates[2]  # a heavier KL term leaves fewer bits
     assert reports[0]["psnr_at_rate"] > reports[2]["psnr_at_rate"]
     assert out.count("\n") == 5 and (tmp_path / "swept" / "sweep.md").read_text() == out
+    assert "Training with --kl_weight 0.1." in err
+    (axes,) = saved_figures[0].axes
+    assert "bits per pixel (KL divergence)" in axes.get_xlabel() and "PSNR" in axes.get_ylabel()
+    points = [tuple(float(value) for value in each.get_offsets()[0]) for each in axes.collections]
+    assert points == [(report["bits_per_pixel"], report["psnr_at_rate"]) for report in reports]
+    assert {each.get_text(): each.xy for each in axes.texts} == dict(
+        zip(("kl_weight 0", "kl_weight 0.1", "kl_weight 100"), points)
+    )
+    (line,) = axes.lines
+    assert list(zip(*(map(float, each) for each in line.get_data()))) == sorted(points)
+    row = [cell.strip() for cell in out.splitlines()[3].strip("|").split("|")]
+    assert row[0] == "0.1" and [float(cell) for cell in row[1:4]] == pytest.approx(
+        [rates[1], reports[1]["psnr_at_rate"], reports[1]["psnr"]], rel=1e-3
+    )
     with Image.open(tmp_path / "swept" / "sweep.png") as figure:
-        assert figure.size[0] > 600 and figure.convert("RGB").getcolors(10**6)[50:]
+        assert figure.size == (840, 576)
+
+
+def test_a_sweep_ends_with_the_training_that_is_stopped(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentflow.sinks.progress.SHOW_EVERY", -1)
+    config = train_config(images, TINY_KL, tmp_path / "swept")
+    reports = sweep(config, "channels", (2, 4), StopAt(3).session)
+    assert [(report.step, report.error is None) for report in reports] == [(3, False)]
+    assert not (tmp_path / "swept" / "channels=4").exists()
 
 
 def test_a_sweep_over_channels(invoke, images, kl):
@@ -368,6 +654,7 @@ def test_a_sweep_over_channels(invoke, images, kl):
     assert [report["compression"]["ratio"] for report in json.loads(out)] == [24, 12]
 
 
+@pytest.mark.slow
 def test_several_processes_train_one_model(images, tmp_path):
     """Two processes, as `accelerate launch` starts them: the gradients of one process that has their samples; the main
     one writes."""
@@ -412,25 +699,42 @@ def test_several_processes_train_one_model(images, tmp_path):
         (["--data", "IMAGES"], 2, "Missing option --output_dir"),
         (["--data", "nowhere", "--output_dir", "m"], 2, "does not exist"),
         (["--data", "generatd", "--output_dir", "m"], 2, "Did you mean generated?"),
-        (["--data", "small.png", "--output_dir", "m"], 2, "is a file; a folder of images is wanted"),
-        (["--data", ".", "--output_dir", "m"], 2, "holds 1 images"),
+        (["--data", "small.png", "--output_dir", "m"], 2, "is a file, not a folder of images"),
+        (["--data", "ONE", "--output_dir", "m"], 2, "holds 1 images"),
+        (["--data", ".", "--output_dir", "m"], 2, "--output_dir m is in the folder"),
+        (["--data", "IMAGES", "--output_dir", "m", "--gan_weight", "1", "--compile"], 2, "can't be used together"),
         (["--data", "IMAGES", "--output_dir", "m", "--config", "bundle"], 2, "Did you mean bundled?"),
         (["--data", "IMAGES", "--output_dir", "m", "--config", "small.png"], 2, "can't be read"),
         (["--data", "IMAGES", "--output_dir", "m", "--loss_type", "l1 + nix"], 2, "no loss named 'nix'"),
-        (["--data", "IMAGES", "--output_dir", "m", "--kl_weight", "1e-3"], 2, "for models with a posterior"),
+        (
+            ["--data", "IMAGES", "--output_dir", "m", "--kl_weight", "1e-3"],
+            2,
+            "--kl_weight is for models with a posterior",
+        ),
         (["--data", "IMAGES", "--output_dir", "m", "--kl_weight", "1,x"], 2, "'x' is not a valid float"),
         (["--data", "IMAGES", "--output_dir", "m", "--channels", "2,0"], 2, "--channels must be at least 1"),
-        (["--data", "IMAGES", "--output_dir", "m", "--channels", "2,4", "--kl_weight", "1,2"], 2, "over one option"),
+        (
+            ["--data", "IMAGES", "--output_dir", "m", "--channels", "2,4", "--kl_weight", "1,2"],
+            2,
+            "Only one of --kl_weight and --channels",
+        ),
         (["--data", "IMAGES", "--output_dir", "m", "--lr", "nan"], 2, "--lr must be a finite number"),
-        (["--data", "IMAGES", "--output_dir", "m", "--crop", "36"], 2, "--crop"),
-        (["--data", "IMAGES", "--output_dir", "m", "--crop", "16", "--gan_weight", "1"], 2, "--crop"),
+        (["--data", "IMAGES", "--output_dir", "m", "--crop", "36"], 2, "--crop must be a multiple of"),
+        (
+            ["--data", "IMAGES", "--output_dir", "m", "--crop", "16", "--gan_weight", "1"],
+            2,
+            "--crop must be at least 32",
+        ),
         (["--data", "IMAGES", "--output_dir", "no/where"], 6, "mkdir -p"),
         (["--data", "IMAGES", "--output_dir", "small.png"], 6, "is a file"),
-        (["--data", "IMAGES", "--output_dir", "m", "--resume", "--overwrite"], 2, "exclude each other"),
+        (["--data", "IMAGES", "--output_dir", "m", "--resume", "--overwrite"], 2, "can't be used together"),
     ],
 )
 def test_bad_input_is_one_line_and_its_code(invoke, images, small, options, code, words):
-    options = [str(images) if each == "IMAGES" else each for each in options]
+    one = small.parent / "one"
+    one.mkdir()
+    (one / "one.png").write_bytes(small.read_bytes())
+    options = [{"IMAGES": str(images), "ONE": str(one)}.get(each, each) for each in options]
     found, out, err = invoke("train", *options)
     assert (found, out, err.count("\n")) == (code, "", 1) and words in err, err
 
@@ -442,7 +746,11 @@ def test_a_folder_with_a_training_is_not_overwritten_by_accident(invoke, images,
     code, _, err = invoke(*line)
     assert code == 6 and "--resume" in err
     code, _, err = invoke(*line, "--resume", "--seed", 5)
-    assert code == 2 and "seed 0 → 5" in err
+    assert code == 2 and "is of another training: --seed 0 → 5." in err
+    kl.write_text(json.dumps(TINY_KL | {"layers_per_block": 2}))
+    code, _, err = invoke(*line, "--resume")
+    assert code == 2 and "is of another training: the content of --config." in err
+    kl.write_text(json.dumps(TINY_KL))
     (tmp_path / "made" / "checkpoint.safetensors").write_bytes(before[:-100])
     code, _, err = invoke(*line, "--resume")
     assert code == 2 and "can't be read" in err
@@ -451,8 +759,10 @@ def test_a_folder_with_a_training_is_not_overwritten_by_accident(invoke, images,
 
 def test_a_model_config_that_is_none(invoke, images, tmp_path):
     for content, words in (
-        ({"_class_name": "UNet2DModel"}, "no autoencoder that is served"),
+        ({"_class_name": "UNet2DModel"}, "not the config of a supported autoencoder"),
+        ({"_class_name": ["AutoencoderKL"]}, "not the config of a supported autoencoder"),
         (TINY_KL | {"in_channels": 1}, "three channels"),
+        (TINY_KL | {"out_channels": [3]}, "three channels"),
         (TINY_KL | {"block_out_channels": [8]}, "can't be built"),
     ):
         (tmp_path / "c.json").write_text(json.dumps(content))

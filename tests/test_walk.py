@@ -1,6 +1,9 @@
-"""`walk`: even steps, loops, refined ends, and what is refused."""
+"""`walk`: even steps, timing, captions, loops, refined ends, and what is refused."""
 
 import json
+import threading
+from itertools import pairwise
+from types import SimpleNamespace
 
 import imageio.v2 as imageio
 import numpy as np
@@ -9,65 +12,75 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder, picture
 
-from latentflow.errors import InputError
-from latentflow.explore.walk import even_out, picture_distance, refine, step_sizes, walk, where
+from latentflow.errors import InputError, Interrupted
+from latentflow.explore.config import WalkConfig
+from latentflow.explore.walk import decode_path, even_out, picture_distance, run_walk, walk, where
+from latentflow.inversion.refine import refine
 from latentflow.latents.files import save_latent
-from latentflow.latents.initial import initial_latent
-from latentflow.latents.paths import TIMINGS, LatentPath, frame_times
-from latentflow.latents.sources import check_anchors, read_anchors
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, step_sizes
+from latentflow.latents.sources import check_anchors, initial_latent, read_anchors
+from latentflow.models.autoencoder import Autoencoder, LatentGeometry
+from latentflow.pictures.files import to_uint8
+from latentflow.pictures.text import captioned
+from latentflow.session import Session
 
-BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
+BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
 
 
-class Bent:
+def cubic_autoencoder():
     """A decoder under which a straight walk is anything but even: the picture is the cube of the latent's mean."""
 
-    def decode(self, latent, size=None):
-        return (latent.mean((1, 2, 3), keepdim=True) ** 3).expand(-1, 3, 8, 8)
+    def decode(values):
+        return SimpleNamespace(sample=2 * (values.mean((1, 2, 3), keepdim=True) ** 3).expand(-1, 3, 8, 8) - 1)
+
+    one = torch.ones(1, 1, 1, 1)
+    geometry = LatentGeometry(channels=1, stride=8, scale=one, shift=0 * one)
+    return Autoencoder(SimpleNamespace(decode=decode), geometry, "cubic")
 
 
-def walked(frames, ease="linear", **budget):
-    way = LatentPath(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), "lerp")
-    _, measure = picture_distance("mse")
-    shares = TIMINGS[ease](frame_times(frames), 1)
-    calls = []
+def measured_steps(anchors):
+    """A function that measures the steps between positions on a line through two values, and a list of how many
+    positions it was asked for each time."""
+    path = LatentPath(torch.tensor(anchors).reshape(2, 1, 1, 1), "lerp")
+    autoencoder, (_, distance), calls = cubic_autoencoder(), picture_distance("mse"), []
 
-    def look(at):
-        calls.append(len(at))
-        return step_sizes(walk(Bent(), way, list(at), (8, 8)), measure)
+    def measure(positions):
+        calls.append(len(positions))
+        return step_sizes(decode_path(autoencoder, path, list(positions), (8, 8)), distance)
 
-    return *even_out(look, shares, shares, **budget), calls
+    return measure, calls
+
+
+def evened(frames, ease="linear", **budget):
+    measure, calls = measured_steps([0.0, 1.0])
+    fractions = TIMINGS[ease](frame_times(frames), 1)
+    return *even_out(measure, fractions, fractions, **budget), calls
 
 
 def test_an_evened_walk_changes_the_picture_by_the_same_amount_each_step():
-    before, after, _ = walked(20)
+    before, after, _ = evened(20)
     assert before.ratio > 100 and after.ratio < 1.2
     pictures = after.positions**3  # what the decoder makes of them
     assert np.diff(pictures) == pytest.approx(1 / 19, rel=0.2)
 
 
 def test_an_eased_walk_is_evened_to_what_its_timing_wants():
-    before, after, _ = walked(24, "in_out")
+    before, after, _ = evened(24, "in_out")
     assert before.ratio > 10 and after.ratio < 1.3
-    shares = TIMINGS["in_out"](frame_times(24), 1)
-    assert np.abs(after.positions**3 - shares).max() < 0.02
+    fractions = TIMINGS["in_out"](frame_times(24), 1)
+    assert np.abs(after.positions**3 - fractions).max() < 0.02
 
 
 def test_a_budget_of_pictures_or_of_seconds_is_kept():
-    *_, calls = walked(20, decodings=45)
+    *_, calls = evened(20, decodings=45)
     assert sum(calls) == 40
-    before, after, calls = walked(20, seconds=1e-9)
+    before, after, calls = evened(20, seconds=1e-9)
     assert calls == [20] and after is before
 
 
 def test_a_walk_where_nothing_changes_is_even():
-    way = LatentPath(torch.ones(2, 1, 1, 1), "lerp")
-    _, measure = picture_distance("mse")
-
-    def look(at):
-        return step_sizes(walk(Bent(), way, list(at), (8, 8)), measure)
-
-    before, after = even_out(look, frame_times(5), frame_times(5))
+    measure, _ = measured_steps([1.0, 1.0])
+    before, after = even_out(measure, frame_times(5), frame_times(5))
     assert before.ratio == after.ratio == 1.0
 
 
@@ -80,6 +93,7 @@ def test_refining_comes_nearer_than_the_encoder():
 
 def test_where_is_said_in_words():
     assert where(0.25, ["a", "b", "c"]) == "a to b  25%"
+    assert where(1.0, ["a", "b", "c"]) == "b to c   0%"
     assert where(2.0, ["a", "b", "c"]) == "b to c 100%"
 
 
@@ -101,7 +115,7 @@ def test_a_saved_latent_is_an_anchor_of_its_own_size(tmp_path):
     found = read_anchors([str(path), "random:0"], autoencoder, 16)
     assert found.size == (6, 10) and torch.equal(found.latents[:1], torch.ones(1, 4, 3, 5))
     Image.new("RGB", (40, 20)).save(tmp_path / "other.png")
-    with pytest.raises(InputError, match="one size"):
+    with pytest.raises(InputError, match=r"has shape \(1, 4, 3, 5\); \(1, 4, 4, 8\) is needed here"):
         read_anchors([str(tmp_path / "other.png"), str(path)], autoencoder, 16)
 
 
@@ -134,6 +148,119 @@ def test_a_walk_lasts_as_long_as_asked_and_begins_and_ends_at_its_anchors(invoke
     assert np.abs(frames[0][:40, :48, :3] - original).mean() < 25 < np.abs(frames[-1][:40, :48, :3] - original).mean()
 
 
+def written_frames(folder):
+    return [np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))]
+
+
+def expected_frames(autoencoder, sources, positions):
+    """The pictures at positions on the arcs between sources, each decoded alone."""
+    anchors = read_anchors([str(each) for each in sources], autoencoder, 48)
+    path = LatentPath(anchors.latents)
+    with torch.no_grad():
+        return [to_uint8(autoencoder.decode(path(position), anchors.size)).astype(int) for position in positions]
+
+
+@pytest.mark.parametrize(
+    ("ease", "positions", "percents"),
+    [
+        ("linear", [0, 0.5, 1, 1.5, 2], [0, 50, 0, 50, 100]),
+        ("in_out", [0, 0.3125, 1, 1.6875, 2], [0, 31, 0, 69, 100]),
+        ("stops", [0, 0.5, 1, 1.5, 2], [0, 50, 0, 50, 100]),
+    ],
+)
+def test_each_frame_shows_its_place_on_the_path_and_says_so(
+    invoke, autoencoder, small, photo, tmp_path, ease, positions, percents
+):
+    sources = (small, photo, "random:4")
+    line = ("walk", *sources, "--frames", 5, "--ease", ease, "--output_path", "frames", "--caption", *BUNDLED)
+    code, _, err = invoke(*line)
+    assert code == 0, err
+    frames, expected = written_frames(tmp_path / "frames"), expected_frames(autoencoder, sources, positions)
+    legs = ["small to spheres"] * 2 + ["spheres to random:4"] * 3
+    assert len(frames) == 5
+    for frame, wanted, leg, percent in zip(frames, expected, legs, percents):
+        shown = frame[: wanted.shape[0]]
+        assert np.abs(shown - wanted).max() <= 1
+        assert np.array_equal(frame, captioned(shown.astype(np.uint8), f"{leg} {percent:3d}%"))
+
+
+def test_stops_are_slow_at_every_anchor(invoke, autoencoder, small, photo, tmp_path):
+    line = ("walk", small, photo, "random:4", "--frames", 9, "--ease", "stops", "--output_path", "frames", *BUNDLED)
+    assert invoke(*line)[0] == 0
+    positions = [0, 0.15625, 0.5, 0.84375, 1, 1.15625, 1.5, 1.84375, 2]
+    for frame, wanted in zip(
+        written_frames(tmp_path / "frames"), expected_frames(autoencoder, (small, photo, "random:4"), positions)
+    ):
+        assert np.abs(frame - wanted).max() <= 1
+
+
+def test_an_even_walk_is_written_with_even_steps(invoke, small, photo, tmp_path):
+    ratios = {}
+    for name, even in {"plain": (), "even": ("--even",)}.items():
+        line = ("walk", small, photo, "random:4", *even, "--frames", 16, "--output_path", name, "--json", *BUNDLED)
+        code, out, err = invoke(*line)
+        assert code == 0, err
+        frames = [frame / 255 for frame in written_frames(tmp_path / name)]
+        steps = [np.sqrt(np.square(one - two).mean()) for one, two in pairwise(frames)]
+        ratios[name] = max(steps) / min(steps)
+    reported = json.loads(out)["steps"]
+    assert ratios["plain"] == pytest.approx(reported["ratio_before"], rel=0.05) and ratios["plain"] > 1.5
+    assert ratios["even"] == pytest.approx(reported["ratio_after"], rel=0.05) and ratios["even"] < 1.15
+    assert reported["measure"] == "RMSE"
+
+
+def test_a_looped_walk_says_its_way_back(invoke, small, photo, tmp_path):
+    line = ("walk", small, photo, "--loop", "--frames", 4, "--caption", "--output_path", "frames", *BUNDLED)
+    code, out, err = invoke(*line)
+    assert code == 0, err
+    assert "walk     small → spheres → small, 4 frames" in out.splitlines()
+    for frame, words in zip(
+        written_frames(tmp_path / "frames"),
+        ("small to spheres   0%", "small to spheres  50%", "spheres to small   0%", "spheres to small  50%"),
+    ):
+        shown = frame[:-14].astype(np.uint8)
+        assert np.array_equal(frame, captioned(shown, words))
+
+
+def test_a_walk_in_python_is_the_commands_and_writes_nothing(autoencoder, small, photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources, positions = (small, photo), [0, 0.15625 * 2, 1, 2 - 0.15625 * 2]
+    before = sorted(tmp_path.iterdir())
+    frames = list(walk(sources, vae=autoencoder, size=48, loop=True, frames=4, ease="in_out"))
+    closed = expected_frames(autoencoder, (*sources, small), positions)
+    assert [frame.index for frame in frames] == [0, 1, 2, 3] and sorted(tmp_path.iterdir()) == before
+    for frame, wanted in zip(frames, closed, strict=True):
+        assert np.abs(to_uint8(frame.image).astype(int) - wanted).max() <= 1
+
+
+def test_a_stopped_session_ends_a_walk_in_python(autoencoder, small):
+    session = Session()
+    frames = walk([small, "random:1"], vae=autoencoder, size=32, frames=9, session=session)
+    assert next(frames).index == 0
+    session.stop()
+    with pytest.raises(Interrupted, match="Stopped at step 0; no file is written"):
+        next(frames)
+
+
+def test_a_report_names_what_was_written_and_a_session_stops_a_walk(small, tmp_path):
+    class StopAtThird(Session):
+        def watch(self, records, *state):
+            for record in super().watch(records, *state):
+                if record.index == 2:
+                    self.stop("enough")
+                yield record
+
+    config = WalkConfig(output_path=str(tmp_path / "w.gif"), frames=9, size=32, weights="bundled", dtype="float32")
+    report = run_walk([str(small), "random:1"], config, StopAtThird())
+    assert str(report.error) == "Stopped at step 2; outputs are complete up to that step (enough)."
+    assert report.figures["frames"] == 3
+    assert [path.name for path in report.written.paths] == ["w.gif", "w.gif.manifest.json"]
+    with Image.open(tmp_path / "w.gif") as gif:
+        assert gif.n_frames == 3
+    manifest = json.loads((tmp_path / "w.gif.manifest.json").read_text())
+    assert manifest["result"]["outcome"] == str(report.error) and manifest["written"] == ["w.gif"]
+
+
 def test_the_same_walk_twice_is_the_same_file(invoke, small, tmp_path):
     for name in ("one.gif", "two.gif"):
         invoke("walk", small, "random:1", "--frames", 4, "--even", "--output_path", name, *BUNDLED)
@@ -148,7 +275,7 @@ def test_the_same_walk_twice_is_the_same_file(invoke, small, tmp_path):
         (["{small}", "random:x"], "random:SEED"),
         (["{small}", "nothing.safetensors"], "does not exist"),
         (["{small}", "random:1", "--frames", "9", "--seconds", "2"], "Give one"),
-        (["{small}", "random:1", "--seconds", "0.01"], "two"),
+        (["{small}", "random:1", "--seconds", "0.01"], "a walk needs 2"),
         (["{small}", "random:1", "--budget_frames", "9"], "--even"),
         (["{small}", "random:1", "--measure", "lpips"], "--even"),
         (["{small}", "random:1", "--even", "--budget_frames", "9", "--budget_seconds", "2"], "one of them"),
@@ -171,3 +298,41 @@ def test_an_output_never_takes_the_place_of_an_anchor(invoke, tmp_path):
 def test_a_folder_is_no_anchor(tmp_path):
     with pytest.raises(InputError, match="folder"):
         check_anchors([str(tmp_path), "random:1"], 2)
+
+
+def test_a_walk_from_python_has_the_frames_of_the_command_and_writes_nothing(small, tmp_path, invoke):
+    from latentflow import walk
+
+    sources = [str(small), "random:3"]
+    before = set(tmp_path.iterdir())
+    frames = list(walk(sources, size=24, frames=5, ease="in_out"))
+    assert set(tmp_path.iterdir()) == before and [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    line = ("walk", *sources, "--weights", "bundled", "--size", 24, "--frames", 5, "--ease", "in_out", "--quiet")
+    assert invoke(*line, "--output_path", "out")[0] == 0
+    for frame in frames:
+        written = np.asarray(Image.open(tmp_path / "out" / f"{frame.index:05d}.png")).astype(int)
+        assert np.abs(written - to_uint8(frame.image)).max() <= 1
+
+
+def test_a_walk_in_a_thread_is_stopped_from_another():
+    from latentflow import Interrupted, Session, walk
+
+    session, seen, reached, stopped = Session(), [], threading.Event(), threading.Event()
+
+    def work():
+        try:
+            for frame in walk(["random:1", "random:2"], size=16, frames=50, session=session):
+                seen.append(frame.index)
+                if frame.index == 3:
+                    reached.set()
+                    stopped.wait()
+        except Interrupted as error:
+            seen.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    reached.wait()
+    session.stop()
+    stopped.set()
+    thread.join()
+    assert seen == [0, 1, 2, 3, "Stopped at step 3; no file is written."]

@@ -63,7 +63,7 @@ def hub(cache, monkeypatch):
 
 
 def fails(*args, **kwargs):
-    """The message of the `WeightsError` that resolving raises: one line, exit code 4."""
+    """The message of the `WeightsError` that `find_weights` raises: one line, exit code 4."""
     with pytest.raises(WeightsError) as caught:
         find_weights(*args, **kwargs)
     assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
@@ -105,13 +105,13 @@ def test_the_published_autoencoder_computes_what_it_was_saved_from(standin, tmp_
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(standin.home / "hub"))
     if single_file:
         (tmp_path / "vae.safetensors").symlink_to(standin.snapshot / WEIGHTS_FILE)
-        resolved = find_weights(str(tmp_path / "vae.safetensors"))
+        found = find_weights(str(tmp_path / "vae.safetensors"))
     else:
-        resolved = find_weights()
-        assert (resolved.name, resolved.path, resolved.notice) == (DEFAULT_VAE, standin.snapshot, "")
-    assert resolved.source == ("file" if single_file else "cache")
-    assert resolved.sha256 == (standin.snapshot / WEIGHTS_FILE).resolve().name
-    autoencoder = load_autoencoder(resolved)
+        found = find_weights()
+        assert (found.name, found.path, found.notice) == (DEFAULT_VAE, standin.snapshot, "")
+    assert found.source == ("file" if single_file else "cache")
+    assert found.sha256 == (standin.snapshot / WEIGHTS_FILE).resolve().name
+    autoencoder = load_autoencoder(found)
     geometry = autoencoder.geometry
     assert (geometry.channels, geometry.stride, float(geometry.shift)) == (4, 8, 0.0)
     assert float(geometry.scale) == pytest.approx(0.18215)
@@ -133,10 +133,10 @@ def test_a_run_takes_the_cached_autoencoder_without_a_network(standin, command, 
 
 
 def test_auto_falls_back_on_the_bundle_for_the_default_with_one_line(cache):
-    resolved = find_weights(None, "auto")
-    assert resolved.source == "bundled" and resolved.sha256 == weights.bundled().sha256
-    assert "bundled autoencoder instead" in resolved.notice and "\n" not in resolved.notice
-    assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in resolved.notice
+    found = find_weights(None, "auto")
+    assert found.source == "bundled" and found.sha256 == weights.bundled().sha256
+    assert "bundled autoencoder instead" in found.notice and "\n" not in found.notice
+    assert f"latentflow weights fetch --vae {DEFAULT_VAE}" in found.notice
 
 
 def test_the_default_that_is_named_does_not_fall_back(cache):
@@ -153,17 +153,17 @@ def test_another_autoencoder_never_falls_back(cache, policy):
     assert REPO in fails(REPO, policy)
 
 
-def test_bundled_asks_nobody_even_when_the_hub_is_there(hub):
+def test_bundled_sends_no_request_even_when_the_hub_is_there(hub):
     hub.publish(DEFAULT_VAE, model_files(TINY_KL))
     assert find_weights(DEFAULT_VAE, "bundled").source == "bundled"
-    assert "never uses the network" in fails(REPO, "bundled")
+    assert "nothing is downloaded" in fails(REPO, "bundled")
     assert hub.asked == []
 
 
 def test_bundled_by_name_is_not_the_fall_back(cache):
     for policy in ("auto", "pretrained", "bundled"):
-        resolved = find_weights("bundled", policy)
-        assert (resolved.name, resolved.source, resolved.notice) == ("bundled", "bundled", "")
+        found = find_weights("bundled", policy)
+        assert (found.name, found.source, found.notice) == ("bundled", "bundled", "")
 
 
 def test_the_bundle_is_checked_against_the_hash_stored_with_it(monkeypatch, tmp_path):
@@ -184,7 +184,7 @@ def test_a_run_under_a_named_vae_never_falls_back_and_writes_nothing(cache, invo
         assert sorted(path.name for path in small.parent.iterdir() if path.is_file()) == ["small.png"]
 
 
-def test_offline_is_honored_without_asking_anybody(hub, monkeypatch):
+def test_offline_is_honored_without_a_request(hub, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -215,10 +215,10 @@ def python(code, stderr=subprocess.PIPE, **variables):
     return subprocess.run(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=60)
 
 
-def test_what_is_cached_asks_the_network_nothing(hub, cache):
+def test_cached_weights_need_no_request(hub, cache):
     snapshot = write_cache(cache, REPO, model_files(TINY_KL))
-    resolved = find_weights(REPO)
-    assert (resolved.source, resolved.path, hub.asked) == ("cache", snapshot, [])
+    found = find_weights(REPO)
+    assert (found.source, found.path, hub.asked) == ("cache", snapshot, [])
 
 
 @pytest.mark.parametrize("name", [f"{REPO}:vae", f"{REPO}@v1", f"{REPO}:a/vae@v1", f"{REPO}@{COMMIT}"])
@@ -233,7 +233,7 @@ def test_subfolders_and_revisions_are_found_in_the_cache(cache, name):
     assert load_autoencoder(find_weights(name)).geometry.channels == 4
 
 
-def test_half_a_cached_model_is_none(cache):
+def test_an_incomplete_model_in_the_cache_is_not_used(cache):
     files = model_files(TINY_KL)
     write_cache(cache, REPO, {"config.json": files["config.json"]})
     assert weights.present(REPO) is None
@@ -273,7 +273,7 @@ def test_a_blob_in_the_shared_store_is_checked_by_its_own_name(cache, tmp_path):
     snapshot = write_cache(cache, REPO, model_files(TINY_KL))
     blob = share_blob(cache, snapshot)
     assert find_weights(REPO).sha256 == blob.name
-    (tmp_path / "direct.safetensors").symlink_to(blob.resolve())  # no SHA-256 on this way
+    (tmp_path / "direct.safetensors").symlink_to(blob.resolve())  # without a SHA-256 in any name
     assert find_weights(str(tmp_path / "direct.safetensors")).sha256 == blob.name
     damage(snapshot / WEIGHTS_FILE)
     assert blob.name in fails(REPO)
@@ -308,8 +308,8 @@ def test_a_folder_and_a_file_are_taken_as_they_are(tmp_path):
     expected = hashlib.sha256(files[WEIGHTS_FILE]).hexdigest()
     for path, source in ((folder, "folder"), (folder / WEIGHTS_FILE, "file")):
         for policy in ("auto", "pretrained", "bundled"):
-            resolved = find_weights(str(path), policy)
-            assert (resolved.source, resolved.path, resolved.sha256) == (source, path, expected)
+            found = find_weights(str(path), policy)
+            assert (found.source, found.path, found.sha256) == (source, path, expected)
 
 
 @pytest.mark.parametrize(
@@ -319,14 +319,14 @@ def test_a_folder_and_a_file_are_taken_as_they_are(tmp_path):
         *("", "vae.safetensors", "some/vae.safetensors", "a/b.git", "-a/b", "a/b c", "\0"),
     ],
 )
-def test_names_that_are_nothing_are_one_line(cache, name):
-    assert "no such folder or file, and it is no hub name" in fails(name)
+def test_names_of_nothing_are_one_line(cache, name):
+    assert "there is no such folder or file, and it is not a hub name" in fails(name)
 
 
 def test_files_of_other_kinds_are_refused(tmp_path):
     for name in ("vae.ckpt", "vae.bin", "notes.txt"):
         (tmp_path / name).write_bytes(b"pickle")
-        assert "no .safetensors file and no folder" in fails(str(tmp_path / name))
+        assert "must be a folder or a .safetensors file" in fails(str(tmp_path / name))
     (tmp_path / "empty").mkdir()
     assert f"has no {WEIGHTS_FILE}" in fails(str(tmp_path / "empty"))
 
@@ -341,14 +341,14 @@ def test_no_error_ends_in_a_traceback_on_the_command_line(invoke, small, tmp_pat
 
 
 def test_a_download_lands_in_the_cache_and_is_asked_for_once(hub, cache):
-    resolved = find_weights(REPO)
-    assert resolved.source == "download"
-    blob = (resolved.path / WEIGHTS_FILE).resolve()
-    assert blob.name == resolved.sha256 and blob.parent == cache / f"models--{REPO.replace('/', '--')}" / "blobs"
+    found = find_weights(REPO)
+    assert found.source == "download"
+    blob = (found.path / WEIGHTS_FILE).resolve()
+    assert blob.name == found.sha256 and blob.parent == cache / f"models--{REPO.replace('/', '--')}" / "blobs"
     assert {method for method, _ in hub.asked} == {"HEAD", "GET"}
     before = list(hub.asked)
     again = find_weights(REPO)
-    assert (again.source, again.path, hub.asked) == ("cache", resolved.path, before)
+    assert (again.source, again.path, hub.asked) == ("cache", found.path, before)
     assert load_autoencoder(again).geometry.stride == 2
 
 
@@ -365,8 +365,8 @@ def test_a_download_has_the_layout_of_the_stand_ins(hub, cache, tmp_path):
 
 def test_the_default_is_downloaded_under_auto_without_a_notice(hub):
     hub.publish(DEFAULT_VAE, model_files(TINY_KL))
-    resolved = find_weights()
-    assert (resolved.name, resolved.source, resolved.notice) == (DEFAULT_VAE, "download", "")
+    found = find_weights()
+    assert (found.name, found.source, found.notice) == (DEFAULT_VAE, "download", "")
 
 
 def test_a_download_shows_its_progress_on_a_terminal_and_never_on_stdout(hub, tmp_path):
@@ -401,13 +401,13 @@ def test_subfolders_and_revisions_are_downloaded(hub, name):
         ("somebody/else", "", "the hub has no such repository"),
         (f"{REPO}@v9", "", "the repository has no such revision"),
         (f"{REPO}:unet", "", f"has no config.json or {WEIGHTS_FILE} there"),
-        (REPO, "private", "refuses access (401; set HF_TOKEN)"),
-        (REPO, "gated", "asks for a login"),
+        (REPO, "private", "denies access (401; set HF_TOKEN)"),
+        (REPO, "gated", "requires a login"),
         (REPO, "portal", "the network failed"),
         (REPO, "broken", "503"),
     ],
 )
-def test_what_the_hub_refuses_is_said_in_one_line(hub, name, mode, words):
+def test_refusals_of_the_hub_are_one_line(hub, name, mode, words):
     hub.mode = mode
     started = time.monotonic()
     assert words in fails(name)
@@ -435,13 +435,13 @@ def test_a_refusal_is_not_remembered_as_a_missing_network(hub):
 def test_a_corrupt_download_is_not_kept(hub, cache):
     hub.mode = "corrupt"
     message = fails(REPO)
-    assert "corrupt" in message and "removed" in message and f"weights fetch --vae {REPO}" in message
+    assert "corrupt" in message and "was deleted" in message and f"weights fetch --vae {REPO}" in message
     assert weights.present(REPO) is None
     hub.mode = ""
     assert find_weights(REPO).source == "download"
 
 
-def test_what_a_damaged_blob_is_told_to_do_helps(hub, cache):
+def test_the_remedy_for_a_damaged_blob_helps(hub, cache):
     blob = (find_weights(REPO).path / WEIGHTS_FILE).resolve()
     for share in (False, True):
         if share:
@@ -461,7 +461,7 @@ def heads(hub):
     return len([path for method, path in hub.asked if method == "HEAD" and "/resolve/" in path])
 
 
-def test_a_hub_that_never_answers_costs_five_seconds_once_and_can_be_asked_again(tmp_path):
+def test_a_hub_that_never_answers_costs_five_seconds_once_and_a_fetch_tries_again(tmp_path):
     code = (
         "import time; start = time.monotonic(); found = find_weights();"
         "print(time.monotonic() - start, found.source, found.notice, sep='|')"
@@ -501,7 +501,7 @@ def test_a_refused_connection_is_remembered_for_its_endpoint_only(cache, hub, mo
     assert find_weights(REPO).source == "download"
 
 
-def test_a_missing_network_is_forgotten_in_time(hub, cache, monkeypatch):
+def test_a_remembered_failure_expires(hub, cache, monkeypatch):
     hub.mode = "broken"
     fails(REPO)
     hub.mode = ""
@@ -512,13 +512,13 @@ def test_a_missing_network_is_forgotten_in_time(hub, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"endpoint": 1}', b"\xff\xff"])
-def test_a_damaged_memory_is_not_believed(hub, cache, content):
+def test_a_damaged_record_of_a_failure_is_ignored(hub, cache, content):
     cache.parent.mkdir(parents=True)
     (cache.parent / "latentflow_offline.json").write_bytes(content)
     assert find_weights(REPO).source == "download"
 
 
-def test_a_home_that_cannot_be_written_costs_the_memory_alone(hub, cache):
+def test_a_read_only_home_means_that_nothing_is_remembered(hub, cache):
     hub.mode = "broken"
     cache.parent.write_bytes(b"a file where the folder belongs")
     assert "503" in fails(REPO)
@@ -537,6 +537,44 @@ def test_list_says_what_is_there_and_what_is_not(cache, invoke, monkeypatch, tmp
     assert all("not in the cache" in line for line in lines[2:])
     snapshot = write_cache(cache, DEFAULT_VAE, model_files(TINY_KL))
     assert f"{DEFAULT_VAE}\t{snapshot}" in invoke("weights", "list")[1].splitlines()
+
+
+def test_list_names_the_path_of_each_file(cache, invoke, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    snapshot = write_cache(cache, DEFAULT_VAE, model_files(TINY_KL))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    files = ("vgg16-397923af.pth", "alexnet-owt-7be5be79.pth", "weights-inception-2015-12-05-6726825d.pth")
+    for name in (files[0], files[2]):
+        (folder / name).write_bytes(b"")
+    code, out, err = invoke("weights", "list")
+    assert (code, err) == (0, "")
+    assert [line.split("\t") for line in out.splitlines()] == [
+        ["bundled", str(ROOT / "latentflow" / "bundled")],
+        [DEFAULT_VAE, str(snapshot)],
+        ["VGG16, for the losses vgg and lpips", str(folder / files[0])],
+        ["AlexNet, for LPIPS in evaluate", f"not in the cache {folder}"],
+        ["InceptionV3, for rFID in evaluate", str(folder / files[2])],
+    ]
+    assert invoke("weights", "path", "--vgg16") == (0, f"{folder / files[0]}\n", "")
+    code, out, err = invoke("weights", "path", "--alexnet")
+    assert (code, out) == (4, "") and str(folder / files[1]) in err
+
+
+@pytest.mark.parametrize(
+    ("option", "module", "remedy"),
+    [
+        ("--inception", "torch_fidelity.feature_extractor_inceptionv3", 'pip install "latentflow[rfid]"'),
+        ("--vgg16", "torchvision", "pip install torchvision"),
+    ],
+)
+def test_a_network_whose_package_is_missing_names_what_to_install(
+    cache, invoke, monkeypatch, tmp_path, option, module, remedy
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setitem(sys.modules, module, None)
+    code, out, err = invoke("weights", "fetch", option)
+    assert (code, out, err.count("\n")) == (4, "", 1) and f"({remedy})" in err
 
 
 def test_path_and_verify_answer_for_every_kind_of_name(cache, invoke, tmp_path):
@@ -590,8 +628,8 @@ def test_list_goes_on_past_a_damaged_blob(cache, invoke):
 
 def test_single_files_keep_their_name_and_hash(tmp_path):
     save_file(random_model(TINY_KL).state_dict(), tmp_path / "a.safetensors")
-    resolved = find_weights(str(tmp_path / "a.safetensors"))
+    found = find_weights(str(tmp_path / "a.safetensors"))
     digest = hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
-    assert resolved == FoundWeights(
+    assert found == FoundWeights(
         name=str(tmp_path / "a.safetensors"), source="file", path=tmp_path / "a.safetensors", sha256=digest
     )

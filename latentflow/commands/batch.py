@@ -5,11 +5,14 @@ from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
+from latentflow.commands._options import CONTEXT, config_options, report_options, show
+from latentflow.commands._terminal import terminal_session
 from latentflow.config import BatchConfig
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(
+    context_settings=CONTEXT, short_help="Do so for folders of images: one model, resumable, on a cluster too."
+)
 @click.argument("sources", metavar="FOLDER|FILES...|LIST.txt", nargs=-1)
 @config_options(BatchConfig, without=("image_path", "output_path"))
 @report_options
@@ -20,32 +23,31 @@ def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_j
     \b
     Example: latentflow batch photographs --output_dir results --steps 100 --method hybrid
     """
-    from latentflow.interrupts import Interrupts
-
-    with Interrupts() as interrupts:
+    config = BatchConfig(**values)
+    with terminal_session(quiet=quiet) as session:
         from latentflow.runs.batch.plan import make_batch_plan
         from latentflow.runs.batch.run import local, run_batch
+        from latentflow.session import ignore
 
-        plan = make_batch_plan(sources, BatchConfig(**values))
+        if quiet:
+            session.say = ignore
+        session.quiet = True  # of each image's run
+        plan = make_batch_plan(sources, config)
         engine = local
-        if plan.config.engine == "ray":
+        if config.engine == "ray":
             from latentflow.runs.batch.cluster import ray_engine
 
             engine = ray_engine
-        report = run_batch(plan, interrupts, _mute if quiet else say, engine, _progress(quiet))
+        report = run_batch(plan, session, engine, _no_progress if quiet else _show_progress)
     show(report, as_json)
     context.exit(report.exit_code)
 
 
-def _mute(line: str) -> None:
-    """Say nothing."""
+def _no_progress(done: int, total: int, seconds: float) -> None:
+    """Show nothing."""
 
 
-def _progress(quiet: bool) -> Any:
-    def show(done: int, total: int, seconds: float) -> None:
-        if not quiet:
-            rate, left = done / seconds * 3600, seconds / done * (total - done)
-            line = f"{done}/{total} images, {rate:.0f} an hour, {left / 60:.0f} min left"
-            click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=not sys.stderr.isatty(), err=True)
-
-    return show
+def _show_progress(done: int, total: int, seconds: float) -> None:
+    rate, left = done / seconds * 3600, seconds / done * (total - done)
+    line = f"{done}/{total} images, {rate:.0f} per hour, {left / 60:.0f} min left"
+    click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=not sys.stderr.isatty(), err=True)

@@ -4,24 +4,26 @@ from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
+from latentflow.commands._options import CONTEXT, config_options, report_options, show
+from latentflow.commands._terminal import terminal_session
 from latentflow.config import CompareConfig
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(
+    context_settings=CONTEXT, short_help="Show what each loss does: the same start and target, side by side."
+)
 @config_options(CompareConfig)
 @report_options
 def compare(quiet: bool, as_json: bool, **values: Any) -> None:
-    """Let the same random start flow to the same target under several losses, side by side, and tell how near each
+    """Turn the same random latent into the same target under several losses, side by side, and measure how near each
     comes.
 
     \b
     Example: latentflow compare --image_path examples/spheres.png --losses mse,ssim,lpips --output_path compare.gif
     """
-    from latentflow.interrupts import Interrupts
-
-    with Interrupts() as interrupts:
+    config = CompareConfig(**values)
+    with terminal_session(quiet=quiet) as session:
         from latentflow.runs.compare import make_compare_plan, run_compare
 
-        report = run_compare(make_compare_plan(CompareConfig(**values)), interrupts, say, quiet=quiet)
+        report = run_compare(make_compare_plan(config), session)
     show(report, as_json)

@@ -1,20 +1,26 @@
-"""`latentflow losses`: what can stand behind --loss_type."""
+"""`latentflow losses`: the losses that --loss_type takes."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from latentflow.commands.options import CONTEXT
+from latentflow.commands._options import CONTEXT
 from latentflow.errors import MissingPackageError
 
+if TYPE_CHECKING:
+    from latentflow.losses import Declaration
 
-@click.command(context_settings=CONTEXT)
-@click.option("--plugin", metavar="FILE", help="A Python file that registers losses of your own.")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+INDENT = 12
+
+
+@click.command(context_settings=CONTEXT, short_help="List the losses that --loss_type takes.")
+@click.option("--plugin", metavar="FILE", help="Python file that registers losses of your own.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def losses(plugin: str | None, as_json: bool) -> None:
-    """List the losses: what they compare, what they need, where they come from.
+    """List the losses: what each computes, its requirements, its options and its source.
 
     \b
     Example: latentflow losses
@@ -28,7 +34,7 @@ def losses(plugin: str | None, as_json: bool) -> None:
     declarations = []
     for name in registry.names():
         try:
-            declarations.append(registry.find(name).declaration)  # type: ignore[attr-defined]
+            declarations.append(registry.find(name).declaration)
         except ImportError as error:
             raise MissingPackageError(
                 f"The loss {name} can't be imported: {error}.", f"pip install {error.name}"
@@ -37,14 +43,20 @@ def losses(plugin: str | None, as_json: bool) -> None:
         click.echo(json.dumps([{**asdict(each), "options": dict(each.options)} for each in declarations], indent=2))
         return
     for each in declarations:
-        click.echo(f"{each.name:<12}{each.summary}")
-        low, high = each.input_range
-        facts = [f"range [{low:g}, {high:g}]", f"at least {each.min_size} × {each.min_size} pixels"]
-        facts += ["ignores the target"] if not each.reads_target else []
-        facts += (
-            [f"options {', '.join(f'{key}={value:g}' for key, value in each.options.items())}"] if each.options else []
-        )
-        facts += [f"needs {', '.join(each.requires)}"] if each.requires else []
-        facts += [f"network {', '.join(each.weights)}"] if each.weights else []
-        facts += [each.reference] if each.reference else []
-        click.echo(" " * 12 + "; ".join(facts))
+        click.echo(f"{each.name:<{INDENT}}{each.summary}")
+        click.echo(" " * INDENT + "; ".join(_facts(each)))
+
+
+def _facts(declaration: "Declaration") -> list[str]:
+    low, high = declaration.input_range
+    smallest = declaration.min_size
+    facts = [f"input range [{low:g}, {high:g}]", f"at least {smallest} × {smallest} pixels"]
+    if not declaration.reads_target:
+        facts.append("ignores the target")
+    if declaration.options:
+        facts.append("options " + ", ".join(f"{key}={value:g}" for key, value in declaration.options.items()))
+    if declaration.requires:
+        facts.append("package " + ", ".join(declaration.requires))
+    if declaration.weights:
+        facts.append("network " + ", ".join(declaration.weights))
+    return [*facts, declaration.reference] if declaration.reference else facts

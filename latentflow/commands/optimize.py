@@ -7,11 +7,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from latentflow.commands.options import CONTEXT, config_options, report_options, say, show
-from latentflow.config import RunConfig
+from latentflow.commands._options import CONTEXT, config_options, report_options, show
+from latentflow.commands._terminal import terminal_session
+from latentflow.config import RunConfig, options_that
 from latentflow.errors import InputError
-
-FREE = {"device", "checkpoint_every", "metrics", "plot", "save_latent", "save_image", "fps", "hold"}  # beside --resume
 
 
 def _from_manifest(context: click.Context, parameter: click.Parameter, path: str | None) -> dict[str, Any] | None:
@@ -30,7 +29,7 @@ def _from_manifest(context: click.Context, parameter: click.Parameter, path: str
 
 
 def _resume(context: click.Context, parameter: click.Parameter, path: str | None) -> dict[str, Any] | None:
-    """Take the options of the run that was broken off."""
+    """Take the options of the run that was stopped."""
     if path is None:
         return None
     from latentflow.runs.resume import read_checkpoint
@@ -41,21 +40,24 @@ def _resume(context: click.Context, parameter: click.Parameter, path: str | None
     return checkpoint
 
 
-@click.command(context_settings=CONTEXT | {"allow_extra_args": True})
+@click.command(
+    context_settings=CONTEXT | {"allow_extra_args": True},
+    short_help="Turn a random latent into an image (the default command).",
+)
 @config_options()
 @click.option(
     "--resume",
     metavar="FILE",
     is_eager=True,
     callback=_resume,
-    help="Go on from the checkpoint of a run that was broken off, with its options.",
+    help="Continue a stopped run from its checkpoint, with its options.",
 )
 @click.option(
     "--from_manifest",
     metavar="FILE",
     is_eager=True,
     callback=_from_manifest,
-    help="Repeat a run from its manifest; options given beside it win.",
+    help="Repeat a run from its manifest; options given beside it take precedence.",
 )
 @report_options
 @click.pass_context
@@ -79,16 +81,26 @@ def optimize(
     def given(option: str) -> bool:
         return context.get_parameter_source(option) is ParameterSource.COMMANDLINE
 
-    other = [option for option in values if resume and given(option) and option not in FREE]
-    if other:
-        raise InputError(f"--resume goes on with the options the run had; --{other[0]} can't be given beside it.")
+    fixed = [
+        option for option in values if resume and given(option) and option in options_that(RunConfig, may_change=False)
+    ]
+    if fixed:
+        raise InputError(
+            f"--resume goes on with the options of the run; {typed(context, fixed[0])} can't be changed."
+        )
     earlier = None if given("image_path") or given("vae") or given("weights") else from_manifest
-    from latentflow.interrupts import Interrupts
     from latentflow.runs.plan import make_plan
 
-    with Interrupts() as interrupts:
+    with terminal_session(quiet=quiet) as session:
         plan = make_plan(RunConfig(**values))
         from latentflow.runs.run import run  # the first import of torch: whatever could be refused before, was
 
-        report = run(plan, interrupts, say, quiet=quiet, earlier=earlier, checkpoint=resume)
+        report = run(plan, session, earlier=earlier, checkpoint=resume)
     show(report, as_json)
+
+
+def typed(context: click.Context, option: str) -> str:
+    """An option as it was typed: --no_compile where its value is false."""
+    (parameter,) = (each for each in context.command.params if each.name == option)
+    off = context.params.get(option) is False and parameter.secondary_opts
+    return parameter.secondary_opts[0] if off else parameter.opts[0]

@@ -5,24 +5,24 @@ from typing import Any
 
 import click
 
-from latentflow.commands.options import CONTEXT, config_options, report_options, show
+from latentflow.commands._options import CONTEXT, config_options, report_options, show
+from latentflow.commands._terminal import terminal_session
 from latentflow.config import RenderConfig
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(context_settings=CONTEXT, short_help="Write the frames of a run again: another format, speed or size.")
 @click.argument("trajectory", metavar="TRAJECTORY|MANIFEST")
 @config_options(RenderConfig)
 @report_options
 def render(trajectory: str, quiet: bool, as_json: bool, **values: Any) -> None:
-    """Write the frames of a run again, finished or broken off, in another format, speed or size, without optimizing.
+    """Write the frames of a run again, finished or stopped, in another format, speed or size, without optimizing.
 
     \b
     Example: latentflow render grad_result.gif.trajectory --output_path slow.mp4 --fps 8 --caption
     """
-    from latentflow.interrupts import Interrupts
-
-    with Interrupts() as interrupts:
+    config = RenderConfig(**values)
+    with terminal_session(quiet=quiet) as session:
         from latentflow.runs.render import render as write_again
 
-        report = write_again(Path(trajectory).expanduser(), RenderConfig(**values), interrupts, quiet=quiet)
+        report = write_again(Path(trajectory).expanduser(), config, session)
     show(report, as_json)

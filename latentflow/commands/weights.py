@@ -1,4 +1,4 @@
-"""`latentflow weights`: which weights there are, where, and whether they are whole."""
+"""`latentflow weights`: list, download and check weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latentflow.commands.options import CONTEXT
+from latentflow.commands._options import CONTEXT
 from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
 
@@ -18,20 +18,21 @@ _vae = click.option(
     default=DEFAULT_VAE,
     show_default=True,
     metavar="NAME",
-    help="A hub name repo[:subfolder][@revision], or bundled.",
+    help="Hub name repo[:subfolder][@revision], folder or .safetensors file of an autoencoder, or bundled.",
 )
 NETWORKS = {
-    "vgg16": "VGG16, behind the losses vgg and lpips",
-    "alexnet": "AlexNet, behind the LPIPS of evaluate",
-    "inception": "InceptionV3, behind the rFID of evaluate",
+    "vgg16": "VGG16, for the losses vgg and lpips",
+    "alexnet": "AlexNet, for LPIPS in evaluate",
+    "inception": "InceptionV3, for rFID in evaluate",
 }
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _network(function: _Command) -> _Command:
-    """Options that name a network in the place of an autoencoder."""
+    """Flags that choose a network instead of an autoencoder."""
     for name, text in reversed(NETWORKS.items()):
-        function = click.option(f"--{name}", "network", flag_value=name, help=f"{text}, instead.")(function)
+        help_text = f"{text}, instead of an autoencoder."
+        function = click.option(f"--{name}", "network", flag_value=name, help=help_text)(function)
     return function
 
 
@@ -41,9 +42,9 @@ def _checkpoint(network: str) -> "Checkpoint":
     return {"vgg16": VGG16, "alexnet": ALEXNET, "inception": INCEPTION}[network]
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(context_settings=CONTEXT, short_help="List, download and check weights: list, fetch, verify, path.")
 def weights() -> None:
-    """Show and prepare the weights of autoencoders: list, fetch, verify, path.
+    """List, download and check the weights of autoencoders and of the networks of losses and metrics.
 
     \b
     Example: latentflow weights fetch
@@ -52,7 +53,7 @@ def weights() -> None:
 
 @weights.command("list", context_settings=CONTEXT)
 def list_() -> None:
-    """List the weights this program can use by default, and where they are.
+    """List the weights that are used by default, and their paths.
 
     \b
     Example: latentflow weights list
@@ -75,12 +76,11 @@ def list_() -> None:
         raise errors[0]
 
 
-@weights.command("fetch", context_settings=CONTEXT)
+@weights.command("fetch", context_settings=CONTEXT, short_help="Download weights, if they are missing.")
 @_vae
 @_network
 def fetch_(vae: str, network: str | None) -> None:
-    """Download an autoencoder, or a network behind losses and figures, into the cache, if it isn't there, and check its
-    hash.
+    """Download an autoencoder or a network into the cache unless it is there, check its SHA-256 and print its path.
 
     \b
     Example: latentflow weights fetch --vae stabilityai/sd-vae-ft-mse
@@ -98,11 +98,11 @@ def fetch_(vae: str, network: str | None) -> None:
     click.echo(str((present(vae) or fetch(vae, ask_again=True)).path))
 
 
-@weights.command(context_settings=CONTEXT)
+@weights.command(context_settings=CONTEXT, short_help="Check the SHA-256 of weights.")
 @_vae
 @_network
 def verify(vae: str, network: str | None) -> None:
-    """Check the hash of weights that are on this machine, and print it.
+    """Check the SHA-256 of weights on this machine, and print it with their path.
 
     \b
     Example: latentflow weights verify --vae bundled
@@ -119,7 +119,7 @@ def verify(vae: str, network: str | None) -> None:
 @_vae
 @_network
 def path(vae: str, network: str | None) -> None:
-    """Print where weights are on this machine.
+    """Print the path of weights on this machine.
 
     \b
     Example: latentflow weights path --vae bundled

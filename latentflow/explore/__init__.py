@@ -1,1 +1,1 @@
-"""Other ways to look at a latent space than to flow through it: one module a view."""
+"""Views of a latent space, one module or package each."""

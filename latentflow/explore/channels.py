@@ -11,22 +11,22 @@ from torch import Tensor
 
 from latentflow.errors import InputError
 from latentflow.explore.config import ChannelsConfig
-from latentflow.explore.moving import write_moving
-from latentflow.explore.report import ViewReport, check_outputs, sweep_path, write_view_manifest
-from latentflow.interrupts import Interrupts, Say
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, run_view
+from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.draw import tiled, titled
+from latentflow.pictures.draw import tiled
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.text import titled
 from latentflow.records import Frame
-from latentflow.runs.run import load
+from latentflow.session import Session
 from latentflow.sinks.frames import check_frames_path, open_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INCH = 1.75  # a picture of the figure
+PICTURE_INCHES = 1.75  # width of a picture in the figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,27 +41,31 @@ class Channel:
     down: Tensor
     up: Tensor
 
+    def figures(self, decoded: Tensor) -> dict[str, float]:
+        """Mean and standard deviation of its values, and the RMSE, in [0, 1], of the picture without it to `decoded`,
+        the picture (1, 3, h, w) of the complete latent."""
+        error = (self.without.clamp(0, 1) - decoded.clamp(0, 1)).square().mean().sqrt()
+        return {
+            "mean": float(self.values.mean()),
+            "std": float(self.values.std(correction=0)),
+            "rmse_without": float(error),
+        }
 
-@torch.no_grad()
+
 def decode_channels(
     autoencoder: Autoencoder, latent: Tensor, size: tuple[int, int], numbers: Sequence[int], reach: float = 3.0
 ) -> Iterator[Channel]:
-    """Each of the numbered channels of a latent (1, c, rows, columns); moved by `reach` standard deviations of the
-    space, one of which is 1, everywhere at once."""
-    for number in numbers:
+    """Decode the numbered channels of a latent (1, c, rows, columns), for pictures of `size` (height, width); a moved
+    channel is moved by `reach` standard deviations of the space, one of which is 1, in all places."""
+
+    def variants(number: int) -> Tensor:
         mask = _mask(latent, number)
+        return torch.cat([latent * (1 - mask), latent * mask, latent - reach * mask, latent + reach * mask])
 
-        def decode(changed: Tensor) -> Tensor:
-            return autoencoder.decode(changed, size)
-
-        yield Channel(
-            number=number,
-            values=latent[0, number],
-            without=decode(latent * (1 - mask)),
-            alone=decode(latent * mask),
-            down=decode(latent - reach * mask),
-            up=decode(latent + reach * mask),
-        )
+    frames = decode_frames(autoencoder, map(variants, numbers), size, total=len(numbers) - 1)
+    for number, frame in zip(numbers, frames):
+        without, alone, down, up = frame.image.split(1)
+        yield Channel(number=number, values=latent[0, number], without=without, alone=alone, down=down, up=up)
 
 
 def _mask(latent: Tensor, number: int) -> Tensor:
@@ -70,121 +74,111 @@ def _mask(latent: Tensor, number: int) -> Tensor:
     return mask
 
 
-def offsets(frames: int, reach: float = 3.0) -> np.ndarray:
-    """How far a channel is moved in each frame: from 0 to +reach, to −reach and back, closed to a loop."""
+def sweep_offsets(frames: int, reach: float = 3.0) -> np.ndarray:
+    """How far a channel is moved in each frame: from 0 to +reach, to −reach and back, in a closed loop."""
     return reach * np.sin(2 * np.pi * np.arange(frames) / frames)
 
 
-@torch.no_grad()
-def sweep(
-    autoencoder: Autoencoder, latent: Tensor, size: tuple[int, int], numbers: Sequence[int], moved: np.ndarray
+def sweep_channels(
+    autoencoder: Autoencoder, latent: Tensor, size: tuple[int, int], numbers: Sequence[int], offsets: np.ndarray
 ) -> Iterator[Frame]:
-    """Frames whose latents and pictures, (n, …), are those of n channels, each moved alone by `moved[index]`."""
+    """Frames whose latents and pictures, (n, …), are those of n channels, each moved alone by `offsets[index]`."""
     masks = torch.cat([_mask(latent, number) for number in numbers])
-    for index, offset in enumerate(moved.tolist()):
-        latents = latent + offset * masks
-        with torch.no_grad():
-            image = torch.cat([autoencoder.decode(each, size) for each in latents.split(1)])
-        yield Frame(index=index, total=len(moved) - 1, latent=latents, image=image)
+    latents = (latent + offset * masks for offset in offsets.tolist())
+    return decode_frames(autoencoder, latents, size, total=len(offsets) - 1)
 
 
-def run_channels(
-    sources: Sequence[str], config: ChannelsConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False
-) -> ViewReport:
-    """Draw the channels of one image, saved latent or random latent; raises `LatentflowError` as the parts do."""
-    check_anchors(sources, 1, 1)
-    output = Path(config.output_path).expanduser()
-    moving = sweep_path(output, config.sweep)
-    check_figure_path(output)
-    check_frames_path(moving, config.fps, config.overwrite)
-    check_outputs([output, moving], sources)
-    loaded = load(config, say)
-    autoencoder = loaded.autoencoder
-    numbers = _numbers(config.channels, autoencoder.geometry.channels)
-    anchors = read_anchors(sources, autoencoder, config.size, config.fit)
-    latent = anchors.latents
-    found = []
-    for channel in decode_channels(autoencoder, latent, anchors.size, numbers, config.reach):
-        interrupts.check()
-        found.append(channel)
-    with torch.no_grad():
-        decoded = autoencoder.decode(latent, anchors.size)
-    save_figure(_drawn(anchors.names[0], anchors.targets[0], decoded, found, config.reach), output)
-    report = ViewReport(written=[output, moving])
-    report.figures["channels"] = {str(channel.number): _figures(channel, decoded) for channel in found}
-    moved = offsets(config.frames, config.reach)
-
-    def draw(frame: Frame) -> np.ndarray:
-        pictures = [to_uint8(image) for image in frame.image.split(1)]
-        offset = float(moved[frame.index])
-        return tiled(
-            [titled(picture, f"channel {number} {offset:+.1f} sd") for number, picture in zip(numbers, pictures)]
-        )
-
-    sink = open_frames(moving, fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
-    records = sweep(autoencoder, latent, anchors.size, numbers, moved)
-    write_moving(
-        *(sink, records, config.frames - 1, interrupts, report),
-        quiet=quiet,
-        describe=lambda frame: f"{moved[frame.index]:+.1f} sd",
-    )
-    report.lines = _lines(report.figures["channels"])
-    write_view_manifest(output, config, {"image": sources[0]}, loaded, report)
-    return report
-
-
-def _numbers(asked: tuple[int, ...] | None, channels: int) -> list[int]:
-    wrong = [number for number in asked or () if number >= channels]
-    if wrong:
-        raise InputError(f"--channels {wrong[0]}: this autoencoder's are 0 to {channels - 1}.")
-    return sorted(set(asked)) if asked else list(range(channels))
-
-
-def _figures(channel: Channel, decoded: Tensor) -> dict[str, float]:
-    """Mean and standard deviation of a channel's values, and how far the picture is from the whole one without it."""
-    lost = (channel.without.clamp(0, 1) - decoded.clamp(0, 1)).square().mean().sqrt()
-    return {
-        "mean": float(channel.values.mean()),
-        "std": float(channel.values.std(correction=0)),
-        "rmse_without": float(lost),
-    }
-
-
-def _lines(channels: dict[str, dict[str, float]]) -> list[str]:
-    return [
-        f"channel  {number}: mean {found['mean']:+.2f}, sd {found['std']:.2f}; without it the picture changes by "
-        f"{255 * found['rmse_without']:.1f} grey levels RMS"
-        for number, found in channels.items()
-    ]
-
-
-def _drawn(name: str, target: Tensor | None, decoded: Tensor, channels: Sequence[Channel], reach: float) -> "Figure":
-    """A row a channel under the picture and its reconstruction."""
+def draw_channels(
+    name: str, target: Tensor | None, decoded: Tensor, channels: Sequence[Channel], reach: float = 3.0
+) -> "Figure":
+    """A row for each channel below the image, if there is one, and its reconstruction; both are (1, 3, h, w)."""
     height, width = decoded.shape[-2:]
-    tall = INCH * min(max(height / width, 0.5), 2.0)
-    figure = new_figure(6.4 * INCH, (len(channels) + 1) * (tall + 0.3) + 0.4)
+    row_inches = PICTURE_INCHES * min(max(height / width, 0.5), 2.0)
+    figure = new_figure(6.4 * PICTURE_INCHES, (len(channels) + 1) * (row_inches + 0.3) + 0.4)
     axes = figure.subplots(len(channels) + 1, 5, squeeze=False)
     limit = max(float(channel.values.abs().max()) for channel in channels)
     for each in axes.flat:
         each.set_axis_off()
-    top = [("the image", target), ("decoded whole", decoded)] if target is not None else [("decoded whole", decoded)]
-    for place, (title, image) in zip(axes[0], top):
-        place.imshow(to_uint8(image))
-        place.set_title(title, fontsize=10)
+    top = {"reconstruction": decoded} if target is None else {"image": target, "reconstruction": decoded}
+    _show(axes[0], top)
     drawn: Any = None
     for row, channel in zip(axes[1:], channels):
         drawn = row[0].imshow(channel.values.float().cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
         row[0].set_title(f"channel {channel.number}", fontsize=10)
-        moved = {
+        pictures = {
             "set to zero": channel.without,
             "alone": channel.alone,
             f"−{reach:g} σ": channel.down,
             f"+{reach:g} σ": channel.up,
         }
-        for place, (title, image) in zip(row[1:], moved.items()):
-            place.imshow(to_uint8(image))
-            place.set_title(title, fontsize=10)
+        _show(row[1:], pictures)
     bar = figure.colorbar(drawn, ax=axes[:, 0].tolist(), location="left", shrink=0.5)
-    bar.set_label("latent value, in standard deviations of the space", fontsize=9)
+    bar.set_label("latent value in standard deviations of the space", fontsize=9)
     figure.suptitle(f"The latent channels of {name}", fontsize=13)
     return figure
+
+
+def _show(axes: Any, pictures: dict[str, Tensor]) -> None:
+    for each, (title, picture) in zip(axes, pictures.items()):
+        each.imshow(to_uint8(picture))
+        each.set_title(title, fontsize=10)
+
+
+def draw_sweep(images: Tensor, numbers: Sequence[int], offset: float) -> np.ndarray:
+    """The pictures (n, 3, h, w) of channels that are moved by `offset` standard deviations, side by side under their
+    titles, as (h, w, 3) uint8."""
+    pictures = [to_uint8(image) for image in images.split(1)]
+    return tiled([titled(picture, f"channel {number} {offset:+.1f} sd") for number, picture in zip(numbers, pictures)])
+
+
+def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Session) -> ViewReport:
+    """Draw the channels of one image, saved latent or random latent, and write their sweep; raises `LatentflowError` as
+    the parts do."""
+    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: ChannelsConfig) -> Files:
+    check_anchors(sources, 1, 1)
+    output = Path(config.output_path).expanduser()
+    frames = frames_beside(output, config.sweep)
+    check_figure_path(output)
+    check_frames_path(frames, config.fps, config.overwrite)
+    return Files(outputs=[output, frames], inputs=sources, shown={"image": sources[0]})
+
+
+def _make(job: Job[ChannelsConfig]) -> None:
+    config, autoencoder = job.config, job.autoencoder
+    numbers = _numbers(config.channels, autoencoder.geometry.channels)
+    anchors = read_anchors(job.sources, autoencoder, config.size, config.fit)
+    latent = anchors.latents
+    channels = []
+    for channel in decode_channels(autoencoder, latent, anchors.size, numbers, config.reach):
+        job.session.check()
+        channels.append(channel)
+    (frame,) = decode_frames(autoencoder, [latent], anchors.size)
+    save_figure(draw_channels(anchors.names[0], anchors.targets[0], frame.image, channels, config.reach), job.output)
+    figures = {str(channel.number): channel.figures(frame.image) for channel in channels}
+    job.report.figures["channels"] = figures
+    job.report.lines = [_line(number, found) for number, found in figures.items()]
+    offsets = sweep_offsets(config.frames, config.reach)
+
+    def draw(frame: Frame) -> np.ndarray:
+        return draw_sweep(frame.image, numbers, float(offsets[frame.index]))
+
+    sink = open_frames(job.outputs[1], fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
+    frames = sweep_channels(autoencoder, latent, anchors.size, numbers, offsets)
+    job.write_frames(sink, frames, config.frames - 1, lambda frame: f"{offsets[frame.index]:+.1f} sd")
+
+
+def _numbers(wanted: tuple[int, ...] | None, channels: int) -> list[int]:
+    wrong = [number for number in wanted or () if number >= channels]
+    if wrong:
+        raise InputError(f"`channels` {wrong[0]}: this autoencoder has channels 0 to {channels - 1}.")
+    return sorted(set(wanted)) if wanted else list(range(channels))
+
+
+def _line(number: str, figures: dict[str, float]) -> str:
+    return (
+        f"channel  {number}: mean {figures['mean']:+.2f}, sd {figures['std']:.2f}; without it the picture changes by "
+        f"{255 * figures['rmse_without']:.1f} gray levels RMS"
+    )

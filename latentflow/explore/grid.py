@@ -10,29 +10,31 @@ import torch
 from torch import Tensor
 
 from latentflow.explore.config import GridConfig
-from latentflow.explore.report import ViewReport, check_outputs, write_view_manifest
-from latentflow.interrupts import NOTHING, Interrupts, Say
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, run_view
+from latentflow.latents.decode import decode_frames
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
 from latentflow.pictures.files import to_uint8
 from latentflow.records import Frame
-from latentflow.runs.run import load
+from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.progress import Progress
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-ASPECTS = (0.3, 3.0)  # height over width of the figure: narrower pictures are stretched
+ASPECT_LIMITS = (0.3, 3.0)  # height over width of the figure: narrower pictures are stretched
+FULL_SIZE_RESOLUTION = 5  # grids of up to so many pictures a side are drawn at their size
+GRID_PIXELS = 1200  # on a side, for pictures that are scaled
+MIN_TILE_PIXELS = 32
 UNIT = "standard deviations of a latent value (RMS)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile(Frame):
-    """The picture at a point of a plane, in row `row` from the top and column `column`."""
+    """The picture at the coordinates `place` of a plane, in row `row` from the top and column `column`."""
 
     row: int
     column: int
@@ -40,56 +42,66 @@ class Tile(Frame):
 
 
 def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int) -> Iterator[Tile]:
-    """The pictures at evenly spread points of a plane, row by row from the top."""
-    for row, places in enumerate(plane.points(columns, rows)):
-        for column, place in enumerate(places):
-            latent = plane.at(*place)
-            with torch.no_grad():
-                image = autoencoder.decode(latent, plane.size)
-            yield Tile(
-                index=row * columns + column,
-                total=columns * rows - 1,
-                latent=latent,
-                image=image,
-                row=row,
-                column=column,
-                place=place,
-            )
+    """The pictures at evenly spaced points of a plane, the edges included, row by row from the top."""
+    places = [place for row in plane.points(columns, rows) for place in row]
+    latents = (plane.at(*place) for place in places)
+    for place, frame in zip(places, decode_frames(autoencoder, latents, plane.size, total=len(places) - 1)):
+        row, column = divmod(frame.index, columns)
+        yield Tile(
+            index=frame.index,
+            total=frame.total,
+            latent=frame.latent,
+            image=frame.image,
+            row=row,
+            column=column,
+            place=place,
+        )
 
 
-class Mosaic:
-    """A sink that puts tiles side by side, `pixels` (h, w, 3) uint8, each scaled so that its longer side is `side`."""
+class Mosaic(Sink[Tile]):
+    """A sink that puts tiles side by side in `pixels` (h, w, 3) uint8, each scaled so that its longer side has `side`
+    pixels; `size` is the height and width of their pictures."""
 
     def __init__(self, size: tuple[int, int], columns: int, rows: int, side: int) -> None:
         scale = side / max(size)
         self.height, self.width = (max(1, round(each * scale)) for each in size)
+        self.columns, self.rows = columns, rows
         self.pixels = np.full((rows * self.height, columns * self.width, 3), 255, np.uint8)
-
-    def __enter__(self) -> "Mosaic":
-        return self
 
     def write(self, record: Tile) -> None:
         """Put one picture in its place."""
         top, left = record.row * self.height, record.column * self.width
         self.pixels[top : top + self.height, left : left + self.width] = to_uint8(
-            scaled(record.image, self.height, self.width)
+            _scaled(record.image, self.height, self.width)
         )
 
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        return None
 
-
-def scaled(image: Tensor, height: int, width: int) -> Tensor:
-    """A picture (1, 3, h, w) of another size."""
+def _scaled(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[-2:] == (height, width):
         return image
     return torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
 
 
-def mark(axes: "Axes", plane: Plane) -> None:
-    """Say in a drawing of a plane where the points are that it was laid through, and what its axes are."""
+def draw_plane(plane: Plane, mosaic: Mosaic, name: str) -> "Figure":
+    """A decoded plane of the autoencoder `name` with its axes; the center of each tile is at its coordinates."""
+    left, right, bottom, top = plane.extent
+    across, up = (right - left) / (mosaic.columns - 1) / 2, (top - bottom) / (mosaic.rows - 1) / 2
+    height, width = mosaic.pixels.shape[:2]
+    figure = new_figure(9.6, 8.5 * float(np.clip(height / width, *ASPECT_LIMITS)) + 1.3)
+    axes = figure.subplots()
+    axes.imshow(
+        mosaic.pixels,
+        extent=(left - across, right + across, bottom - up, top + up),
+        aspect="auto",
+        interpolation="lanczos",
+    )
+    mark_plane(axes, plane)
+    axes.set_title(f"A decoded plane of the latent space: {name}", fontsize=12)
+    return figure
+
+
+def mark_plane(axes: "Axes", plane: Plane) -> None:
+    """Mark the points that a plane is defined by, with their names, and label its axes."""
     for name, (x, y) in plane.marks.items():
         axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="black", markeredgewidth=4)
         axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2)
@@ -107,51 +119,39 @@ def mark(axes: "Axes", plane: Plane) -> None:
     axes.set_ylabel(f"{plane.axes[1]}\n{UNIT}")
 
 
-def run_grid(
-    sources: Sequence[str], config: GridConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False
-) -> ViewReport:
+def run_grid(sources: Sequence[str], config: GridConfig, session: Session) -> ViewReport:
     """Decode a plane and draw it with its axes; raises `LatentflowError` as the parts do."""
+    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: GridConfig) -> Files:
     check_plane(sources)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
-    check_outputs([output], sources)
-    loaded = load(config, say)
+    return Files(outputs=[output], inputs=sources, shown={"plane": list(sources)})
+
+
+def _make(job: Job[GridConfig]) -> None:
+    config, report, count = job.config, job.report, job.config.resolution
     plane = make_plane(
-        sources,
-        loaded.autoencoder,
-        config.size,
-        config.fit,
-        interrupts,
-        say,
+        *(job.sources, job.autoencoder, config.size, config.fit, job.session),
         seed=config.seed,
         reach=config.reach,
-        quiet=quiet,
+        written=report.written,
     )
-    count = config.resolution
-    mosaic = Mosaic(plane.size, count, count, max(plane.size) if count < 6 else max(32, 1200 // count))
-    sinks: list[Sink[Tile]] = [mosaic]
-    if not quiet:
-        sinks.append(Progress(count * count - 1, describe=lambda tile: "decoded", unit="picture"))
-    run_sinks(interrupts.watch(decode_plane(loaded.autoencoder, plane, count, count), NOTHING), sinks)
+    mosaic = Mosaic(plane.size, count, count, _tile_pixels(plane.size, count))
+    tiles = decode_plane(job.autoencoder, plane, count, count)
+    progress = Progress(job.session, count * count - 1, lambda tile: "decoded", "picture")
+    run_sinks(job.session.watch(tiles, NOTHING_WRITTEN), [mosaic, progress])
+    save_figure(draw_plane(plane, mosaic, job.autoencoder.name), job.output)
+    report.figures = {"extent": list(plane.extent), "marks": plane.marks, "axes": list(plane.axes)}
     left, right, bottom, top = plane.extent
-    across, up = (right - left) / (count - 1) / 2, (top - bottom) / (count - 1) / 2
-    tall = 8.5 * float(np.clip(mosaic.pixels.shape[0] / mosaic.pixels.shape[1], *ASPECTS))
-    figure = new_figure(9.6, tall + 1.3)
-    axes = figure.subplots()
-    axes.imshow(
-        mosaic.pixels,
-        extent=(left - across, right + across, bottom - up, top + up),
-        aspect="auto",
-        interpolation="lanczos",
-    )
-    mark(axes, plane)
-    axes.set_title(f"A decoded plane of the latent space: {loaded.autoencoder.name}", fontsize=12)
-    save_figure(figure, output)
-    report = ViewReport(written=[output, *plane.written])
-    report.figures = {"extent": list(map(float, plane.extent)), "marks": plane.marks, "axes": list(plane.axes)}
     report.lines = [
         f"plane    {plane.axes[0]} × {plane.axes[1]}",
         f"extent   {left:+.2f} to {right:+.2f} across, {bottom:+.2f} to {top:+.2f} up, in {UNIT}",
     ]
-    write_view_manifest(output, config, {"plane": list(sources)}, loaded, report)
-    return report
+
+
+def _tile_pixels(size: tuple[int, int], resolution: int) -> int:
+    """The longer side of a tile."""
+    return max(size) if resolution <= FULL_SIZE_RESOLUTION else max(MIN_TILE_PIXELS, GRID_PIXELS // resolution)

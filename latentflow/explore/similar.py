@@ -1,5 +1,7 @@
 """The images of a folder that are nearest to one in the latent space."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,29 +13,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from latentflow.config import did_you_mean
 from latentflow.errors import InputError
 from latentflow.explore.config import SimilarConfig
-from latentflow.explore.report import ViewReport, check_outputs, write_view_manifest
-from latentflow.interrupts import Interrupts, Say
-from latentflow.latents.index import Latents, check_folder, check_index, read_latents, read_squares
-from latentflow.latents.sources import LATENT, RANDOM, Anchors, check_anchors, read_anchors
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, run_view
+from latentflow.latents.index import FolderLatents, check_folder, check_index, read_latents, read_squares
+from latentflow.latents.sources import Anchors, check_anchors, parse_source, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
 from latentflow.pictures.files import to_uint8
 from latentflow.runs.report import table
-from latentflow.runs.run import load
+from latentflow.session import Session
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELLS = 4  # a side, of a pooled latent
-CHUNK = 1024  # latents measured at once: what is made of them stays small
-LEAST = 1e-12  # a norm: a latent of zeros has no direction
-ACROSS = 5  # neighbors in a row of the figure
-INCH = 1.9  # a picture of the figure
-LETTERS = 24  # of a name under a picture
-MEANING = {
+POOLED_SIDE = 4  # cells of a pooled latent
+CHUNK_SIZE = 1024  # latents measured at once: intermediate results stay small
+MIN_NORM = 1e-12  # a latent of zeros has no direction
+MATCHES_PER_ROW = 5
+PICTURE_INCHES = 1.9
+MAX_NAME_LENGTH = 24  # letters under a picture
+DISTANCE_TITLES = {
     "l2": "RMS difference of latents",
     "cosine": "1 − cosine of latents",
     "pooled": "RMS difference of latents averaged over 4 × 4 cells",
@@ -42,25 +44,26 @@ MEANING = {
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
-def rms_distance(one: Tensor, many: Tensor) -> Tensor:
-    """How far latents (n, c, rows, columns) are from one (1, c, rows, columns): the root of the mean squared
-    difference, (n,), in standard deviations of a latent value."""
-    # not by a product of matrices, |a|² − 2ab + |b|²: that is no faster for one query, and rounds away what is near
+def rms_distance(query: Tensor, latents: Tensor) -> Tensor:
+    """The root of the mean squared difference (n,) of latents (n, c, rows, columns) and one (1, c, rows, columns), in
+    standard deviations of a latent value."""
+    # not by a matrix product, |a|² − 2ab + |b|²: it is no faster for one query, and rounds small distances away
     exactly = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(one.flatten(1), many.flatten(1), compute_mode=exactly)[0] / math.sqrt(one.numel())
+    return torch.cdist(query.flatten(1), latents.flatten(1), compute_mode=exactly)[0] / math.sqrt(query.numel())
 
 
-def cosine_distance(one: Tensor, many: Tensor) -> Tensor:
-    """1 − the cosine of the angle between one latent and each of n, (n,), in [0, 2]: blind to contrast."""
-    first, others = one.flatten(), many.flatten(1)
-    norms = others.norm(dim=1) * first.norm()
-    return (1 - others @ first / norms.clamp(min=LEAST)).clamp(min=0)
+def cosine_distance(query: Tensor, latents: Tensor) -> Tensor:
+    """1 − the cosine of the angle between latents (n, c, rows, columns) and one (1, c, rows, columns): (n,), in [0, 2].
+    It does not depend on contrast."""
+    one, others = query.flatten(), latents.flatten(1)
+    norms = others.norm(dim=1) * one.norm()
+    return (1 - others @ one / norms.clamp(min=MIN_NORM)).clamp(min=0)
 
 
-def pooled_distance(one: Tensor, many: Tensor) -> Tensor:
+def pooled_distance(query: Tensor, latents: Tensor) -> Tensor:
     """`rms_distance` of the means of every channel over 4 × 4 equal parts of the picture: what moves within a part
     makes no difference."""
-    return rms_distance(*(functional.adaptive_avg_pool2d(latents, CELLS) for latents in (one, many)))
+    return rms_distance(*(functional.adaptive_avg_pool2d(each, POOLED_SIDE) for each in (query, latents)))
 
 
 DISTANCES: dict[str, Distance] = {"l2": rms_distance, "cosine": cosine_distance, "pooled": pooled_distance}
@@ -68,106 +71,146 @@ DISTANCES: dict[str, Distance] = {"l2": rms_distance, "cosine": cosine_distance,
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A latent's place in its folder, and how far it is from the query."""
+    """The `index` of a latent among those searched, and its `distance` from the query."""
 
-    place: int
+    index: int
     distance: float
 
 
 def nearest(
-    query: Tensor, latents: Tensor, count: int, distance: str = "l2", without: Sequence[int] = ()
+    query: Tensor, latents: Tensor, count: int, distance: str = "l2", exclude: Sequence[int] = ()
 ) -> list[Neighbor]:
-    """The `count` nearest of latents (n, c, rows, columns) to a query (1, c, rows, columns), nearest first, fewer where
-    there are fewer; those at the places `without` don't count. All are measured; of two as near, the first is first."""
-    distances = torch.cat([DISTANCES[distance](query, chunk) for chunk in latents.split(CHUNK)])
-    distances[list(without)] = math.inf
-    order = distances.argsort(stable=True)[: min(count, len(latents) - len(without))]
-    return [Neighbor(int(place), float(distances[place])) for place in order]
+    """The `count` latents of (n, c, rows, columns) that are nearest to a query (1, c, rows, columns), nearest first;
+    fewer where there are fewer. Those at the indices `exclude` are left out; equal distances keep their order.
+
+    `distance` is l2, cosine or pooled. Raises `InputError` for another one and for a query of another shape.
+    """
+    if distance not in DISTANCES:
+        raise InputError(
+            f"`distance` is one of {', '.join(DISTANCES)}, not {distance!r}.", did_you_mean(distance, DISTANCES)
+        )
+    if query.shape != latents[:1].shape:
+        raise InputError(f"The query has shape {tuple(query.shape)}; the latents are {tuple(latents.shape)}.")
+    distances = torch.cat([DISTANCES[distance](query, chunk) for chunk in latents.split(CHUNK_SIZE)])
+    distances[list(exclude)] = math.inf
+    order = distances.argsort(stable=True)[: min(count, len(latents) - len(exclude))]
+    return [Neighbor(int(index), float(distances[index])) for index in order]
 
 
-def run_similar(
-    query: str, folder: Path, config: SimilarConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False
-) -> ViewReport:
-    """Find the images nearest to a query, itself left out, and draw them; raises `LatentflowError` as the parts do."""
-    folder = folder.expanduser()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """An image of a folder as it is drawn: `picture` is (h, w, 3) uint8, `distance` that from the query."""
+
+    name: str
+    picture: np.ndarray
+    distance: float
+
+
+def run_similar(sources: Sequence[str], config: SimilarConfig, session: Session) -> ViewReport:
+    """Find the images nearest to a query in a folder, the two sources, and draw them; raises `LatentflowError` as its
+    parts do. The query's own file is left out."""
+    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: SimilarConfig) -> Files:
+    query, folder = sources[0], Path(sources[1]).expanduser()
     check_anchors([query], 1, 1)
     check_folder(folder)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
-    check_outputs([output], [folder, query])
     index = check_index(config.index)
     if index is not None and index.resolve() == Path(query).expanduser().resolve():
-        raise InputError(f"--index {index} is the query's file.", "Name another.")
-    loaded = load(config, say)
-    asked = _ask(query, loaded.autoencoder, config.size)
-    found = read_latents(folder, loaded.autoencoder, config.size, interrupts, say, path=index, quiet=quiet)
-    neighbors = nearest(asked.latents.cpu(), found.latents, config.count, config.distance, _itself(query, found))
+        raise InputError(f"`index` {index} is the query's file.", "Name another.")
+    return Files(outputs=[output], inputs=[folder, query], shown={"query": query, "folder": str(folder)})
+
+
+def _make(job: Job[SimilarConfig]) -> None:
+    config, report, autoencoder = job.config, job.report, job.autoencoder
+    query, folder, index = job.sources[0], Path(job.sources[1]).expanduser(), check_index(job.config.index)
+    anchor = _read_query(query, autoencoder, config.size)
+    found = read_latents(folder, autoencoder, config.size, job.session, path=index, written=report.written)
+    neighbors = nearest(anchor.latents.cpu(), found.latents, config.count, config.distance, _own_file(query, found))
     if not neighbors:
         raise InputError(f"The folder {folder} holds no image but the query itself.")
-    picture = asked.targets[0]
-    if picture is None:
-        with torch.no_grad():
-            picture = loaded.autoencoder.decode(asked.latents, asked.size)
-    save_figure(_drawn(asked.names[0], picture, found, neighbors, config.distance), output)
-    report = ViewReport(written=[output, found.index])
-    listed = [{"image": str(found.paths[each.place]), "distance": each.distance} for each in neighbors]
+    picture = _picture(anchor, autoencoder)
+    matches = [_match(found, neighbor) for neighbor in neighbors]
+    save_figure(draw_similar(anchor.names[0], picture, matches, len(found.names), config.distance), job.output)
+    listed = [{"image": str(found.paths[each.index]), "distance": each.distance} for each in neighbors]
     report.figures = {"distance": config.distance, "neighbors": listed}
     report.figures |= {"images": len(found.names), "encoded": found.encoded, "unreadable": sorted(found.problems)}
     report.lines = [
-        f"searched {len(found.names)} images, {found.encoded} of them encoded now",
+        f"searched {len(found.names)} images, {found.encoded} newly encoded",
         *table(["nearest", config.distance], [[str(each["image"]), f"{each['distance']:.4f}"] for each in listed]),
     ]
-    write_view_manifest(output, config, {"query": query, "folder": str(folder)}, loaded, report)
-    return report
 
 
-def _ask(query: str, autoencoder: Autoencoder, size: int) -> Anchors:
+def _read_query(query: str, autoencoder: Autoencoder, size: int) -> Anchors:
     """The query as a square of the folder's size."""
-    asked = read_anchors([query], autoencoder, size, "cover")
-    if asked.size != (size, size):
-        height, width = asked.size
+    anchor = read_anchors([query], autoencoder, size, "cover")
+    if anchor.size != (size, size):
+        height, width = anchor.size
         raise InputError(
-            f"{query} is of a picture of {width} × {height} pixels; squares of --size {size} are compared."
+            f"{query} is the latent of a picture of {width} × {height} pixels; squares of `size` {size} are compared."
         )
-    return asked
+    return anchor
 
 
-def _itself(query: str, found: Latents) -> list[int]:
-    """Where in the folder the query's own file is."""
-    if RANDOM.match(query) or Path(query).suffix == LATENT:
+def _picture(anchor: Anchors, autoencoder: Autoencoder) -> np.ndarray:
+    """The query's picture: the image itself, or what its latent decodes to."""
+    if anchor.targets[0] is not None:
+        return to_uint8(anchor.targets[0])
+    with torch.no_grad():
+        return to_uint8(autoencoder.decode(anchor.latents, anchor.size))
+
+
+def _match(found: FolderLatents, neighbor: Neighbor) -> Match:
+    picture = to_uint8(read_squares([found.paths[neighbor.index]], found.size))
+    return Match(name=found.names[neighbor.index], picture=picture, distance=neighbor.distance)
+
+
+def _own_file(query: str, found: FolderLatents) -> list[int]:
+    """The index in the folder of the query's own file, if it is there."""
+    source = parse_source(query)
+    if not source.is_image:
         return []
-    own = Path(query).expanduser().resolve()
-    return [place for place, path in enumerate(found.paths) if path.resolve() == own]
+    own = source.path.resolve()
+    return [index for index, path in enumerate(found.paths) if path.resolve() == own]
 
 
-def _drawn(name: str, picture: Tensor, found: Latents, neighbors: Sequence[Neighbor], distance: str) -> "Figure":
-    """The query at the left, its neighbors in rows, nearest first."""
-    columns = min(len(neighbors), ACROSS)
-    rows = -(-len(neighbors) // columns)
-    figure = new_figure((columns + 1) * INCH + 0.3, rows * (INCH + 0.7) + 0.5)
+def draw_similar(
+    name: str, picture: np.ndarray, matches: Sequence[Match], searched: int, distance: str = "l2"
+) -> Figure:
+    """The figure of a search: the query's `picture` (h, w, 3), uint8, and its name at the left, the matches beside it
+    in rows, in their order, with their distances. `searched` is the number of images it says they are the nearest of.
+
+    Raises `InputError` without a match, `MissingPackageError` without matplotlib.
+    """
+    if not matches:
+        raise InputError("There is no match to draw.")
+    columns = min(len(matches), MATCHES_PER_ROW)
+    rows = -(-len(matches) // columns)
+    figure = new_figure((columns + 1) * PICTURE_INCHES + 0.3, rows * (PICTURE_INCHES + 0.7) + 0.5)
     axes = figure.subplots(rows, columns + 1, squeeze=False)
     for each in axes.flat:
         each.set_axis_off()
         each.set_anchor("N")
-    _show(axes[0, 0], to_uint8(picture), f"query\n{_under(name)}", bold=True)
-    for place, neighbor in zip(axes[:, 1:].flat, neighbors):
-        image = to_uint8(read_squares([found.paths[neighbor.place]], found.size))
-        _show(place, image, f"{neighbor.distance:.3f}\n{_under(found.names[neighbor.place])}")
-    title = [f"The nearest of {len(found.names)} images", MEANING[distance]]
+    _show(axes[0, 0], picture, f"query\n{_in_lines(name)}", bold=True)
+    for place, match in zip(axes[:, 1:].flat, matches):
+        _show(place, match.picture, f"{match.distance:.3f}\n{_in_lines(match.name)}")
+    title = [f"The nearest of {searched} images", DISTANCE_TITLES[distance]]
     figure.suptitle(": ".join(title) if columns > 3 else "\n".join(title), fontsize=12 if columns > 1 else 10)
     return figure
 
 
-def _show(axes: "Axes", picture: np.ndarray, text: str, *, bold: bool = False) -> None:
+def _show(axes: Axes, picture: np.ndarray, text: str, *, bold: bool = False) -> None:
     axes.imshow(picture)
     words = axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=9)
     words.set_fontweight("bold" if bold else "normal")
 
 
-def _under(name: str) -> str:
-    """A path as lines that are short enough to stand under a picture: its folders, its file."""
+def _in_lines(name: str) -> str:
+    """A path in lines that are short enough to stand under a picture: its folders, its file."""
     folders, _, file = name.rpartition("/")
     lines = [f"{folders}/", file] if folders else [file]
-    return "\n".join(
-        each if len(each) <= LETTERS else f"{each[: LETTERS // 2]}…{each[1 - LETTERS // 2 :]}" for each in lines
-    )
+    half = MAX_NAME_LENGTH // 2
+    return "\n".join(each if len(each) <= MAX_NAME_LENGTH else f"{each[:half]}…{each[1 - half :]}" for each in lines)

@@ -1,130 +1,151 @@
-"""The statistics of a folder's latents."""
+"""The statistics of a folder's latents: measured, drawn, written as a table."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from latentflow.explore.config import StatsConfig
-from latentflow.explore.report import ViewReport, beside, check_outputs, write_view_manifest
-from latentflow.files import check_writable, write_whole
-from latentflow.interrupts import Interrupts, Say
-from latentflow.latents.index import Latents, check_folder, check_index, read_latents
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, run_view
+from latentflow.files import check_writable, write_csv
+from latentflow.latents.index import check_folder, check_index, read_latents
 from latentflow.latents.statistics import EFFECTS, LatentStatistics, latent_statistics
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
 from latentflow.runs.report import table
-from latentflow.runs.run import load
+from latentflow.session import Session
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEAD = ("channel", "mean", "sd", "skew", "kurtosis", "D N(0,1)", "D shape", "W1", "from N(0,1)")
+MEASURES = ("mean", "std", "skew", "kurtosis", "d_normal", "d_shape", "wasserstein", "effect")
+CSV_COLUMNS = ("channel", *MEASURES, "kl_nats")
+HEADINGS = ("channel", "mean", "std", "skew", "kurtosis", "D N(0,1)", "D shape", "W1", "from N(0,1)")
+MAX_LABELED_CELLS = 8  # channels, up to which the numbers fit into the cells of the correlation matrix
 
 
-def run_stats(folder: str, config: StatsConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> ViewReport:
-    """Measure a folder's latents and draw them; raises `LatentflowError` as the parts do."""
-    path, output = Path(folder).expanduser(), Path(config.output_path).expanduser()
+def run_stats(sources: Sequence[str], config: StatsConfig, session: Session) -> ViewReport:
+    """Measure the latents of a folder, the one source, and draw them; raises `LatentflowError` as its parts do."""
+    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: StatsConfig) -> Files:
+    (folder,) = sources
+    check_folder(Path(folder).expanduser())
+    output = Path(config.output_path).expanduser()
     rows = beside(output, ".csv")
-    check_folder(path)
     check_figure_path(output)
-    check_writable(rows, "--output_path")
-    check_outputs([output, rows], [path])
-    index = check_index(config.index)
-    loaded = load(config, say)
-    latents = read_latents(path, loaded.autoencoder, config.size, interrupts, say, path=index, quiet=quiet)
-    found = latent_statistics(latents.latents, None if latents.kl is None else latents.kl.mean(0))
-    save_figure(_drawn(found, latents, loaded.autoencoder.name), output)
-    lines = _rows(found)
-    head = [*HEAD, "KL nats"] if found.kl is not None else list(HEAD)
-    write_whole(rows, "".join(",".join(line) + "\n" for line in [head, *lines]).encode(), "--output_path")
-    report = ViewReport(written=[output, rows, latents.index])
-    report.figures = {"images": len(latents.names), "values_a_channel": found.count, **_plain(found)}
-    limits = ", ".join(f"{word} up to {limit:g}" for limit, word in EFFECTS[:-1])
+    check_writable(rows, "`output_path`")
+    check_index(config.index)
+    return Files(outputs=[output, rows], inputs=sources, shown={"folder": folder})
+
+
+def _make(job: Job[StatsConfig]) -> None:
+    config, report = job.config, job.report
+    folder, index = Path(job.sources[0]).expanduser(), check_index(config.index)
+    found = read_latents(folder, job.autoencoder, config.size, job.session, path=index, written=report.written)
+    statistics = latent_statistics(found.latents, found.kl)
+    title = f"Latents of {len(found.names)} images of {folder.name}, by {job.autoencoder.name}"
+    save_figure(draw_statistics(statistics, title), job.output)
+    write_csv(job.outputs[1], CSV_COLUMNS, statistics_rows(statistics), "`output_path`")
+    report.figures = {"images": len(found.names), "values_per_channel": statistics.count, **_plain(statistics)}
     report.lines = [
-        f"latents  {len(latents.names)} images, {latents.encoded} newly encoded; {found.count} values a channel",
-        *table(head, lines),
-        f"D: largest gap between distribution functions ({limits}); W1: mean distance from N(0, 1), in sd.",
-        *(
-            []
-            if found.kl is not None
-            else ["KL       this autoencoder has no posterior, so no divergence from a prior."]
-        ),
+        f"latents  {len(found.names)} images, {found.encoded} newly encoded; {statistics.count} values per channel",
+        *_table(statistics),
     ]
-    write_view_manifest(output, config, {"folder": folder}, loaded, report)
-    return report
 
 
-def _rows(found: LatentStatistics) -> list[list[str]]:
-    rows = []
-    for number, channel in enumerate(found.channels):
-        row = [str(number), f"{channel.mean:+.3f}", f"{channel.std:.3f}", f"{channel.skew:+.2f}"]
-        row += [f"{channel.kurtosis:+.2f}", f"{channel.d_standard:.3f}", f"{channel.d_shape:.3f}"]
-        row += [f"{channel.wasserstein:.3f}", channel.effect]
-        rows.append(row if found.kl is None else [*row, f"{found.kl[number]:.2f}"])
-    return rows
+def statistics_rows(statistics: LatentStatistics) -> list[dict[str, Any]]:
+    """The statistics as rows of a table, one for each channel; `kl_nats` is None without a posterior."""
+    kl: Sequence[float | None] = [None] * len(statistics.channels) if statistics.kl is None else statistics.kl.tolist()
+    return [
+        {"channel": number, **{name: getattr(channel, name) for name in MEASURES}, "kl_nats": nats}
+        for number, (channel, nats) in enumerate(zip(statistics.channels, kl))
+    ]
 
 
-def _plain(found: LatentStatistics) -> dict[str, Any]:
+def _table(statistics: LatentStatistics) -> list[str]:
+    """The statistics as lines for people, and what their headings mean."""
+    headings, rows = list(HEADINGS), []
+    for row in statistics_rows(statistics):
+        texts = [f"{row['mean']:+.3f}", f"{row['std']:.3f}", f"{row['skew']:+.2f}", f"{row['kurtosis']:+.2f}"]
+        texts += [f"{row['d_normal']:.3f}", f"{row['d_shape']:.3f}", f"{row['wasserstein']:.3f}", row["effect"]]
+        nats = [] if row["kl_nats"] is None else [f"{row['kl_nats']:.2f}"]
+        rows.append([str(row["channel"]), *texts, *nats])
+    limits = ", ".join(f"{name} up to {limit:g}" for limit, name in EFFECTS[:-1])
+    notes = [f"D: largest gap between distribution functions ({limits}); W1: mean distance from N(0, 1), in std."]
+    if statistics.kl is None:
+        notes.append("KL       this autoencoder has no posterior, so no divergence from a prior.")
+    else:
+        headings.append("KL nats")
+    return [*table(headings, rows), *notes]
+
+
+def _plain(statistics: LatentStatistics) -> dict[str, Any]:
     """The statistics as plain values."""
     return {
-        "channels": [asdict(channel) | {"effect": channel.effect} for channel in found.channels],
-        "correlation": np.round(found.correlation, 6).tolist(),
-        "autocorrelation": np.round(found.along, 6).tolist(),
-        "kl_nats_a_value": None if found.kl is None else found.kl.tolist(),
+        "channels": [asdict(channel) | {"effect": channel.effect} for channel in statistics.channels],
+        "correlation": np.round(statistics.correlation, 6).tolist(),
+        "autocorrelation": np.round(statistics.autocorrelation, 6).tolist(),
+        "kl_nats_per_value": None if statistics.kl is None else statistics.kl.tolist(),
     }
 
 
-def _drawn(found: LatentStatistics, latents: Latents, name: str) -> "Figure":
-    """Four panels: densities, quantiles, correlations, and how far a value tells of its neighbours."""
+def draw_statistics(statistics: LatentStatistics, title: str = "") -> Figure:
+    """The figure of latents' statistics, 12 × 9 inches in four panels: densities, quantiles against those of the
+    normal, correlations of channels, autocorrelations in space. Raises `MissingPackageError` without matplotlib."""
     figure = new_figure(12, 9)
-    ((densities, quantiles), (correlations, along)) = figure.subplots(2, 2)
-    _densities(densities, found, latents.latents)
-    _quantiles(quantiles, found)
-    drawn = correlations.imshow(found.correlation, cmap="RdBu_r", vmin=-1, vmax=1)
-    figure.colorbar(drawn, ax=correlations, label="Pearson's correlation")
-    count = len(found.channels)
-    correlations.set(title="channels against each other, cell by cell", xlabel="channel", ylabel="channel")
-    correlations.set(xticks=range(count), yticks=range(count))
-    if count <= 8:
-        for row in range(count):
-            for column in range(count):
-                value = found.correlation[row, column]
-                color = "white" if abs(value) > 0.6 else "black"
-                correlations.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
-    for number, values in enumerate(found.along):
-        along.plot(range(len(values)), values, "o-", markersize=4, label=_label(number, count))
-    along.axhline(0, color="0.6", linewidth=1)
-    along.set(title="values apart in space", xlabel="latent cells apart, across and down", ylabel="correlation")
-    along.grid(alpha=0.3)
-    figure.suptitle(f"Latents of {len(latents.names)} images of {latents.folder.name}, by {name}", fontsize=14)
+    ((densities, quantiles), (correlations, autocorrelations)) = figure.subplots(2, 2)
+    _draw_densities(densities, statistics)
+    _draw_quantiles(quantiles, statistics)
+    _draw_correlations(correlations, statistics.correlation)
+    _draw_autocorrelations(autocorrelations, statistics)
+    if title:
+        figure.suptitle(title, fontsize=14)
     return figure
 
 
-def _densities(axes: "Axes", found: LatentStatistics, latents: Tensor) -> None:
-    values = latents.transpose(0, 1).flatten(1).numpy()
-    low, high = np.quantile(values, [0.0005, 0.9995])
-    reach = float(max(abs(low), abs(high), 3.0))
-    edges = np.linspace(-reach, reach, 121)
-    middles = (edges[1:] + edges[:-1]) / 2
-    for number, channel in enumerate(values):
-        density, _ = np.histogram(channel, edges, density=True)
-        axes.plot(middles, density, label=_label(number, len(values)))
-    axes.plot(middles, np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi), "k--", label="N(0, 1)")
+def _draw_densities(axes: Axes, statistics: LatentStatistics) -> None:
+    centers, count = statistics.bin_centers, len(statistics.channels)
+    for number, density in enumerate(statistics.densities):
+        axes.plot(centers, density, label=_label(number, count))
+    axes.plot(centers, np.exp(-(centers**2) / 2) / np.sqrt(2 * np.pi), "k--", label="N(0, 1)")
     axes.set(title="how values are distributed", xlabel="latent value, in standard deviations", ylabel="density")
-    axes.legend(fontsize=9, ncols=1 + len(values) // 12)
+    axes.legend(fontsize=9, ncols=1 + count // 12)
 
 
-def _quantiles(axes: "Axes", found: LatentStatistics) -> None:
-    for number, values in enumerate(found.quantiles):
-        axes.plot(found.normal_quantiles, values, label=_label(number, len(found.quantiles)))
-    ends = found.normal_quantiles[[0, -1]]
+def _draw_quantiles(axes: Axes, statistics: LatentStatistics) -> None:
+    for number, values in enumerate(statistics.quantiles):
+        axes.plot(statistics.normal_quantiles, values, label=_label(number, len(statistics.quantiles)))
+    ends = statistics.normal_quantiles[[0, -1]]
     axes.plot(ends, ends, "k--")
     axes.set(title="Q-Q: against the normal", xlabel="quantile of N(0, 1)", ylabel="quantile of the channel")
     axes.grid(alpha=0.3)
 
 
-def _label(number: int, count: int) -> str | None:
+def _draw_correlations(axes: Axes, correlation: np.ndarray) -> None:
+    drawn, count = axes.imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1), len(correlation)
+    axes.figure.colorbar(drawn, ax=axes, label="Pearson's correlation")
+    axes.set(title="channels against each other, cell by cell", xlabel="channel", ylabel="channel")
+    axes.set(xticks=range(count), yticks=range(count))
+    if count > MAX_LABELED_CELLS:
+        return
+    for (row, column), value in np.ndenumerate(correlation):
+        color = "white" if abs(value) > 0.6 else "black"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
+
+
+def _draw_autocorrelations(axes: Axes, statistics: LatentStatistics) -> None:
+    for number, values in enumerate(statistics.autocorrelation):
+        axes.plot(range(len(values)), values, "o-", markersize=4, label=_label(number, len(statistics.channels)))
+    axes.axhline(0, color="0.6", linewidth=1)
+    axes.set(title="values apart in space", xlabel="latent cells apart, across and down", ylabel="correlation")
+    axes.grid(alpha=0.3)
+
+
+def _label(number: int, count: int) -> str:
     return f"channel {number}" if count <= 16 else f"{number}"

@@ -1,8 +1,9 @@
-"""Walks: pictures on a way between points of a latent space."""
+"""Walks: pictures on a path through points of a latent space."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +14,73 @@ from torch import Tensor
 from latentflow import losses
 from latentflow.errors import InputError
 from latentflow.explore.config import WalkConfig
-from latentflow.explore.moving import write_moving
-from latentflow.explore.report import ViewReport, check_outputs, finite, write_view_manifest
-from latentflow.interrupts import NOTHING, Interrupts, Say
-from latentflow.inversion.objective import Objective
-from latentflow.inversion.optimize import optimize
-from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, run_view
+from latentflow.inversion.refine import refine
+from latentflow.latents.decode import decode_frames
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly, step_sizes
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.draw import captioned
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.text import captioned
 from latentflow.records import Frame
-from latentflow.runs.run import Loaded, load
+from latentflow.runs.report import counted
+from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks.frames import check_frames_path, open_frames
 
-STRETCH = 48  # frames from one anchor to the next
-ROUNDS = 4  # of evening, if no budget says otherwise
-EVEN_ENOUGH = 1.05
-REFINING_LR = 0.04  # from the encoder's latent
+FRAMES_PER_SEGMENT = 48
+EVENING_ROUNDS = 4  # unless a budget is given; a round decodes every frame once
+EVEN_RATIO = 1.05  # of the largest step to the smallest, from which on steps are even
 
 Measure = Callable[[Tensor, Tensor], float]
 
 
-def walk(
-    autoencoder: Autoencoder, way: LatentPath, positions: Sequence[float], size: tuple[int, int]
+def decode_path(
+    autoencoder: Autoencoder, path: LatentPath, positions: Sequence[float], size: tuple[int, int]
 ) -> Iterator[Frame]:
-    """The pictures (1, 3, height, width) at positions in [0, stretches] of a way, decoded as they are asked for."""
-    for index, position in enumerate(positions):
-        latent = way(float(position))
-        with torch.no_grad():
-            image = autoencoder.decode(latent, size)
-        yield Frame(index=index, total=len(positions) - 1, latent=latent, image=image)
+    """The pictures (1, 3, height, width) at positions in [0, segments] of a path, decoded as they are asked for."""
+    latents = (path(float(position)) for position in positions)
+    return decode_frames(autoencoder, latents, size, total=len(positions) - 1)
+
+
+def walk(
+    sources: Sequence[str | PathLike[str]],
+    *,
+    vae: str | PathLike[str] | Autoencoder = "bundled",
+    size: int = WalkConfig.size,
+    fit: str = WalkConfig.fit,
+    method: str = WalkConfig.method,
+    loop: bool = WalkConfig.loop,
+    frames: int | None = None,
+    ease: str = WalkConfig.ease,
+    weights: str = WalkConfig.weights,
+    device: str = WalkConfig.device,
+    dtype: str = WalkConfig.dtype,
+    session: Session | None = None,
+) -> Iterator[Frame]:
+    """Walk through the latent space from source to source; frames come as they are decoded, and no file is written.
+
+    `sources` are images, saved latents or "random:SEED", at least two; `vae` is a name, a folder, a file or an
+    `Autoencoder`. The other options are those of the command line, with its defaults: `frames` counts all of them, 48 a
+    segment if omitted. `session` shares loaded models, and its `stop()`, from any thread, ends the walk with
+    `Interrupted` after the frame in hand. Raises `InputError` for a wrong option or source, `WeightsError` for weights
+    that are missing.
+    """
+    if isinstance(sources, str):
+        raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
+    names = [str(source) for source in sources]
+    config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease)
+    check_anchors(names, 2)
+    session = session or Session()
+    loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
+    anchors = read_anchors(names, loaded.autoencoder, size, fit)
+    path = LatentPath(anchors.latents, method, loop=loop)
+    _, positions = _positions(config, path)
+    return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
 
 
 def picture_distance(name: str, load: Callable[[str], Any] | None = None) -> tuple[str, Measure]:
-    """How far pictures (1, 3, h, w) are apart, and what that is called: the root of mse or of lpips, both of which
-    grow with the square of small changes."""
+    """The name and the function of a distance of pictures (1, 3, h, w): the root of "mse" or of "lpips", both of which
+    grow with the square of small changes. `load` gives lpips its network, by name."""
     if name == "mse":
         return "RMSE", lambda one, two: float((one.clamp(0, 1) - two.clamp(0, 1)).square().mean().sqrt())
     lpips = losses.find("lpips")(load)
@@ -62,8 +94,8 @@ def picture_distance(name: str, load: Callable[[str], Any] | None = None) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How far each frame's picture is from the next one's, in the order of the frames, and how far each step is to
-    be, in `wanted` of any unit: for a walk whose time runs evenly, all the same."""
+    """Frames at `positions` (n + 1,) of a path, the `sizes` (n,) of the steps from each picture to the next, and how
+    large the steps are `wanted` (n,), in any unit: all equal for a walk with linear timing."""
 
     positions: np.ndarray
     sizes: list[float]
@@ -71,158 +103,138 @@ class Steps:
 
     @property
     def ratio(self) -> float:
-        """The largest step over the smallest, each against what is wanted; 1 when nothing changes anywhere."""
+        """The largest step over the smallest, each relative to its wanted size; 1 when nothing changes anywhere."""
         steps = np.array(self.sizes)[self.wanted > 0] / self.wanted[self.wanted > 0]
         low, high = (float(each) for each in (steps.min(initial=np.inf), steps.max(initial=0.0)))
         return 1.0 if high == 0 else high / low if low > 0 else float("inf")
 
 
-def step_sizes(pictures: Iterator[Frame], measure: Measure) -> list[float]:
-    """Measure the steps between successive pictures, two of which are held at a time."""
-    sizes, before = [], None
-    for frame in pictures:
-        if before is not None:
-            sizes.append(measure(before, frame.image))
-        before = frame.image
-    return sizes
-
-
 def even_out(
-    look: Callable[[np.ndarray], list[float]],
+    measure: Callable[[np.ndarray], list[float]],
     positions: np.ndarray,
-    shares: np.ndarray,
+    fractions: np.ndarray,
     *,
     decodings: int | None = None,
     seconds: float | None = None,
 ) -> tuple[Steps, Steps]:
-    """Move frames along a way until each changes the picture as much as the next; the steps before and after.
+    """Move frames along a path until their pictures change evenly; return the steps before and after.
 
-    The way's length in pictures is measured between its frames with `look`, and they are set anew at `shares` of it
-    ([0, 1], ascending); this is done over and over with the new ones until the largest step, against its share, is
-    1.05 × the smallest or a budget, of decoded pictures or of seconds, would be passed; once it is measured in any
-    case. The evenest frames found are given.
+    `measure` gives the sizes of the steps between frames at `positions` (n + 1,). The frames are then moved to
+    `fractions` (n + 1,) of the length so measured, ascending in [0, 1]. This is repeated until the largest step,
+    relative to its fraction, is at most 1.05 × the smallest, or a budget of `decodings` or of `seconds` would be
+    exceeded; steps are measured at least once. The most even frames found are returned.
     """
-    began, wanted = time.monotonic(), np.diff(shares)
-    before = best = now = Steps(positions, look(positions), wanted)
+    began, wanted = time.monotonic(), np.diff(fractions)
+    before = best = now = Steps(positions, measure(positions), wanted)
     spent = len(positions)
-    while best.ratio > EVEN_ENOUGH:
+    while best.ratio > EVEN_RATIO:
         if seconds is not None and (time.monotonic() - began) * (1 + len(positions) / spent) > seconds:
             break
-        if seconds is None and spent + len(positions) > (decodings or ROUNDS * len(positions)):
+        if seconds is None and spent + len(positions) > (decodings or EVENING_ROUNDS * len(positions)):
             break
-        placed = place_evenly(now.positions, now.sizes, shares)
-        now = Steps(placed, look(placed), wanted)
+        placed = place_evenly(now.positions, now.sizes, fractions)
+        now = Steps(placed, measure(placed), wanted)
         spent += len(positions)
         if now.ratio < best.ratio:
             best = now
     return before, best
 
 
-def refine(
-    autoencoder: Autoencoder, latent: Tensor, target: Tensor, steps: int, interrupts: Interrupts | None = None
-) -> tuple[Tensor, float, float]:
-    """The latent nearest to a picture in so many steps from the encoder's, and its PSNR in dB before and after."""
-    best, first, found = latent, 0.0, -np.inf
-    records = optimize(autoencoder, Objective("mse", target), latent, steps=steps, lr=REFINING_LR)
-    for step in interrupts.watch(records, "its image is left unfinished") if interrupts else records:
-        value = float(step.psnr[0])
-        first = value if step.index == 0 else first
-        if value > found:
-            best, found = step.latent, value
-    return best, first, found
-
-
-def run_walk(
-    sources: Sequence[str], config: WalkConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False
-) -> ViewReport:
+def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> ViewReport:
     """Walk between sources as configured and write the frames; raises `LatentflowError` as the parts do."""
+    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: WalkConfig) -> Files:
     check_anchors(sources, 2)
     if not config.even and (config.budget_frames or config.budget_seconds or config.measure != WalkConfig().measure):
-        raise InputError("--measure, --budget_frames and --budget_seconds go with --even.", "Add it.")
+        raise InputError("`measure`, `budget_frames` and `budget_seconds` go with `even`.", "Add it.")
     if config.budget_frames and config.budget_seconds:
-        raise InputError("--budget_frames and --budget_seconds both limit --even.", "Give one of them.")
+        raise InputError("`budget_frames` and `budget_seconds` both limit `even`.", "Give one of them.")
     if config.frames is not None and config.seconds is not None:
-        raise InputError("--frames and --seconds both say how long the walk is.", "Give one of them.")
-    stretches = len(sources) if config.loop else len(sources) - 1
-    frames = config.frames or (round(config.seconds * config.fps) if config.seconds else STRETCH * stretches)
+        raise InputError("`frames` and `seconds` both say how long the walk is.", "Give one of them.")
+    frames = _frame_count(config, _segments(config, len(sources)))
     if frames < 2:
-        raise InputError(f"--seconds {config.seconds:g} at --fps {config.fps:g} is {frames} frames; a walk has two.")
+        raise InputError(f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {frames} frames; a walk needs 2.")
     output = Path(config.output_path).expanduser()
     check_frames_path(output, config.fps, config.overwrite)
-    check_outputs([output], sources)
-    loaded = load(config, say)
-    autoencoder = loaded.autoencoder
-    anchors = read_anchors(sources, autoencoder, config.size, config.fit)
-    report = ViewReport(written=[output])
-    if config.refine:
-        anchors = _refined(anchors, autoencoder, config.refine, interrupts, report)
-    way = LatentPath(anchors.latents, config.method, loop=config.loop)
-    times = frame_times(frames, loop=config.loop)
-    shares = TIMINGS[config.ease](times, way.stretches)
-    positions = shares * way.stretches
-    if config.even:
-        positions = _evened(way, positions, shares, config, loaded, anchors.size, interrupts, report)
+    return Files(outputs=[output], inputs=sources, shown={"anchors": list(sources)})
 
+
+def _segments(config: WalkConfig, anchors: int) -> int:
+    return anchors if config.loop else anchors - 1
+
+
+def _frame_count(config: WalkConfig, segments: int) -> int:
+    return config.frames or (round(config.seconds * config.fps) if config.seconds else FRAMES_PER_SEGMENT * segments)
+
+
+def _positions(config: WalkConfig, path: LatentPath) -> tuple[np.ndarray, np.ndarray]:
+    """The position of each frame on the path, as a fraction in [0, 1] and in segments."""
+    times = frame_times(_frame_count(config, path.segments), loop=config.loop)
+    fractions = TIMINGS[config.ease](times, path.segments)
+    return fractions, fractions * path.segments
+
+
+def _make(job: Job[WalkConfig]) -> None:
+    config, report = job.config, job.report
+    anchors = read_anchors(job.sources, job.autoencoder, config.size, config.fit)
+    if config.refine:
+        anchors = _refined(anchors, job)
+    path = LatentPath(anchors.latents, config.method, loop=config.loop)
+    fractions, positions = _positions(config, path)
+    frames = len(positions)
+    if config.even:
+        positions = _evened(path, positions, fractions, anchors.size, job)
     stops = [*anchors.names, anchors.names[0]] if config.loop else anchors.names
+
+    def describe(frame: Frame) -> str:
+        return where(float(positions[frame.index]), stops)
 
     def draw(frame: Frame) -> np.ndarray:
         picture = to_uint8(frame.image)
-        return captioned(picture, where(float(positions[frame.index]), stops)) if config.caption else picture
+        return captioned(picture, describe(frame)) if config.caption else picture
 
-    sink = open_frames(output, fps=config.fps, hold=config.hold, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.output, fps=config.fps, hold=config.hold, overwrite=config.overwrite, draw=draw)
     report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
-    records = walk(autoencoder, way, list(positions), anchors.size)
-    write_moving(
-        *(sink, records, frames - 1, interrupts, report),
-        quiet=quiet,
-        describe=lambda frame: where(float(positions[frame.index]), stops),
-    )
-    report.lines.insert(0, f"walk     {' → '.join(stops)}, {frames} frames")
-    write_view_manifest(output, config, {"anchors": list(sources)}, loaded, report)
-    return report
+    job.write_frames(sink, decode_path(job.autoencoder, path, list(positions), anchors.size), frames - 1, describe)
+    report.lines.insert(0, f"walk     {' → '.join(stops)}, {counted(frames, 'frame')}")
 
 
 def where(position: float, stops: Sequence[str]) -> str:
-    """A position on the way through the anchors in words."""
+    """A position on a path through anchors in words, such as "cat to dog 25%"."""
     index = min(int(position), len(stops) - 2)
     return f"{stops[index]} to {stops[index + 1]} {position - index:4.0%}"
 
 
-def _refined(
-    anchors: Anchors, autoencoder: Autoencoder, steps: int, interrupts: Interrupts, report: ViewReport
-) -> Anchors:
+def _refined(anchors: Anchors, job: Job[WalkConfig]) -> Anchors:
     latents = []
     for (name, latent), target in zip(anchors, anchors.targets):
         if target is not None:
-            latent, before, after = refine(autoencoder, latent, target, steps, interrupts)
-            report.figures.setdefault("refined", {})[name] = {"psnr_before": before, "psnr_after": after}
-            report.lines.append(f"refined  {name}: {before:.2f} → {after:.2f} dB")
+            latent, before, after = refine(job.autoencoder, latent, target, job.config.refine, job.session)
+            job.report.figures.setdefault("refined", {})[name] = {"psnr_before": before, "psnr_after": after}
+            job.report.lines.append(f"refined  {name}: {before:.2f} → {after:.2f} dB")
         latents.append(latent)
     return replace(anchors, latents=torch.cat(latents))
 
 
 def _evened(
-    way: LatentPath,
-    positions: np.ndarray,
-    shares: np.ndarray,
-    config: WalkConfig,
-    loaded: Loaded,
-    size: tuple[int, int],
-    interrupts: Interrupts,
-    report: ViewReport,
+    path: LatentPath, positions: np.ndarray, fractions: np.ndarray, size: tuple[int, int], job: Job[WalkConfig]
 ) -> np.ndarray:
     """Positions with even steps; a loop's last step, back to the first frame, counts too."""
-    name, measure = picture_distance(config.measure, loaded.figures)
-    close = [float(way.stretches)] if config.loop else []
+    config, report = job.config, job.report
+    name, metric = picture_distance(config.measure, job.loaded.metrics)
+    close = [float(path.segments)] if config.loop else []
     closing = [1.0] if config.loop else []
 
-    def look(at: np.ndarray) -> list[float]:
-        return step_sizes(interrupts.watch(walk(loaded.autoencoder, way, list(at), size), NOTHING), measure)
+    def measure(at: np.ndarray) -> list[float]:
+        frames = decode_path(job.autoencoder, path, list(at), size)
+        return step_sizes(job.session.watch(frames, NOTHING_WRITTEN), metric)
 
     before, after = even_out(
-        look,
+        measure,
         np.append(positions, close),
-        np.append(shares, closing),
+        np.append(fractions, closing),
         decodings=config.budget_frames,
         seconds=config.budget_seconds,
     )
@@ -232,6 +244,6 @@ def _evened(
         "ratio_after": finite(after.ratio),
         "mean": float(np.mean(after.sizes)),
     }
-    eased = "" if config.ease == "linear" else f", against what --ease {config.ease} wants"
+    eased = "" if config.ease == "linear" else f", relative to what `ease` {config.ease} wants"
     report.lines.append(f"steps    largest over smallest, {name}{eased}: {before.ratio:.2f} → {after.ratio:.2f}")
     return after.positions[:-1] if config.loop else after.positions

@@ -1,9 +1,9 @@
-"""Pictures drawn by code: what the bundled autoencoder is trained on, since it ships with no photographs.
+"""Images drawn by code: the training data of the bundled autoencoder, and of `train` with generated data.
 
-Occlusion with power-law sizes after Lee, Mumford & Huang, "Occlusion Models for Natural Images" (IJCV 2001), and
-natural-image spectra after Baradad et al., "Learning to See by Looking at Noise" (NeurIPS 2021). `surfaces` makes
-colours and textures, `shapes` outlines, `scenes` what a camera could see, `drawings` what a pen could draw, and
-`camera` light, lens and sensor.
+Shapes of power-law sizes that occlude one another follow Lee, Mumford & Huang, "Occlusion Models for Natural Images"
+(IJCV 2001); the spectra of natural images follow Baradad et al., "Learning to See by Looking at Noise" (NeurIPS 2021).
+`surfaces` makes colors and textures, `shapes` outlines, `scenes` photographic scenes, `drawings` line drawings, and
+`camera` adds light, blur and noise.
 """
 
 from typing import TYPE_CHECKING
@@ -12,29 +12,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def picture(seed: int, size: int = 256, drawn: float = 0.25) -> "Image.Image":
-    """Draw one generated picture: `size` × `size` pixels, RGB; the same seed gives the same picture.
+def picture(seed: int, size: int = 256, drawings: float = 0.25) -> "Image.Image":
+    """An image of `size` × `size` pixels, RGB; the same seed gives the same image.
 
-    `drawn`, from 0 to 1, is the share of drawings; the others look like what a camera sees.
+    `drawings`, in [0, 1], is the probability of a drawing rather than a photographic scene.
     """
     import numpy as np
 
-    from latentflow.generated import drawings, scenes
-    from latentflow.generated.camera import photographed
+    from latentflow.generated.camera import photograph
+    from latentflow.generated.drawings import drawing, faces, page
+    from latentflow.generated.scenes import landscape, leaves, portrait, strands, street, texture
 
     rng = np.random.default_rng(seed)
-    seen = {
-        scenes.leaves: 0.34,
-        scenes.landscape: 0.1,
-        scenes.portrait: 0.1,
-        scenes.street: 0.07,
-        scenes.strands: 0.07,
-        scenes.texture: 0.07,
-    }
-    penned = {drawings.page: 0.05, drawings.drawing: 0.13, drawings.faces: 0.07}
-    shares = [
-        *(each * (1 - drawn) / 0.75 for each in seen.values()),
-        *(each * drawn / 0.25 for each in penned.values()),
+    scene_weights = {leaves: 0.34, landscape: 0.1, portrait: 0.1, street: 0.07, strands: 0.07, texture: 0.07}
+    drawing_weights = {page: 0.05, drawing: 0.13, faces: 0.07}
+    probabilities = [
+        *(each * (1 - drawings) / 0.75 for each in scene_weights.values()),
+        *(each * drawings / 0.25 for each in drawing_weights.values()),
     ]
-    draw = [*seen, *penned][rng.choice(len(shares), p=shares)]
-    return photographed(rng, draw(rng, size), gently=draw in penned)
+    draw = [*scene_weights, *drawing_weights][rng.choice(len(probabilities), p=probabilities)]
+    return photograph(rng, draw(rng, size), mild=draw in drawing_weights)

@@ -1,12 +1,12 @@
-"""What a pen could draw: flat colours in dark outlines, faces, hatching, screen tone, lettering.
+"""Drawings: flat colors in dark outlines, comic faces, hatching, screen tone, lettering.
 
-Every drawing is (size, size, 3) from 0 to 255; it is drawn twice as large and halved, so that its lines are smooth.
+Every drawing is (size, size, 3) from 0 to 255. It is drawn at twice the size and reduced, so that lines are smooth.
 """
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from latentflow.generated.shapes import curve, outline, pairs, power_law, turned
+from latentflow.generated.shapes import curve, outline, pairs, power_law, rotated
 from latentflow.generated.surfaces import FAMILIES, Color, Palette, color, surface
 
 Array = np.ndarray
@@ -15,7 +15,7 @@ LETTERS = list("abcdefghijklmnopqrstuvwxyz     ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 
 
 class Pen:
-    """An ink, a line width, a few colours and a sheet of twice the size."""
+    """A sheet of twice the size, with a random ink, line width and set of colors."""
 
     def __init__(self, rng: np.random.Generator, size: int) -> None:
         self.rng, self.side = rng, 2 * size
@@ -23,8 +23,8 @@ class Pen:
             paper = WHITE if rng.random() < 0.4 else color(rng)
             self.sheet = Image.new("RGB", (self.side, self.side), paper)
         else:
-            ground = surface(rng, size, Palette.drawn(rng)).astype(np.uint8)
-            self.sheet = Image.fromarray(ground).resize((self.side, self.side), Image.Resampling.BILINEAR)
+            background = surface(rng, size, Palette.random(rng)).astype(np.uint8)
+            self.sheet = Image.fromarray(background).resize((self.side, self.side), Image.Resampling.BILINEAR)
         self.draw = ImageDraw.Draw(self.sheet)
         dark = rng.integers(0, 70, 3)
         self.ink: Color = (0, 0, 0) if rng.random() < 0.4 else (int(dark[0]), int(dark[1]), int(dark[2]))
@@ -32,11 +32,11 @@ class Pen:
         self.colors = [color(rng) for _ in range(rng.integers(3, 8))]
 
     def any(self) -> Color:
-        """One of the sheet's colours."""
+        """A random one of the colors."""
         return self.colors[self.rng.integers(len(self.colors))]
 
     def shape(self, corners: Array, fill: Color | None, *, outlined: bool = True) -> None:
-        """A filled polygon in an outline."""
+        """Draw a polygon, filled unless `fill` is None."""
         points = pairs(corners)
         if fill is not None:
             self.draw.polygon(points, fill=fill)
@@ -44,16 +44,16 @@ class Pen:
             self.line([*points, points[0]])
 
     def line(self, points: list[tuple[float, float]], ink: Color | None = None, width: int | None = None) -> None:
-        """A line of the pen's ink and width, unless others are given."""
+        """Draw a line, in the pen's ink and width unless others are given."""
         self.draw.line(points, fill=ink or self.ink, width=width or self.width, joint="curve")
 
     def done(self) -> Array:
-        """The sheet at its real size."""
+        """The sheet, reduced to its final size."""
         return np.asarray(self.sheet.reduce(2), np.float64).copy()
 
 
 def drawing(rng: np.random.Generator, size: int) -> Array:
-    """Outlined shapes in flat colours or two tones, windows, screen tone, hatching, free strokes."""
+    """Outlined shapes in flat colors or two tones, grids, screen tone, hatching, free strokes."""
     pen = Pen(rng, size)
     outlined = rng.random() < 0.85
     for _ in range(rng.integers(5, 40)):
@@ -79,7 +79,7 @@ def drawing(rng: np.random.Generator, size: int) -> Array:
 
 
 def _grid(pen: Pen, at: Array, radius: float) -> None:
-    """Windows, tiles or a fence: equal rectangles in rows."""
+    """Equal rectangles in rows, as of windows, tiles or a fence."""
     rng = pen.rng
     rows, columns = rng.integers(1, 7, 2)
     cell, fill = radius / max(rows, columns) * np.array([1, rng.uniform(0.5, 2)]), pen.any()
@@ -91,7 +91,7 @@ def _grid(pen: Pen, at: Array, radius: float) -> None:
 
 def _hatching(pen: Pen, at: Array, radius: float) -> None:
     rng = pen.rng
-    along = turned(np.array([[1.0, 0.0]]), rng.uniform(0, np.pi))[0]
+    along = rotated(np.array([[1.0, 0.0]]), rng.uniform(0, np.pi))[0]
     across = np.array([-along[1], along[0]])
     gap = max(4.0, pen.width * rng.uniform(2, 5))
     for offset in np.arange(-radius, radius, gap):
@@ -117,7 +117,7 @@ def _lettering(pen: Pen, at: Array, height: float) -> None:
     rng = pen.rng
     text = "".join(rng.choice(LETTERS, rng.integers(4, 16)))
     font = ImageFont.load_default(height)
-    if rng.random() < 0.6:  # in a balloon
+    if rng.random() < 0.6:  # in a speech balloon
         box = pen.draw.textbbox((float(at[0]), float(at[1])), text, font=font)
         margin = height * 0.6
         edges = (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
@@ -126,7 +126,7 @@ def _lettering(pen: Pen, at: Array, height: float) -> None:
 
 
 def faces(rng: np.random.Generator, size: int) -> Array:
-    """One large face or a few small ones, in the manner of comics: locks of hair, large eyes, two tones."""
+    """One large comic face or a few small ones: locks of hair, large eyes, two tones."""
     pen = Pen(rng, size)
     for _ in range(rng.integers(0, 6)):
         pen.shape(outline(rng, power_law(rng, pen.side / 30, pen.side / 4)) + rng.uniform(0, pen.side, 2), pen.any())
@@ -141,13 +141,13 @@ def faces(rng: np.random.Generator, size: int) -> Array:
 def _face(pen: Pen, at: Array, radius: float) -> None:
     rng = pen.rng
     hair, skin, iris = color(rng, str(rng.choice(list(FAMILIES)))), color(rng, "skin"), color(rng, "paint")
-    if rng.random() < 0.6:  # as light as comics have it
+    if rng.random() < 0.6:  # lighter, as in comics
         skin = tuple(min(255, int(value * 0.35 + 165)) for value in skin)  # type: ignore[assignment]
     tilt = rng.normal(0, 0.25)
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
 
     def put(points: Array) -> Array:
-        return turned(points, tilt) * radius + at
+        return rotated(points, tilt) * radius + at
 
     def oval(x: float, y: float, rx: float, ry: float) -> Array:
         return put(np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], 1))
@@ -213,10 +213,10 @@ def _face(pen: Pen, at: Array, radius: float) -> None:
 
 
 def page(rng: np.random.Generator, size: int) -> Array:
-    """Lines of letters on a plain or textured ground, with ruled lines and boxes."""
+    """Lines of text on a plain or textured background, with boxes."""
     plain = rng.random() < 0.4
-    ground = np.full((size, size, 3), 250.0) if plain else surface(rng, size, Palette.drawn(rng))
-    canvas = Image.fromarray(ground.astype(np.uint8))
+    background = np.full((size, size, 3), 250.0) if plain else surface(rng, size, Palette.random(rng))
+    canvas = Image.fromarray(background.astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     y = float(rng.uniform(-5, 20))
     while y < size:

@@ -1,21 +1,21 @@
-"""What a camera could see: things before things, landscapes, people, streets, hair and grass, textures.
+"""Photographic scenes: overlapping shapes, landscapes, people, streets, hair and grass, textures.
 
-Every scene is drawn as (size, size, 3) from 0 to 255.
+Every scene is (size, size, 3) from 0 to 255.
 """
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from latentflow.generated.shapes import curve, mask, outline, pairs, power_law, turned
+from latentflow.generated.shapes import curve, mask, outline, pairs, power_law, rotated
 from latentflow.generated.surfaces import FAMILIES, Palette, color, noise, pattern, surface
 
 Array = np.ndarray
 
 
 def leaves(rng: np.random.Generator, size: int) -> Array:
-    """Dead leaves: shapes with power-law sizes one over the other, shaded, some with shadows or before a blurred
-    ground."""
-    palette = Palette.drawn(rng)
+    """The dead leaves model: overlapping shapes of power-law sizes, shaded, some with shadows or on a blurred
+    background."""
+    palette = Palette.random(rng)
     canvas = surface(rng, size, palette)
     surfaces = [surface(rng, size, palette) for _ in range(4)]
     smallest = size / rng.choice([12, 25, 60, 120])
@@ -23,7 +23,7 @@ def leaves(rng: np.random.Generator, size: int) -> Array:
     focus = rng.integers(count) if rng.random() < 0.35 else -1
     shadows, light = rng.random() < 0.5, rng.uniform(0, 2 * np.pi)
     for index in range(count):
-        if index == focus:  # what lies behind is out of focus
+        if index == focus:  # the shapes so far are out of focus
             canvas = blurred(canvas, rng.uniform(1, 6))
         corners = outline(rng, power_law(rng, smallest, size / 1.8)) + rng.uniform(-0.1, 1.1, 2) * size
         fill = surfaces[rng.integers(4)] if rng.random() < 0.45 else palette.pick(rng)
@@ -34,7 +34,7 @@ def leaves(rng: np.random.Generator, size: int) -> Array:
 def place(
     rng: np.random.Generator, canvas: Array, corners: Array, fill: Array, light: float | None, *, shadow: bool = False
 ) -> None:
-    """Paint a shape into the canvas; with a `light` (its direction in radians) it is rounded, flat without."""
+    """Paint a shape into the canvas: shaded as if rounded with `light` from a direction in radians, flat with None."""
     size = canvas.shape[0]
     if shadow:
         offset = rng.normal(0, 4, 2)
@@ -47,7 +47,7 @@ def place(
     found = mask(corners, size)
     if not found:
         return
-    share, where = found
+    alpha, where = found
     color_ = fill[where] if fill.ndim == 3 else fill
     if light is not None:
         rows, columns = where
@@ -59,19 +59,19 @@ def place(
         if rng.random() < 0.1:  # a highlight
             spot = np.exp(-((u - 0.4 * np.cos(light)) ** 2 + (v - 0.4 * np.sin(light)) ** 2) / rng.uniform(0.01, 0.1))
             color_ = color_ + (255 - color_) * (0.8 * spot)[..., None]
-    canvas[where] += (color_ - canvas[where]) * share[..., None]
+    canvas[where] += (color_ - canvas[where]) * alpha[..., None]
 
 
 def blurred(canvas: Array, radius: float) -> Array:
-    """A canvas out of focus."""
+    """A canvas after a Gaussian blur of `radius` pixels."""
     image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
     return np.asarray(image, np.float64).copy()
 
 
 def sky(rng: np.random.Generator, size: int) -> Array:
-    """A graded sky, clear or with clouds."""
+    """A sky with a vertical gradient, clear or with clouds."""
     y = np.linspace(0, 1, size)[:, None, None]
-    top = np.array(color(rng, str(rng.choice(["sky", "sky", "dusk", "grey"]))), float)
+    top = np.array(color(rng, str(rng.choice(["sky", "sky", "dusk", "gray"]))), float)
     low = np.array(color(rng, str(rng.choice(["sky", "skin"]))), float)
     clouds = np.clip(noise(rng, size, rng.uniform(1.4, 2.2), 1 / rng.uniform(1, 3)) * rng.uniform(-0.1, 0.5), 0, 1)
     lit = rng.uniform(200, 250)
@@ -79,11 +79,11 @@ def sky(rng: np.random.Generator, size: int) -> Array:
 
 
 def landscape(rng: np.random.Generator, size: int) -> Array:
-    """A sky, ridges one before the other, hazier the farther away, trees or poles, sometimes water that mirrors it."""
+    """A sky, overlapping ridges with haze, trees or poles, sometimes a reflection in water."""
     canvas = sky(rng, size)
     haze = canvas[-1, 0].copy()
     layers = int(rng.integers(2, 6))
-    palette = Palette.drawn(rng, [str(rng.choice(["foliage", "foliage", "earth", "grey"])), "earth"])
+    palette = Palette.random(rng, [str(rng.choice(["foliage", "foliage", "earth", "gray"])), "earth"])
     start = rng.uniform(0.25, 0.6)
     for layer in range(layers):
         nearness = (layer + 1) / layers
@@ -105,7 +105,7 @@ def landscape(rng: np.random.Generator, size: int) -> Array:
         x, width = rng.uniform(0, size), power_law(rng, 1, size / 12)
         top, foot = rng.uniform(0.1, 0.6) * size, rng.uniform(0.65, 1) * size
         box = np.array([[x, top], [x + width, top], [x + width, foot], [x, foot]])
-        place(rng, canvas, box, np.array(color(rng, str(rng.choice(["earth", "grey", "dusk"]))), float), 0.0)
+        place(rng, canvas, box, np.array(color(rng, str(rng.choice(["earth", "gray", "dusk"]))), float), 0.0)
     if rng.random() < 0.25:
         shore = int(rng.uniform(0.5, 0.85) * size)
         mirrored = canvas[:shore][::-1][: size - shore]
@@ -115,7 +115,7 @@ def landscape(rng: np.random.Generator, size: int) -> Array:
 
 
 def portrait(rng: np.random.Generator, size: int) -> Array:
-    """One to three people before a blurred ground: shaded heads with hair, eyes, mouths, and clothes."""
+    """One to three people on a blurred background: shaded heads with hair, eyes, mouths, and clothes."""
     canvas = (leaves if rng.random() < 0.5 else landscape)(rng, size)
     canvas = blurred(canvas, rng.uniform(1, 10)) if rng.random() < 0.8 else canvas
     for _ in range(rng.integers(1, 4)):
@@ -127,16 +127,16 @@ def _person(rng: np.random.Generator, canvas: Array, at: Array, radius: float) -
     size = canvas.shape[0]
     skin, hair = (
         np.array(color(rng, "skin"), float),
-        np.array(color(rng, str(rng.choice(["earth", "dusk", "grey"]))), float),
+        np.array(color(rng, str(rng.choice(["earth", "dusk", "gray"]))), float),
     )
     light, tilt = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.2)
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
 
     def oval(x: float, y: float, rx: float, ry: float) -> Array:
         around = np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], 1)
-        return turned(around, tilt) * radius + at
+        return rotated(around, tilt) * radius + at
 
-    cloth = surface(rng, size, Palette.drawn(rng))
+    cloth = surface(rng, size, Palette.random(rng))
     wide = rng.uniform(1.4, 2.2)
     body = np.array([[-0.4, 0.7], [0.4, 0.7], [wide, 1.5], [wide, 6], [-wide, 6], [-wide, 1.5]]) * radius + at
     place(rng, canvas, body, cloth, light)
@@ -155,9 +155,9 @@ def _person(rng: np.random.Generator, canvas: Array, at: Array, radius: float) -
 
 
 def street(rng: np.random.Generator, size: int) -> Array:
-    """Fronts of buildings with rows of windows, seen at an angle, under a sky."""
+    """Fronts of buildings with rows of windows, seen at an angle, and a sky."""
     canvas = sky(rng, size)
-    palette = Palette.drawn(rng, ["earth", "grey", str(rng.choice(list(FAMILIES)))])
+    palette = Palette.random(rng, ["earth", "gray", str(rng.choice(list(FAMILIES)))])
     left = rng.uniform(-0.2, 0.1) * size
     while left < size:
         width, top = rng.uniform(0.15, 0.7) * size, rng.uniform(-0.1, 0.6) * size
@@ -187,7 +187,7 @@ def street(rng: np.random.Generator, size: int) -> Array:
         left += width * rng.uniform(0.8, 1.2)
     for _ in range(rng.integers(0, 10)):  # wires, rails, edges
         ends = rng.uniform(-0.1, 1.1, (2, 2)) * size
-        normal = turned((ends[1] - ends[0])[None], np.pi / 2)[0]
+        normal = rotated((ends[1] - ends[0])[None], np.pi / 2)[0]
         normal = normal / (np.hypot(*normal) + 1e-9) * rng.uniform(0.4, 2)
         place(
             rng, canvas, np.stack([ends[0], ends[1], ends[1] + normal, ends[0] + normal]), palette.pick(rng, 1.0), None
@@ -196,8 +196,8 @@ def street(rng: np.random.Generator, size: int) -> Array:
 
 
 def strands(rng: np.random.Generator, size: int) -> Array:
-    """Hair, fur, grass or branches: hundreds of curved lines that share a direction, light over dark."""
-    palette = Palette.drawn(rng)
+    """Hair, fur, grass or branches: hundreds of curved lines of similar direction, from dark to light."""
+    palette = Palette.random(rng)
     large = Image.fromarray(surface(rng, size, palette).astype(np.uint8)).resize((2 * size, 2 * size))
     pen = ImageDraw.Draw(large)
     flow, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.6) * size
@@ -215,9 +215,9 @@ def strands(rng: np.random.Generator, size: int) -> Array:
 
 
 def texture(rng: np.random.Generator, size: int) -> Array:
-    """Two surfaces, one showing through a noise mask or a pattern of the other."""
+    """Two surfaces, blended by noise or by a pattern."""
     if rng.random() < 0.7:
-        share = np.clip(noise(rng, size, rng.uniform(1, 2.2)) * rng.uniform(0.3, 3) + 0.5, 0, 1)[..., None]
+        alpha = np.clip(noise(rng, size, rng.uniform(1, 2.2)) * rng.uniform(0.3, 3) + 0.5, 0, 1)[..., None]
     else:
-        share = pattern(rng, size, np.zeros(1), np.ones(1))
-    return surface(rng, size, Palette.drawn(rng)) * share + surface(rng, size, Palette.drawn(rng)) * (1 - share)
+        alpha = pattern(rng, size, np.zeros(1), np.ones(1))
+    return surface(rng, size, Palette.random(rng)) * alpha + surface(rng, size, Palette.random(rng)) * (1 - alpha)

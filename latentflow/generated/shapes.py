@@ -1,4 +1,4 @@
-"""Outlines, sizes and masks."""
+"""Outlines, sizes and masks of shapes."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -7,13 +7,13 @@ Array = np.ndarray
 
 
 def power_law(rng: np.random.Generator, smallest: float, largest: float) -> float:
-    """A size with density proportional to r^-3, the scale-invariant law of dead leaves."""
-    share = rng.random()
-    return float((smallest**-2 * (1 - share) + largest**-2 * share) ** -0.5)
+    """A random size with density proportional to r^-3, the scale-invariant law of the dead leaves model."""
+    quantile = rng.random()
+    return float((smallest**-2 * (1 - quantile) + largest**-2 * quantile) ** -0.5)
 
 
 def outline(rng: np.random.Generator, radius: float) -> Array:
-    """The corners (n, 2) of a shape about the origin: disc, ellipse, polygon, wavy blob, bar or leaf."""
+    """The corners (n, 2) of a random shape around the origin: disc, ellipse, polygon, wavy blob, bar or leaf."""
     kind = rng.choice(["disc", "ellipse", "polygon", "blob", "bar", "leaf"], p=[0.14, 0.14, 0.24, 0.26, 0.12, 0.1])
     if kind == "polygon":
         angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
@@ -30,32 +30,32 @@ def outline(rng: np.random.Generator, radius: float) -> Array:
         y = y * rng.uniform(0.2, 0.6) * (1 - np.abs(np.cos(angles)) ** 3)
     if kind == "bar":
         x, y = np.array([-1, 1, 1, -1]) * radius * 2, np.array([-1, -1, 1, 1]) * radius * rng.uniform(0.03, 0.4)
-    return turned(np.stack([x, y], 1), rng.uniform(0, 2 * np.pi))
+    return rotated(np.stack([x, y], 1), rng.uniform(0, 2 * np.pi))
 
 
-def turned(points: Array, angle: float) -> Array:
-    """Points (n, 2) turned about the origin."""
+def rotated(points: Array, angle: float) -> Array:
+    """Points (n, 2) rotated around the origin by `angle` radians."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return points @ np.array([[cosine, sine], [-sine, cosine]])
 
 
 def curve(rng: np.random.Generator, start: Array, step: Array, bend: float, count: int = 12) -> Array:
-    """The points (count + 1, 2) of a line that bends evenly and shortens."""
+    """The points (count + 1, 2) of a line that bends by about `bend` radians a step, and whose steps get shorter."""
     points = [start]
     for _ in range(count):
-        step = turned(step[None], bend + rng.normal(0, 0.03))[0] * 0.93
+        step = rotated(step[None], bend + rng.normal(0, 0.03))[0] * 0.93
         points.append(points[-1] + step)
     return np.stack(points)
 
 
 def pairs(points: Array) -> list[tuple[float, float]]:
-    """Points as Pillow wants them."""
+    """Points (n, 2) as Pillow takes them."""
     return [(float(x), float(y)) for x, y in points]
 
 
 def mask(corners: Array, size: int) -> tuple[Array, tuple[slice, slice]] | None:
-    """The anti-aliased mask (h, w) of a polygon, in [0, 1], and where in a size × size picture it belongs; None when
-    nothing of it is in the picture."""
+    """The antialiased mask (h, w) of a polygon, in [0, 1], and its rows and columns in a size × size image; None for a
+    polygon outside of the image."""
     left, top = np.floor(np.clip(corners.min(0) - 1, 0, size)).astype(int)
     right, bottom = np.ceil(np.clip(corners.max(0) + 1, 0, size)).astype(int)
     if right - left < 1 or bottom - top < 1:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentflow import losses
+from latentflow.models.autoencoder import Autoencoder
 
 
 def psnr(image: Tensor, target: Tensor) -> Tensor:
@@ -30,6 +31,24 @@ def image_metrics(image: Tensor, target: Tensor, load: Callable[[str], Any] | No
         figures["ssim"] = 1 - float(ssim()(image, target)[0])
     lpips = losses.find("lpips")
     if load and smallest >= lpips.declaration.min_size:  # type: ignore[attr-defined]
-        measure = lpips(load)
-        figures[measure.label] = float(measure(image, target)[0])
+        metric = lpips(load)
+        figures[metric.label] = float(metric(image, target)[0])
     return figures
+
+
+@torch.no_grad()
+def encoder_metrics(
+    autoencoder: Autoencoder, target: Tensor, load: Callable[[str], Any] | None = None
+) -> dict[str, float]:
+    """The `image_metrics` of the encoder's own reconstruction of a target (1, 3, h, w), the quality most people
+    know."""
+    return image_metrics(autoencoder(target), target, load)
+
+
+def metric_rows(metrics: dict[str, dict[str, float]]) -> tuple[list[str], dict[str, list[str]]]:
+    """Metrics of several pictures as text: the headings, and a row for each name; PSNR with two digits, others with
+    four."""
+    keys = list(next(iter(metrics.values())))
+    headings = [{"psnr": "PSNR dB", "ssim": "SSIM"}.get(key, key) for key in keys]
+    rows = {name: [f"{values[key]:.{2 if key == 'psnr' else 4}f}" for key in keys] for name, values in metrics.items()}
+    return headings, rows

@@ -1,4 +1,4 @@
-"""Losses bound to a target: "l1 + 0.1*ssim", "sinkhorn(blur=0.1)"."""
+"""Weighted sums of losses against a target, such as "l1 + 0.1*ssim" or "sinkhorn(blur=0.1)"."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from latentflow import losses
 from latentflow.config import did_you_mean
 from latentflow.errors import InputError, LatentflowError, MissingPackageError
-from latentflow.inversion.plugins import is_plugin, where
+from latentflow.inversion.plugins import describe_error, is_plugin
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentflow.losses import Load, Loss
 
 _NUMBER = r"[0-9.][0-9.]*(?:[eE][+-]?[0-9]+)?"
 _WEIGHT = re.compile(rf"\s*(?P<weight>{_NUMBER})\s*\*")
@@ -23,7 +25,7 @@ _OPTION = re.compile(rf"\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>{_NUMBER})\s*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One loss of a weighted sum, with the options that were given to it."""
+    """One loss of a weighted sum: its weight, its name, its options, and where its name begins in the text."""
 
     weight: float
     name: str
@@ -32,13 +34,13 @@ class Term:
 
 
 def parse(text: str) -> list[Term]:
-    """The terms of a weighted sum; raises `InputError` that points at the character it stumbled on."""
+    """The terms of a weighted sum of losses; raises `InputError` that names the character where the text is wrong."""
     terms: list[Term] = []
     position = 0
     while True:
         term, position = _term(text, position)
         if term.name in (known.name for known in terms):
-            raise _wrong(text, term.position, f"{term.name} stands twice")
+            raise _wrong(text, term.position, f"{term.name} is named twice")
         terms.append(term)
         if position == len(text):
             return terms
@@ -65,7 +67,7 @@ def _term(text: str, position: int) -> tuple[Term, int]:
 
 
 def _options(text: str, position: int) -> tuple[dict[str, float], int]:
-    """What stands in parentheses behind a name."""
+    """The options in parentheses after a name, and the position after them."""
     options: dict[str, float] = {}
     if position == len(text) or text[position] != "(":
         return options, position
@@ -74,7 +76,7 @@ def _options(text: str, position: int) -> tuple[dict[str, float], int]:
         if not option:
             raise _wrong(text, position + 1, "expected an option, = and a number")
         if option["key"] in options:
-            raise _wrong(text, option.start("key"), f"{option['key']} stands twice")
+            raise _wrong(text, option.start("key"), f"{option['key']} is named twice")
         options[option["key"]] = _number(text, option, "value")
         position = option.end()
         if position == len(text) or text[position] not in ",)":
@@ -89,93 +91,96 @@ def _number(text: str, match: re.Match[str], group: str) -> float:
     try:
         return float(match[group])
     except ValueError:
-        raise _wrong(text, match.start(group), "this is no number") from None
+        raise _wrong(text, match.start(group), "this is not a number") from None
 
 
 def _wrong(text: str, position: int, what: str, remedy: str = "") -> InputError:
     while position < len(text) and text[position].isspace():
         position += 1
-    return InputError(f"--loss_type {text!r}, character {position + 1}: {what}.", remedy)
+    return InputError(f"`loss_type` {text!r}, character {position + 1}: {what}.", remedy)
 
 
 class Objective:
     """A weighted sum of losses against one target (n, 3, h, w) in [0, 1].
 
-    `load(name)` gives losses their networks (see `latentflow.models.networks.Networks`). Raises `InputError` for a
-    text that is no sum of losses, for options a loss refuses and for a target smaller than a loss can see,
-    `MissingPackageError` for a missing package.
+    `load(name)` returns the network of a perceptual loss, as `latentflow.models.networks.Networks` does. Without it a
+    network that is in the cache is used, else the bundled encoder, which the label shows, as in "lpips[bundled]";
+    nothing is downloaded.
+
+    Raises `InputError` for a text that is not a sum of losses, for options that a loss refuses and for a target of
+    another shape or smaller than a loss needs; `MissingPackageError` for a missing package.
     """
 
-    def __init__(self, text: str, target: Tensor, load: Callable[[str], Any] | None = None) -> None:
+    def __init__(self, text: str, target: Tensor, load: Load | None = None) -> None:
         self.target = target
         self.terms: list[tuple[float, str, Callable[[Tensor], Tensor]]] = []
         for term in parse(text):
-            cls = _found(term.name)
-            smallest = cls.declaration.min_size
-            if min(target.shape[-2:]) < smallest:
-                height, width = target.shape[-2:]
-                raise InputError(
-                    f"{term.name} needs pictures of at least {smallest} × {smallest} pixels; this one is "
-                    f"fitted to {width} × {height}.",
-                    "Use --fit cover, or another loss.",
-                )
-            loss, bound = _bound(text, term, cls, load, target)
-            self.terms.append((term.weight, loss.label, bound))
+            label, compare = _bind(text, term, load or _default_load(target), target)
+            self.terms.append((term.weight, label, compare))
 
     @property
     def label(self) -> str:
-        """The sum as it should be shown, stand-ins marked."""
+        """The sum as text, with the labels of networks that stand in for others."""
         return " + ".join(label if weight == 1 else f"{weight:g}*{label}" for weight, label, _ in self.terms)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum for each image of (n, 3, h, w), (n,), and the unweighted value of every term, (n,) each."""
+        """The weighted sum for each image, (n,), and the unweighted value of every term by its label, (n,) each.
+
+        `image` has the shape of the target, nominally in [0, 1]; raises `InputError` for another shape.
+        """
         parts = {label: loss(image) for _, label, loss in self.terms}
         total = sum((weight * parts[label] for weight, label, _ in self.terms), start=image.new_zeros(len(image)))
         return total, {label: value.detach() for label, value in parts.items()}
 
 
-def _found(name: str) -> Any:
-    try:
-        return losses.find(name)
-    except ImportError as error:
-        raise _missing(name, error) from error
+def _default_load(target: Tensor) -> Load:
+    """The networks of an objective that was given none, made when a loss asks for one."""
+
+    def load(name: str) -> Any:
+        from latentflow.models.networks import Networks
+
+        return Networks("auto", target.device)(name)
+
+    return load
 
 
-def _bound(text: str, term: Term, cls: Any, load: Any, target: Tensor) -> tuple[Any, Callable[[Tensor], Tensor]]:
-    """A loss and its comparison with the target; what goes wrong in a plugin is said with its file and line."""
+def _bind(text: str, term: Term, load: Load, target: Tensor) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """The label of a loss, and the loss as a function of the image; errors of a plugin name its file and line."""
+    cls: type[Loss] | None = None
     try:
+        cls = losses.find(term.name)
         loss = cls(load, **term.options)
-        bound = loss.bind(target)
-    except ImportError as error:
-        raise _missing(term.name, error) from error
-    except ValueError as error:
-        raise _wrong(text, term.position, f"{term.name}: {error}") from error
+        compare = loss.bind(target)
     except LatentflowError:
         raise
+    except ImportError as error:
+        raise MissingPackageError(
+            f"The loss {term.name} needs a package: {error}.", f"pip install {error.name}"
+        ) from error
+    except ValueError as error:
+        raise _wrong(text, term.position, f"{term.name}: {error}") from error
     except Exception as error:
-        if not is_plugin(cls):
+        if cls is None or not is_plugin(cls):
             raise
-        raise InputError(f"The loss {term.name} of a plugin fails: {where(error)}.") from error
-    return loss, _guarded(term.name, bound) if is_plugin(cls) else bound
+        raise InputError(f"The loss {term.name} of a plugin fails: {describe_error(error)}.") from error
+    return loss.label, _checked(term.name, compare) if is_plugin(cls) else compare
 
 
-def _guarded(name: str, bound: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A plugin's loss, held to its shape."""
+def _checked(name: str, compare: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A plugin's loss, whose errors and shapes are reported as the plugin's."""
 
     def call(image: Tensor) -> Tensor:
         try:
-            values = bound(image)
+            values = compare(image)
+        except LatentflowError:
+            raise
         except Exception as error:
-            raise InputError(f"The loss {name} of a plugin fails: {where(error)}.") from error
+            raise InputError(f"The loss {name} of a plugin fails: {describe_error(error)}.") from error
         shape = tuple(getattr(values, "shape", ()))
         if shape != (len(image),):
             raise InputError(
-                f"The loss {name} of a plugin gives shape {shape}, not one value an image: {(len(image),)}."
+                f"The loss {name} of a plugin returns the shape {shape}, not one value an image: {(len(image),)}."
             )
         return values
 
     return call
-
-
-def _missing(name: str, error: ImportError) -> MissingPackageError:
-    return MissingPackageError(f"The loss {name} needs a package: {error}.", f"pip install {error.name}")

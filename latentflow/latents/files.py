@@ -1,15 +1,18 @@
 """Latents on disk: safetensors, with the geometry and the name of the autoencoder they belong to."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from latentflow.errors import InputError
-from latentflow.files import write_whole
-from latentflow.models.autoencoder import Autoencoder
-from latentflow.state_files import canonical
+from latentflow.files import FORMAT_VERSION, check_version, write_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentflow.models.autoencoder import Autoencoder
 
 
 def save_latent(
@@ -19,18 +22,21 @@ def save_latent(
     size: tuple[int, int],
     notes: Mapping[str, str] | None = None,
     *,
-    option: str = "--save_latent",
+    label: str = "`save_latent`",
 ) -> None:
-    """Write a latent (1, c, rows, columns) of about unit variance as safetensors, whole or not at all.
+    """Write a latent (1, c, rows, columns) of about unit variance as safetensors, complete or not at all.
 
     The metadata names the autoencoder and its hash, the geometry, the picture's `size` (height, width), and `notes`.
-    Raises `OutputError` naming `option` when it can't be written.
+    Raises `OutputError` beginning with `label` when it can't be written.
     """
     from safetensors.torch import save
+
+    from latentflow.state_files import canonical
 
     geometry = autoencoder.geometry
     metadata = {
         "format": "latentflow",
+        "format_version": str(FORMAT_VERSION),
         "autoencoder": autoencoder.name,
         "sha256": autoencoder.sha256,
         "channels": str(geometry.channels),
@@ -41,7 +47,7 @@ def save_latent(
         **(notes or {}),
     }
     content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
-    write_whole(Path(path), canonical(content), option)
+    write_file(Path(path), canonical(content), label)
 
 
 def _units(autoencoder: Autoencoder) -> dict[str, str]:
@@ -71,11 +77,12 @@ def saved_size(path: str | Path) -> tuple[int, int] | None:
 
 
 def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
-    """Read a latent that was saved for this autoencoder.
+    """Read a latent (1, c, rows, columns) that was saved for this autoencoder, onto its device.
 
-    Raises `InputError` for a file that is none, and for a latent of another autoencoder: the same shape does not
-    mean the same thing under another decoder.
+    Raises `InputError` for a file that is not one, for one of a newer format, and for a latent of another autoencoder:
+    the same shape does not mean the same thing under another decoder.
     """
+    import torch
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -85,19 +92,20 @@ def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
     except FileNotFoundError:
         raise InputError(f"The latent {path} does not exist.") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no saved latent: {error}.") from error
+        raise InputError(f"{path} is not a saved latent: {error}.") from error
+    check_version(metadata.get("format_version", "1"), Path(path))
     owner = metadata.get("autoencoder", "an unnamed autoencoder")
     if metadata.get("sha256") != autoencoder.sha256:
         raise InputError(
             f"The latent {path} belongs to {owner}, not to {autoencoder.name} as loaded.",
-            f"Use the weights it was made with: --vae {owner}",
+            f"Use the weights it was made with: `vae` {owner}",
         )
     units = _units(autoencoder)
     if any(metadata.get(key) != value for key, value in units.items()):
         raise InputError(
             f"The latent {path} was saved with scale {metadata.get('scale')} and shift {metadata.get('shift')}, but "
             f"{autoencoder.name} has scale {units['scale']} and shift {units['shift']}.",
-            f"Use the config it was made with: --vae {owner}",
+            f"Use the config it was made with: `vae` {owner}",
         )
     if latent.ndim != 4 or latent.shape[1] != autoencoder.geometry.channels or not torch.isfinite(latent).all():
         raise InputError(f"The latent {path} has shape {tuple(latent.shape)} or values that are not finite.")

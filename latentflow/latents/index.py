@@ -1,42 +1,44 @@
-"""The latents of a folder's images, kept in a file beside it and brought up to date when images change."""
+"""The latents of a folder's images, stored in a file beside it and brought up to date when images change."""
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentflow.config import ViewConfig
 from latentflow.errors import InputError, OutputError
-from latentflow.files import check_writable, write_whole
-from latentflow.interrupts import Interrupts, Say
+from latentflow.files import WrittenFiles, check_writable, write_file
 from latentflow.latents.statistics import divergence
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import cover, image_files, read_image, to_tensor
 from latentflow.records import Record
+from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.progress import Progress
 from latentflow.state_files import pack, unpack
 
-TOGETHER = 8  # images in one forward pass
-SAVED_EVERY = 60.0  # seconds: what a kill costs at most
-SUFFIX = ".safetensors"
-Stamp = tuple[int, int]  # bytes and time of change: the file is as it was
-Entry = tuple[Stamp, Tensor, Tensor]  # with latent and divergence
+BATCH_SIZE = 8  # images in one forward pass
+SAVE_INTERVAL = 60.0  # seconds: the most work that a kill costs
+INDEX_SUFFIX = ".safetensors"
+Stamp = tuple[int, int]  # bytes and time of change, by which an unchanged file is recognized
 
 
 @dataclass(frozen=True, slots=True)
-class Latents:
-    """The latents (n, c, rows, columns) of a folder's images, cut to squares; `names` are paths below `folder`.
+class FolderLatents:
+    """The latents (n, c, rows, columns) of the images below `folder`, the center square of each scaled to size × size
+    pixels; `names` (n) are the paths of the images relative to `folder`.
 
-    `kl` (n, c) is the divergence of each one's posterior from N(0, 1) in nats a value, or None where there are none.
-    `encoded` of them were not in the `index`; `problems` says of the images that couldn't be read why.
+    `kl` (n, c) is the KL divergence of each posterior from N(0, 1) in nats per value, or None for an autoencoder
+    without a posterior. `encoded` of the images were not in the `index`, a file, or None where none is stored.
+    `problems` says for each image that was left out why.
     """
 
     folder: Path
@@ -46,54 +48,82 @@ class Latents:
     kl: Tensor | None
     encoded: int
     problems: dict[str, str]
-    index: Path
+    index: Path | None
 
     @property
     def paths(self) -> list[Path]:
-        """The images."""
+        """The image files."""
         return [self.folder / name for name in self.names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded(Record):
-    """One image of a folder with its latent (1, c, rows, columns) and the divergence of its posterior, (1, c), or
-    (1, 0) without one; or with what is wrong with it."""
+    """One image file with its latent (1, c, rows, columns), float16 as an index stores it, and the KL divergence (1, c)
+    of its posterior, if it has one; or with the `problem` for which there is no latent. The first has index 1."""
 
-    name: str
-    stamp: Stamp
-    latent: Tensor | None
-    kl: Tensor | None
+    path: Path
+    latent: Tensor | None = None
+    kl: Tensor | None = None
     problem: str = ""
 
 
+def encode_folder(
+    folder: str | PathLike[str],
+    *,
+    vae: str | PathLike[str] | Autoencoder = "bundled",
+    size: int = 256,
+    weights: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    index: str | PathLike[str] | None = None,
+    session: Session | None = None,
+) -> FolderLatents:
+    """Encode all images below a folder, the center square of each scaled to size × size pixels.
+
+    `vae` is a name, a folder, a file or an `Autoencoder`; `weights`, `device` and `dtype` are those of the command
+    line. `index` is a .safetensors file from which latents of unchanged images are read and to which the others are
+    added; without it no file is read or written. `session` shares loaded models, takes sentences about images that are
+    left out, and may stop the work.
+
+    Raises `InputError` for a wrong option, for a folder without images and for a file that is no index of this
+    autoencoder, `WeightsError` for weights that are missing, `OutputError` when `index` can't be written.
+    """
+    folder, session = Path(folder).expanduser(), session or Session()
+    ViewConfig(size=size, weights=weights, device=device, dtype=dtype)  # checks them
+    check_folder(folder)
+    path = check_index(index)
+    loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
+    return _read_latents(folder, loaded.autoencoder, size, session, path, required=path is not None, least=1)
+
+
 def index_path(folder: Path, autoencoder: Autoencoder, size: int) -> Path:
-    """Where an index is kept if nothing else is said: beside the folder, one for each autoencoder, what it computes in,
-    and size."""
-    whole = folder.resolve()
-    owner = re.sub(r"[^\w.-]+", "-", Path(autoencoder.name).name)
-    kind = f"{owner}-{autoencoder.sha256[:8]}-{size}-{autoencoder.precision}"
-    return whole.parent / f"{whole.name or 'root'}.{kind}.latents{SUFFIX}"
+    """The default path of an index: beside the folder, one for each autoencoder, its dtype, and size."""
+    resolved = folder.resolve()
+    name = re.sub(r"[^\w.-]+", "-", Path(autoencoder.name).name)
+    kind = f"{name}-{autoencoder.sha256[:8]}-{size}-{autoencoder.precision}"
+    return resolved.parent / f"{resolved.name or 'root'}.{kind}.latents{INDEX_SUFFIX}"
 
 
-def check_index(index: str | None) -> Path | None:
-    """The file that was named for an index, if one was; raises `InputError` for another suffix than .safetensors,
+def check_index(index: str | PathLike[str] | None) -> Path | None:
+    """The path that an option `index` gives, if it gives one; raises `InputError` for another suffix than .safetensors,
     `OutputError` where it can't be written."""
     if index is None:
         return None
     path = Path(index).expanduser()
-    if path.suffix != SUFFIX:
-        raise InputError(f"--index {index}: an index is kept as {SUFFIX}.")
-    check_writable(path, "--index")
+    if path.suffix != INDEX_SUFFIX:
+        raise InputError(f"`index` {index}: an index is a {INDEX_SUFFIX} file.")
+    check_writable(path, "`index`")
     return path
 
 
-def check_folder(folder: Path, option: str = "The folder") -> list[Path]:
-    """The images of a folder; raises `InputError` when there is no such folder or it holds none."""
+def check_folder(folder: Path, label: str = "The folder") -> list[Path]:
+    """The image files below a folder; raises `InputError`, beginning with `label`, when there is no such folder or it
+    holds no image."""
     if not folder.is_dir():
-        raise InputError(f"{option} {folder} {'is a file, not a folder' if folder.exists() else 'does not exist'}.")
+        raise InputError(f"{label} {folder} {'is a file, not a folder' if folder.exists() else 'does not exist'}.")
     found = image_files(folder)
     if not found:
-        raise InputError(f"{option} {folder} holds no images.")
+        raise InputError(f"{label} {folder} holds no images.")
     return found
 
 
@@ -101,104 +131,120 @@ def read_latents(
     folder: Path,
     autoencoder: Autoencoder,
     size: int,
-    interrupts: Interrupts,
-    say: Say,
+    session: Session,
     *,
     path: Path | None = None,
-    quiet: bool = False,
     least: int = 1,
-) -> Latents:
-    """The latents of all images below a folder, the centre square of each scaled to size × size pixels.
+    written: WrittenFiles | None = None,
+) -> FolderLatents:
+    """The latents of all images below a folder, the center square of each scaled to size × size pixels.
 
-    Those that are in the index and haven't changed are taken from it, the others encoded; the index, at `path` or
-    beside the folder, is written again when anything changed, and when the work is interrupted. Images that can't be
-    read are left out and said, and so is an index beside the folder that can't be written there. Raises `InputError`
-    for an index that can't be read and when fewer than `least` images are left, `OutputError` when `path` can't be
-    written.
+    Latents of unchanged images are read from an index, at `path` or beside the folder, and the others are encoded; the
+    index is written when it changes, and when the session is stopped. `written` watches it. The session says which
+    images can't be read and are left out, and that an index beside the folder can't be written.
+
+    Raises `InputError` for a file that is no index of this autoencoder and when fewer than `least` images are left,
+    `OutputError` when `path` can't be written.
     """
-    found = {file.relative_to(folder).as_posix(): _stamp(file) for file in check_folder(folder)}
-    asked, path = path is not None, path or index_path(folder, autoencoder, size)
-    owner = _owner(autoencoder, size)
-    entries = _read(path, owner)
-    kept = {name: entry for name, entry in entries.items() if found.get(name) == entry[0]}
-    missing = [name for name in found if name not in kept]
-    problems: dict[str, str] = {}
-    if missing or len(kept) < len(entries):
-        sink = _IndexFile(path, owner, kept, problems, changed=len(kept) < len(entries))
-        if not asked:
-            try:
-                check_writable(path, "The index")
-            except OutputError as error:
-                sink.kept_in_memory = True
-                say(f"{error} So the latents are not kept for the next time.")
-        sinks: list[Sink[Encoded]] = [sink]
-        if not quiet:
-            sinks.append(Progress(len(missing), describe=lambda record: record.name, unit="image"))
-        if missing:
-            records = encode_files(folder, {name: found[name] for name in missing}, autoencoder, size)
-            run_sinks(interrupts.watch(records, f"the next run goes on from {path}"), sinks)
-        else:
-            with sink:  # leaving it writes it
-                pass
-    for problem in problems.values():
-        say(f"{problem} It is left out.")
-    names = [name for name in found if name in kept]
-    if len(names) < least:
-        images = f"{len(names)} image{'s' * (len(names) != 1)}"
-        raise InputError(f"{folder} has {images} that can be read; at least {least} are wanted.")
-    latents = torch.cat([kept[name][1] for name in names]).float()
-    kl = torch.cat([kept[name][2] for name in names])
-    encoded = len(missing) - len(problems)
-    return Latents(folder, size, names, latents, kl if kl.numel() else None, encoded, problems, path)
+    required, path = path is not None, path or index_path(folder, autoencoder, size)
+    if written is not None:
+        written.add([path])
+    return _read_latents(folder, autoencoder, size, session, path, required=required, least=least)
 
 
-def encode_files(folder: Path, files: dict[str, Stamp], autoencoder: Autoencoder, size: int) -> Iterator[Encoded]:
-    """Encode the images of a folder, some at a time, while the next are read; one record each, from 1 on."""
-    names = iter(files)
+def _read_latents(
+    folder: Path,
+    autoencoder: Autoencoder,
+    size: int,
+    session: Session,
+    path: Path | None,
+    *,
+    required: bool,
+    least: int,
+) -> FolderLatents:
+    """As `read_latents`; `required` says whether it is an error that the index can't be written."""
+    files = {file.relative_to(folder).as_posix(): file for file in check_folder(folder)}
+    index = _Index(path, folder, _identity(autoencoder, size), {name: _stamp(file) for name, file in files.items()})
+    missing = [file for name, file in files.items() if name not in index.entries]
+    if (missing or index.changed) and path is not None and not required:
+        index.keep_in_memory_unless_writable(session)
+    if missing:
+        records = encode_files(missing, autoencoder, size)
+        state = NOTHING_WRITTEN if index.path is None else f"the next run goes on from {index.path}"
+        progress = Progress(session, len(missing), lambda record: record.path.name, "image")
+        run_sinks(session.watch(records, state), [index, progress])
+    elif index.changed:
+        with index:  # which writes it
+            pass
+    for problem in index.problems.values():
+        session.say(f"{problem} It is left out.")
+    entries = {name: index.entries[name] for name in files if name in index.entries}
+    if len(entries) < least:
+        images = f"{len(entries)} image{'s' * (len(entries) != 1)}"
+        raise InputError(f"{folder} has {images} that can be read; at least {least} are needed.")
+    kl = [entry.kl for entry in entries.values() if entry.kl is not None]
+    return FolderLatents(
+        folder=folder,
+        size=size,
+        names=list(entries),
+        latents=torch.cat([entry.latent for entry in entries.values()]).float(),
+        kl=torch.cat(kl) if kl else None,
+        encoded=len(missing) - len(index.problems),
+        problems=index.problems,
+        index=index.path,
+    )
+
+
+def encode_files(paths: Sequence[Path], autoencoder: Autoencoder, size: int) -> Iterator[Encoded]:
+    """Encode the center squares of images, scaled to size × size pixels, in batches while the next files are read; one
+    record for each. An image that can't be read has a record that says why."""
+    left = iter(paths)
     index = 0
 
-    def read_square(name: str) -> Tensor | str:
+    def read(path: Path) -> Tensor | str:
         try:
-            return read_squares([folder / name], size)
+            return read_squares([path], size)
         except InputError as error:
             return str(error)
 
     with ThreadPoolExecutor(2) as readers:
-        ahead = readers.map(read_square, batch := list(islice(names, TOGETHER)))
+        ahead = readers.map(read, batch := list(islice(left, BATCH_SIZE)))
         while batch:
-            read = list(ahead)
-            following = list(islice(names, TOGETHER))
-            ahead = readers.map(read_square, following)
-            good = [image for image in read if isinstance(image, Tensor)]
-            encoded = iter(_encode(autoencoder, torch.cat(good)) if good else ())
-            for name, image in zip(batch, read):
+            squares = list(ahead)
+            following = list(islice(left, BATCH_SIZE))
+            ahead = readers.map(read, following)
+            readable = [square for square in squares if isinstance(square, Tensor)]
+            encoded = iter(_encode(autoencoder, torch.cat(readable)) if readable else ())
+            for path, square in zip(batch, squares):
                 index += 1
-                latent, kl = next(encoded) if isinstance(image, Tensor) else (None, None)
-                problem = "" if isinstance(image, Tensor) else image
-                if latent is not None and not torch.isfinite(latent).all():
-                    latent, problem = None, f"The latent of {folder / name} is not finite as float16."
-                yield Encoded(
-                    index=index,
-                    total=len(files),
-                    name=name,
-                    stamp=files[name],
-                    latent=latent,
-                    kl=kl,
-                    problem=problem,
-                )
+                record = Encoded(index=index, total=len(paths), path=path)
+                yield _with(record, *next(encoded)) if isinstance(square, Tensor) else _without(record, square)
             batch = following
 
 
+def _with(record: Encoded, latent: Tensor, kl: Tensor | None) -> Encoded:
+    """The record with its latent, unless that doesn't fit into float16."""
+    if not torch.isfinite(latent).all():
+        return _without(record, f"The latent of {record.path} is not finite as float16.")
+    return Encoded(index=record.index, total=record.total, path=record.path, latent=latent, kl=kl)
+
+
+def _without(record: Encoded, problem: str) -> Encoded:
+    return Encoded(index=record.index, total=record.total, path=record.path, problem=problem)
+
+
 @torch.no_grad()
-def _encode(autoencoder: Autoencoder, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The latent of each image, as it is kept, and the divergence of its posterior."""
-    latents, posterior = autoencoder.encode_whole(images.to(autoencoder.device))
-    kl = torch.zeros(len(images), 0) if posterior is None else divergence(posterior).cpu()
-    return list(zip(latents.cpu().half().split(1), kl.split(1)))
+def _encode(autoencoder: Autoencoder, images: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    """The latent of each image, as it is stored, and the divergence of its posterior."""
+    latents, posterior = autoencoder.encode_with_posterior(images.to(autoencoder.device))
+    halves = latents.cpu().half().split(1)
+    if posterior is None:
+        return [(latent, None) for latent in halves]
+    return list(zip(halves, divergence(posterior).cpu().split(1)))
 
 
 def read_squares(paths: Sequence[Path], size: int) -> Tensor:
-    """The centre squares of images, (n, 3, size, size) in [0, 1]; raises `InputError` for what can't be read."""
+    """The center squares of images, (n, 3, size, size) in [0, 1]; raises `InputError` for a file that can't be read."""
     return torch.cat([to_tensor(cover(read_image(path, "The image").image, size, size)) for path in paths])
 
 
@@ -206,11 +252,11 @@ def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError:
-        return 0, 0  # gone meanwhile: reading it will say so
+        return 0, 0  # gone in the meantime: reading it will say so
     return status.st_size, status.st_mtime_ns
 
 
-def _owner(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
+def _identity(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
     """What the latents of an index depend on besides the images."""
     geometry = autoencoder.geometry
     return {
@@ -223,82 +269,102 @@ def _owner(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, owner: dict[str, Any]) -> dict[str, Entry]:
-    if not path.exists():
-        return {}
-    try:
-        content = unpack(path, "an index of latents")
-        if content["owner"] != owner:
-            raise InputError(f"The index {path} was made with another autoencoder, --dtype or --size.")
-        names, stamps, latents, kl = (content[key] for key in ("names", "stamps", "latents", "kl"))
-        if not len(names) == len(stamps) == len(latents) == len(kl) or [*latents.shape[1:]] not in (owner["shape"], []):
-            raise ValueError("its parts don't fit together")
-        if not (torch.isfinite(latents).all() and torch.isfinite(kl).all()):
-            raise ValueError("it has values that are not finite")
-        return {
-            name: ((int(stamp[0]), int(stamp[1])), *tensors)
-            for name, stamp, *tensors in zip(names, stamps, latents.split(1), kl.split(1))
-        }
-    except InputError as error:
-        error.remedy = "Name another, or delete it to have it made anew."
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "it holds something else"
-        raise InputError(f"{path} can't be read as an index of latents: {reason}.", "Name another.") from error
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What an index holds of one image: latent (1, c, rows, columns) and divergence (1, c) or None."""
+
+    stamp: Stamp
+    latent: Tensor
+    kl: Tensor | None
 
 
-class _IndexFile:
-    """A sink that adds to `kept` what was encoded, and writes all of it now and then and at the end."""
+class _Index(Sink[Encoded]):
+    """The `entries` of a folder's images by name: those that the file at `path` has of unchanged images, and those that
+    are written to this sink. The file, if there is one, is written now and then and at the end."""
 
     def __init__(
-        self,
-        path: Path,
-        owner: dict[str, Any],
-        kept: dict[str, Entry],
-        problems: dict[str, str],
-        *,
-        changed: bool,
+        self, path: Path | None, folder: Path, identity: Mapping[str, Any], stamps: Mapping[str, Stamp]
     ) -> None:
-        """`changed` says that the file holds what is no longer there."""
-        self.path, self.owner, self.kept, self.problems = path, owner, kept, problems
-        self.changed = changed
-        self.kept_in_memory = False
-        self.written = time.monotonic()
+        """`stamps` of all images there are, by name; raises `InputError` when the file is no index of that identity."""
+        self.path, self.folder, self.identity, self.stamps = path, folder, dict(identity), stamps
+        found = {} if path is None else _read(path, self.identity)
+        self.entries = {name: entry for name, entry in found.items() if stamps.get(name) == entry.stamp}
+        self.changed = len(self.entries) < len(found)  # the file holds entries of images that are gone
+        self.problems: dict[str, str] = {}
+        self.saved = time.monotonic()
 
-    def __enter__(self) -> "_IndexFile":
-        if not self.kept_in_memory:
+    def keep_in_memory_unless_writable(self, session: Session) -> None:
+        """Forget the path, and say so, where no file can be written."""
+        assert self.path is not None
+        try:
             check_writable(self.path, "The index")
-        return self
+        except OutputError as error:
+            self.path = None
+            session.say(f"{error} The latents are not stored for the next time.")
+
+    def open(self) -> None:
+        if self.path is not None:
+            check_writable(self.path, "The index")
 
     def write(self, record: Encoded) -> None:
         """Take one image."""
+        name = record.path.relative_to(self.folder).as_posix()
         if record.latent is None:
-            self.problems[record.name] = record.problem
+            self.problems[name] = record.problem
             return
-        assert record.kl is not None
-        self.kept[record.name] = (record.stamp, record.latent, record.kl)
+        self.entries[name] = _Entry(self.stamps[name], record.latent, record.kl)
         self.changed = True
-        if time.monotonic() - self.written > SAVED_EVERY:
+        if time.monotonic() - self.saved > SAVE_INTERVAL:
             self._save()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
         if self.changed:
             self._save()
 
     def _save(self) -> None:
-        if self.kept_in_memory:
-            return
-        entries = sorted(self.kept.items())
-        latents = torch.cat([latent for _, (_, latent, _) in entries]) if entries else torch.zeros(0)
-        kl = torch.cat([kl for _, (_, _, kl) in entries]) if entries else torch.zeros(0)
-        content = {
-            "owner": self.owner,
-            "names": [name for name, _ in entries],
-            "stamps": [list(entry[0]) for _, entry in entries],
-            "latents": latents,
-            "kl": kl,
-        }
-        write_whole(self.path, pack(content), "The index")
-        self.changed, self.written = False, time.monotonic()
+        if self.path is not None:
+            write_file(self.path, pack(_content(self.identity, self.entries)), "The index")
+        self.changed, self.saved = False, time.monotonic()
+
+
+def _content(identity: dict[str, Any], entries: Mapping[str, _Entry]) -> dict[str, Any]:
+    """What an index file holds; without a posterior `kl` is (n, 0)."""
+    names = sorted(entries)
+    found = [entries[name] for name in names]
+    no_kl = torch.zeros(1, 0)
+    return {
+        "owner": identity,
+        "names": names,
+        "stamps": [list(entry.stamp) for entry in found],
+        "latents": torch.cat([entry.latent for entry in found]) if found else torch.zeros(0),
+        "kl": torch.cat([no_kl if entry.kl is None else entry.kl for entry in found]) if found else torch.zeros(0),
+    }
+
+
+def _read(path: Path, identity: dict[str, Any]) -> dict[str, _Entry]:
+    """The entries of an index file; none where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        content = unpack(path, "an index of latents")
+        if content["owner"] != identity:
+            raise InputError(f"The index {path} was made with another autoencoder, `dtype` or `size`.")
+        return _entries(content, identity["shape"])
+    except InputError as error:
+        error.remedy = error.remedy or "Name another `index`, or delete the file."
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "it holds something else"
+        raise InputError(f"{path} can't be read as an index of latents: {reason}.", "Name another `index`.") from error
+
+
+def _entries(content: Mapping[str, Any], shape: list[int]) -> dict[str, _Entry]:
+    names, stamps, latents, kl = (content[key] for key in ("names", "stamps", "latents", "kl"))
+    if not len(names) == len(stamps) == len(latents) == len(kl) or [*latents.shape[1:]] not in (shape, []):
+        raise ValueError("its parts don't fit together")
+    if not (torch.isfinite(latents).all() and torch.isfinite(kl).all()):
+        raise ValueError("it has values that are not finite")
+    return {
+        name: _Entry((int(stamp[0]), int(stamp[1])), latent, own_kl if own_kl.numel() else None)
+        for name, stamp, latent, own_kl in zip(names, stamps, latents.split(1), kl.split(1))
+    }

@@ -1,4 +1,4 @@
-"""The directions along which latents differ most."""
+"""Principal components of latents: the directions of largest variance."""
 
 from dataclasses import dataclass
 
@@ -12,24 +12,24 @@ from latentflow.errors import InputError
 @dataclass(frozen=True, slots=True)
 class Components:
     """Principal components of latents: their `mean` (1, c, rows, columns), unit `directions` (k, c, rows, columns),
-    the `coordinates` (n, k) of the latents along them, and the `shares` (k,) of the variance."""
+    the `coordinates` (n, k) of the latents along them, and the `variance_fractions` (k,), in [0, 1]."""
 
     mean: Tensor
     directions: Tensor
     coordinates: np.ndarray
-    shares: np.ndarray
+    variance_fractions: np.ndarray
 
 
 def principal_components(latents: Tensor, count: int) -> Components:
-    """The first components of latents (n, c, rows, columns), n > 1, fewer where there are fewer; each is turned so that
-    its largest coefficient is positive, and a repeated analysis gives the same.
+    """The first `count` principal components of latents (n, c, rows, columns), n > 1, or all where there are fewer.
 
-    Raises `InputError` for latents of a single value.
+    The sign of each is such that its coefficient of largest magnitude is positive, so that a repeated analysis gives
+    the same. Raises `InputError` for latents of a single value.
     """
     from sklearn.decomposition import PCA
 
     if latents[0].numel() < 2:
-        raise InputError("Latents of one value have no components.", "A larger --size has more.")
+        raise InputError("Latents of one value have no components.", "A larger `size` has more.")
     flat = latents.flatten(1).cpu().double().numpy()
     pca = PCA(min(count, len(flat) - 1, flat.shape[1]), svd_solver="auto", random_state=0)
     coordinates = pca.fit_transform(flat)
@@ -40,5 +40,5 @@ def principal_components(latents: Tensor, count: int) -> Components:
         mean=torch.from_numpy(pca.mean_).to(latents.device, latents.dtype).reshape(1, *latents.shape[1:]),
         directions=directions.reshape(-1, *latents.shape[1:]),
         coordinates=coordinates * signs,
-        shares=np.nan_to_num(pca.explained_variance_ratio_),
+        variance_fractions=np.nan_to_num(pca.explained_variance_ratio_),
     )

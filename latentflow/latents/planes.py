@@ -1,4 +1,4 @@
-"""Planes through a latent space: through three points, around one, or along what differs most in a folder."""
+"""Planes in a latent space: through three points, around one, or along the principal components of a folder."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +9,25 @@ import torch
 from torch import Tensor
 
 from latentflow.errors import InputError
-from latentflow.interrupts import Interrupts, Say
+from latentflow.files import WrittenFiles
 from latentflow.latents.index import check_folder, read_latents
 from latentflow.latents.pca import principal_components
-from latentflow.latents.sources import check_anchors, read_anchors
+from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.session import Session
 
-MARGIN = 0.25  # of a plane beyond what it is laid through
-SPREAD = 2.0  # standard deviations of a folder's latents that its plane reaches to
-LEAST = 1e-6  # RMS distance of points that are the same
+MARGIN = 0.25  # added on each side of three points, as a fraction of their larger extent
+REACH_IN_STD = 2.0  # standard deviations of a folder's latents from the center of its plane to the edge
+MIN_RMS = 1e-6  # points closer than this are the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """The points `origin + x · across + y · up`, all (1, c, rows, columns).
+    """The latents `origin + x · across + y · up`, all (1, c, rows, columns).
 
-    `across` and `up` are orthogonal and of RMS 1, so coordinates are in standard deviations a latent value. `extent`
-    is (left, right, bottom, top), `size` the height and width of the pictures, `marks` what the plane is laid through,
-    `axes` what the two directions are. `written` holds the index of a folder's latents.
+    `across` and `up` are orthogonal and of RMS 1, so that coordinates are in standard deviations of a latent value.
+    `extent` is (left, right, bottom, top), `size` the height and width of the pictures, `marks` the coordinates of the
+    points that the plane is defined by, under their names, `axes` the names of the two directions.
     """
 
     origin: Tensor
@@ -36,14 +37,13 @@ class Plane:
     size: tuple[int, int]
     marks: dict[str, tuple[float, float]]
     axes: tuple[str, str]
-    written: tuple[Path, ...] = ()
 
     def at(self, x: float, y: float) -> Tensor:
         """The latent (1, c, rows, columns) at coordinates."""
         return self.origin + x * self.across + y * self.up
 
     def points(self, columns: int, rows: int) -> list[list[tuple[float, float]]]:
-        """Coordinates of so many evenly spread points, the edges among them, row by row from the top."""
+        """Coordinates of `rows` × `columns` evenly spaced points, the edges included, row by row from the top."""
         left, right, bottom, top = self.extent
         xs = torch.linspace(left, right, columns).tolist() if columns > 1 else [(left + right) / 2]
         ys = torch.linspace(top, bottom, rows).tolist() if rows > 1 else [(bottom + top) / 2]
@@ -52,7 +52,7 @@ class Plane:
 
 def check_plane(sources: Sequence[str]) -> None:
     """Raise `InputError` unless the sources are three points, one point, or one folder."""
-    if len(sources) == 1 and Path(sources[0]).expanduser().is_dir():
+    if _is_folder(sources):
         check_folder(Path(sources[0]).expanduser())
         return
     if len(sources) not in (1, 3):
@@ -68,41 +68,38 @@ def make_plane(
     autoencoder: Autoencoder,
     size: int,
     mode: str,
-    interrupts: Interrupts,
-    say: Say,
+    session: Session,
     *,
     seed: int = 0,
     reach: float = 1.5,
-    quiet: bool = False,
+    written: WrittenFiles | None = None,
 ) -> Plane:
-    """Lay a plane through sources that `check_plane` has passed.
+    """The plane of sources that `check_plane` has passed: `plane_through` three points, `plane_around` one, or
+    `principal_plane` of a folder.
 
-    Through three points: the first is the origin, the second lies on the horizontal axis. Around one: two random
-    orthogonal directions of `seed`, as far as `reach` standard deviations. Through a folder: its mean and its first two
-    principal components, two standard deviations wide. Raises `InputError` when three points are on a line.
+    Pictures have `size` pixels on the longer side, fitted as `mode` says; those of a folder are squares. `written`
+    watches the index of a folder's latents. Raises `InputError` for what can't be read and where there is no plane.
     """
-    path = Path(sources[0]).expanduser()
-    if len(sources) == 1 and path.is_dir():
-        return _of_folder(path, autoencoder, size, interrupts, say, quiet)
+    if _is_folder(sources):
+        folder = Path(sources[0]).expanduser()
+        found = read_latents(folder, autoencoder, size, session, least=3, written=written)
+        return principal_plane(found.latents.to(autoencoder.device), (size, size))
     anchors = read_anchors(sources, autoencoder, size, mode)
-    origin = anchors.latents[:1]
     if len(sources) == 1:
-        generator = torch.Generator().manual_seed(seed)
-        noise = [torch.randn(origin.shape, generator=generator).to(origin.device) for _ in range(2)]
-        across, up = _orthogonal(*noise)
-        return Plane(
-            origin=origin,
-            across=across,
-            up=up,
-            extent=(-reach, reach, -reach, reach),
-            size=anchors.size,
-            marks={anchors.names[0]: (0.0, 0.0)},
-            axes=("a random direction", "another, orthogonal"),
-        )
-    across, up = _orthogonal(anchors.latents[1:2] - origin, anchors.latents[2:3] - origin)
-    places = [((latent - origin) * across, (latent - origin) * up) for latent in anchors.latents.split(1)]
+        return plane_around(anchors, seed=seed, reach=reach)
+    if len(set(anchors.names)) < len(sources):
+        anchors = Anchors(list(sources), anchors.latents, anchors.size, anchors.targets)
+    return plane_through(anchors)
+
+
+def plane_through(anchors: Anchors) -> Plane:
+    """The plane through three points: the first is the origin, the second lies on the horizontal axis, the third above
+    it. Raises `InputError` when the points lie on a line."""
+    origin, second, third = anchors.latents.split(1)
+    across, up = _orthogonal(second - origin, third - origin)
+    places = [((latent - origin) * across, (latent - origin) * up) for latent in (origin, second, third)]
     coordinates = [(float(x.mean()), float(y.mean())) for x, y in places]
-    names = anchors.names if len(set(anchors.names)) == 3 else list(sources)
+    names = anchors.names
     return Plane(
         origin=origin,
         across=across,
@@ -114,38 +111,61 @@ def make_plane(
     )
 
 
-def _of_folder(
-    folder: Path, autoencoder: Autoencoder, size: int, interrupts: Interrupts, say: Say, quiet: bool
-) -> Plane:
-    found = read_latents(folder, autoencoder, size, interrupts, say, quiet=quiet, least=3)
-    components = principal_components(found.latents, 2)
-    unit = math.sqrt(components.mean.numel())  # the norm of what has RMS 1
-    reach = components.coordinates.std(0) / unit * SPREAD
-    if len(reach) < 2 or min(reach) < LEAST:
-        raise InputError(f"The images of {folder} lie on a line of the latent space: there is no plane through them.")
-    shares = components.shares
+def plane_around(anchors: Anchors, *, seed: int = 0, reach: float = 1.5) -> Plane:
+    """The plane around one point, in two random orthogonal directions that `seed` determines, to `reach` standard
+    deviations on each side."""
+    origin = anchors.latents[:1]
+    generator = torch.Generator().manual_seed(seed)
+    noise = [torch.randn(origin.shape, generator=generator).to(origin.device) for _ in range(2)]
+    across, up = _orthogonal(*noise)
     return Plane(
-        origin=components.mean.to(autoencoder.device),
-        across=components.directions[:1].to(autoencoder.device) * unit,
-        up=components.directions[1:2].to(autoencoder.device) * unit,
-        extent=(-reach[0], reach[0], -reach[1], reach[1]),
-        size=(size, size),
-        marks={},
-        axes=(f"1st principal component ({shares[0]:.0%} of variance)", f"2nd ({shares[1]:.0%})"),
-        written=(found.index,),
+        origin=origin,
+        across=across,
+        up=up,
+        extent=(-reach, reach, -reach, reach),
+        size=anchors.size,
+        marks={anchors.names[0]: (0.0, 0.0)},
+        axes=("a random direction", "another, orthogonal"),
     )
+
+
+def principal_plane(latents: Tensor, size: tuple[int, int]) -> Plane:
+    """The plane through the mean of latents (n, c, rows, columns), n > 2, along their first two principal components,
+    to two standard deviations of the latents on each side.
+
+    `size` is the height and width of their pictures. Raises `InputError` when the latents lie on a line.
+    """
+    components = principal_components(latents, 2)
+    norm = math.sqrt(components.mean.numel())  # of a latent of RMS 1
+    reach = components.coordinates.std(0) / norm * REACH_IN_STD
+    if len(reach) < 2 or min(reach) < MIN_RMS:
+        raise InputError("The images lie on a line of the latent space; no plane is defined.")
+    fractions = components.variance_fractions
+    return Plane(
+        origin=components.mean,
+        across=components.directions[:1] * norm,
+        up=components.directions[1:2] * norm,
+        extent=(-float(reach[0]), float(reach[0]), -float(reach[1]), float(reach[1])),
+        size=size,
+        marks={},
+        axes=(f"1st principal component ({fractions[0]:.0%} of variance)", f"2nd ({fractions[1]:.0%})"),
+    )
+
+
+def _is_folder(sources: Sequence[str]) -> bool:
+    return len(sources) == 1 and Path(sources[0]).expanduser().is_dir()
 
 
 def _orthogonal(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
     """Two orthogonal directions of RMS 1 that span the same plane."""
     length = one.square().mean().sqrt()
-    if length > LEAST:
+    if length > MIN_RMS:
         one = one / length
         two = two - (two * one).mean() * one
         height = two.square().mean().sqrt()
-        if height > LEAST:
+        if height > MIN_RMS:
             return one, two / height
-    raise InputError("The three points lie on a line of the latent space: there is no plane through them.")
+    raise InputError("The three points lie on a line of the latent space; no plane is defined.")
 
 
 def _around(places: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:

@@ -1,25 +1,109 @@
-"""Points of a latent space that a user names: images, saved latents, random ones."""
+"""Latents that a user names: an image, a saved latent, random:SEED; for a start also normal, uniform, zeros, encode.
 
+Costs no torch until a latent is made, so that a wrong name is found before torch is imported.
+"""
+
+from __future__ import annotations
+
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from latentflow.config import NAMED_STARTS, did_you_mean
 from latentflow.errors import InputError
-from latentflow.latents.files import load_latent, saved_notes, saved_size
-from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import check_image, cover, fit, read_image, to_tensor
 
-RANDOM = re.compile(r"random:(\d{1,18})$")
-LATENT = ".safetensors"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentflow.models.autoencoder import Autoencoder
+
+RANDOM = re.compile(r"random:(\d{1,18})")
+LATENT_SUFFIX = ".safetensors"
+EXAMPLE = "For example: examples/spheres.png random:7"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One named latent: `seed` of a random one, else the `path` of an image or, with `is_saved`, of a saved latent."""
+
+    text: str
+    seed: int | None
+    path: Path
+    is_saved: bool
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is the file of an image."""
+        return self.seed is None and not self.is_saved
+
+    @property
+    def name(self) -> str:
+        """What it is called in pictures and reports."""
+        return self.text if self.seed is not None else self.path.stem
+
+    def check(self, label: str = "The image") -> None:
+        """Raise `InputError`, beginning with `label`, when its file is missing or not what it should be."""
+        if self.is_image:
+            check_image(self.path, label)
+        elif self.is_saved:
+            from latentflow.latents.files import saved_notes
+
+            if not self.path.is_file():
+                raise InputError(f"The latent {self.text} does not exist.")
+            if "held_out" in saved_notes(self.path):
+                raise InputError(f"{self.text} is a direction, not the latent of a picture.", "concept takes it.")
+
+    def latent(
+        self, autoencoder: Autoencoder, size: tuple[int, int], label: str = "The image"
+    ) -> tuple[Tensor, Tensor | None]:
+        """The latent (1, c, rows, columns) for a picture of `size` (height, width), and that picture (1, 3, height,
+        width) where it is an image, cut to `size`.
+
+        Noise is drawn on the CPU, so that a seed means the same on every device. Raises `InputError` for what can't be
+        read, and for a latent of another size.
+        """
+        import torch
+
+        shape = (1, *autoencoder.geometry.latent_shape(*size))
+        if self.seed is not None:
+            return torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(autoencoder.device), None
+        if self.is_saved:
+            from latentflow.latents.files import load_latent
+
+            latent = load_latent(self.path, autoencoder)
+            if tuple(latent.shape) != shape:
+                raise InputError(
+                    f"The latent {self.text} has shape {tuple(latent.shape)}; {shape} is needed here.",
+                    "Use the `size` and `fit` it was made with.",
+                )
+            return latent, None
+        picture = cover(read_image(self.path, label).image, size[1], size[0])
+        target = to_tensor(picture).to(autoencoder.device)
+        with torch.no_grad():
+            return autoencoder.encode(target), target
+
+
+def parse_source(text: str) -> Source:
+    """What a text names; raises `InputError` for random: without a seed."""
+    seeded = RANDOM.fullmatch(text)
+    if text.startswith("random:") and seeded is None:
+        raise InputError(f"{text!r} is not a random latent.", "Write random:SEED, as in random:7.")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:  # ~ of nobody
+        raise InputError(f"{text} can't be found: {str(error).rstrip('.')}.") from error
+    saved = seeded is None and path.suffix == LATENT_SUFFIX
+    return Source(text, None if seeded is None else int(seeded[1]), path, saved)
 
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """Points with names: `latents` is (n, c, rows, columns), `size` the height and width of their pictures; `targets`
-    holds the picture (1, 3, height, width) of each that was an image."""
+    """Named points of a latent space: `latents` is (n, c, rows, columns), `size` the height and width of their
+    pictures; `targets` holds the picture (1, 3, height, width) of each that was an image."""
 
     names: list[str]
     latents: Tensor
@@ -31,75 +115,80 @@ class Anchors:
 
 
 def check_anchors(sources: Sequence[str], least: int, most: int | None = None) -> None:
-    """Raise `InputError` unless each of so many sources is an image, a saved latent, or random:SEED."""
+    """Raise `InputError` unless there are at least `least` and at most `most` sources, each an image, a saved latent,
+    or random:SEED."""
     if len(sources) < least or (most is not None and len(sources) > most):
         wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(
-            f"{wanted} images, saved latents or random:SEED are wanted; {len(sources)} were given.",
-            "For example: examples/spheres.png random:7",
-        )
+        given = "1 was given" if len(sources) == 1 else f"{len(sources)} were given"
+        raise InputError(f"{wanted} images, saved latents or random:SEED are wanted; {given}.", EXAMPLE)
     for source in sources:
-        path = Path(source).expanduser()
-        if source.startswith("random:"):
-            if not RANDOM.match(source):
-                raise InputError(f"{source!r} is no random latent.", "Write random:SEED, as in random:7.")
-        elif path.suffix == LATENT:
-            if not path.is_file():
-                raise InputError(f"The latent {source} does not exist.")
-            if "held_out" in saved_notes(path):
-                raise InputError(
-                    f"{source} is a direction, not the latent of a picture.", "concept --direction takes it."
-                )
-        else:
-            check_image(path, "The image")
+        parse_source(source).check()
 
 
 def read_anchors(sources: Sequence[str], autoencoder: Autoencoder, size: int, mode: str = "contain") -> Anchors:
     """Encode, load or draw each source, all for one size of picture: the first image's, fitted as `fit` does it, else
-    the first saved latent's, else a square. Later images are cut to it.
+    the first saved latent's, else a square of `size` pixels. Later images are cut to it.
 
-    Noise is drawn on the CPU. Raises `InputError` for what can't be read, and for a latent of another size.
+    Raises `InputError` for what can't be read, and for a latent of another size.
     """
     import torch
 
-    shape = _shape(sources, size, mode)
-    height, width = shape
-    wanted = autoencoder.geometry.latent_shape(*shape)
-    latents: list[Tensor] = []
-    targets: list[Tensor | None] = []
-    for source in sources:
-        target = None
-        found = RANDOM.match(source)
-        if found:
-            generator = torch.Generator().manual_seed(int(found[1]))
-            latent = torch.randn(1, *wanted, generator=generator).to(autoencoder.device)
-        elif Path(source).suffix == LATENT:
-            latent = load_latent(Path(source).expanduser(), autoencoder)
-            if tuple(latent.shape) != (1, *wanted):
-                raise InputError(
-                    f"The latent {source} has shape {tuple(latent.shape)}; {(1, *wanted)} is wanted here.",
-                    "All points must be of pictures of one size.",
-                )
-        else:
-            image = cover(read_image(Path(source).expanduser(), "The image").image, width, height)
-            target = to_tensor(image).to(autoencoder.device)
-            with torch.no_grad():
-                latent = autoencoder.encode(target)
-        latents.append(latent)
-        targets.append(target)
-    names = [source if RANDOM.match(source) else Path(source).stem for source in sources]
-    return Anchors(names, torch.cat(latents), shape, targets)
+    parsed = [parse_source(source) for source in sources]
+    shape = _common_size(parsed, size, mode)
+    read = [source.latent(autoencoder, shape) for source in parsed]
+    latents, targets = [latent for latent, _ in read], [target for _, target in read]
+    return Anchors([source.name for source in parsed], torch.cat(latents), shape, targets)
 
 
-def _shape(sources: Sequence[str], size: int, mode: str) -> tuple[int, int]:
+def _common_size(sources: Sequence[Source], size: int, mode: str) -> tuple[int, int]:
     """Height and width of the pictures."""
-    others = [source for source in sources if not RANDOM.match(source)]
-    for source in others:
-        if Path(source).suffix != LATENT:
-            image = fit(read_image(Path(source).expanduser(), "The image").image, size, mode)
+    from latentflow.latents.files import saved_size
+
+    for source in sources:
+        if source.is_image:
+            image = fit(read_image(source.path, "The image").image, size, mode)
             return image.height, image.width
-    for source in others:
-        found = saved_size(Path(source).expanduser())
-        if found:
-            return found
-    return size, size
+    found = (saved_size(source.path) for source in sources if source.is_saved)
+    return next((each for each in found if each), (size, size))
+
+
+def check_initial(init: str) -> None:
+    """Raise `InputError` unless `init` is a named start, random:SEED, or an existing file."""
+    if init in NAMED_STARTS:
+        return
+    try:
+        there = parse_source(init).seed is not None or parse_source(init).path.is_file()
+    except (OSError, ValueError, InputError):  # a name that is too long, or holds a zero byte; ~ of nobody
+        there = False
+    if not there:
+        raise InputError(
+            f"`init` is one of {', '.join(NAMED_STARTS)}, random:SEED, an image or a saved latent; there is no file "
+            f"{init!r}.",
+            did_you_mean(init, NAMED_STARTS),
+        )
+
+
+def initial_latent(init: str, autoencoder: Autoencoder, target: Tensor, seed: int = 0) -> Tensor:
+    """The latent (n, c, rows, columns) that a run towards a target (n, 3, h, w) in [0, 1] starts from.
+
+    `init` is normal (N(0, 1)), uniform (U(−√3, √3), which has variance 1 too), zeros, encode (the encoder's latent of
+    the target), or a source: an image, encoded at the target's size, a saved latent, or random:SEED. Noise is drawn on
+    the CPU, so that a seed means the same on every device. Raises `InputError` for anything else.
+    """
+    import torch
+
+    height, width = target.shape[-2:]
+    shape = (len(target), *autoencoder.geometry.latent_shape(height, width))
+    generator = torch.Generator().manual_seed(seed)
+    if init == "normal":
+        return torch.randn(shape, generator=generator).to(autoencoder.device)
+    if init == "uniform":
+        return ((torch.rand(shape, generator=generator) * 2 - 1) * math.sqrt(3)).to(autoencoder.device)
+    if init == "zeros":
+        return torch.zeros(shape, device=autoencoder.device)
+    if init == "encode":
+        with torch.no_grad():
+            return autoencoder.encode(target)
+    check_initial(init)
+    latent, _ = parse_source(init).latent(autoencoder, (height, width), "`init`")
+    return latent.expand(shape).clone()

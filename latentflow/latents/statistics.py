@@ -7,49 +7,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentflow.errors import InputError
+
 QUANTILES = 201
-LAGS = 8  # latent cells
-# The largest gap between two distribution functions, and what it is called here.
+BINS = 120
+MAX_LAG = 8  # latent cells
+# The largest gap between two distribution functions up to which an effect has this name.
 EFFECTS = ((0.02, "negligible"), (0.05, "small"), (0.1, "medium"), (1.0, "large"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelStatistics:
-    """One channel's values: `mean`, `std`, `skew` and excess `kurtosis` (both 0 for a normal).
+    """The statistics of one channel's values: `mean`, `std`, `skew` and excess `kurtosis` (both 0 for a normal).
 
-    `d_standard` and `d_shape` are Kolmogorov and Smirnov's D, the largest gap between distribution functions, against
-    N(0, 1) and against the normal of the same mean and spread; `wasserstein` is the mean distance that values would
-    have to move to be N(0, 1). All three are sizes of an effect, which more values don't make larger. `p_value` is that
-    of `d_standard` were every value independent of the next, which in pictures none is: it says next to nothing.
+    `d_normal` and `d_shape` are the Kolmogorov-Smirnov statistic, the largest gap between distribution functions,
+    against N(0, 1) and against the normal with the channel's own mean and std. `wasserstein` is the mean distance that
+    values would have to move to be N(0, 1). All three are effect sizes: more values don't make them larger. `p_value`
+    is that of `d_normal` if all values were independent; in pictures they are not, so it says next to nothing.
     """
 
     mean: float
     std: float
     skew: float
     kurtosis: float
-    d_standard: float
+    d_normal: float
     d_shape: float
     wasserstein: float
     p_value: float
 
     @property
     def effect(self) -> str:
-        """How far from N(0, 1), in a word."""
-        return next(word for limit, word in EFFECTS if self.d_standard <= limit)
+        """How far the distribution is from N(0, 1): negligible, small, medium or large."""
+        return next(name for limit, name in EFFECTS if self.d_normal <= limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentStatistics:
-    """The statistics of latents, one entry a channel.
+    """The statistics of latents with c channels, each of which has `count` values.
 
-    `correlation` (c, c) is of values in the same cell; `along` (c, lags + 1) of values so many cells apart, the mean of
-    across and down; `quantiles` are (c, q) at the `normal_quantiles` (q,); `kl` (c,) is the mean KL divergence of the
-    posterior from N(0, 1) in nats a value, or None. `count` is the number of values of a channel.
+    `densities` (c, b) are those of the values in bins around `bin_centers` (b,). `correlation` (c, c) is that of values
+    in the same cell; `autocorrelation` (c, lags + 1) that of values so many cells apart, the mean of across and down.
+    `quantiles` (c, q) belong to the `normal_quantiles` (q,) of N(0, 1). `kl` (c,) is the mean KL divergence of the
+    posterior from N(0, 1) in nats per value, or None.
     """
 
     channels: list[ChannelStatistics]
+    bin_centers: np.ndarray
+    densities: np.ndarray
     correlation: np.ndarray
-    along: np.ndarray
+    autocorrelation: np.ndarray
     normal_quantiles: np.ndarray
     quantiles: np.ndarray
     count: int
@@ -57,31 +63,39 @@ class LatentStatistics:
 
 
 def latent_statistics(latents: Tensor, kl: Tensor | None = None) -> LatentStatistics:
-    """The statistics of latents (n, c, rows, columns); `kl` (c,) is passed on."""
+    """The statistics of latents (n, c, rows, columns); `kl` (n, c) are the divergences of their posteriors, if known.
+
+    Raises `InputError` for another shape.
+    """
     from scipy.special import ndtri
 
+    if latents.ndim != 4:
+        raise InputError(f"Latents are (n, c, rows, columns), not {tuple(latents.shape)}.")
     values = latents.detach().cpu().double().transpose(0, 1).flatten(1).numpy()
     probabilities = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    bin_centers, densities = _densities(values)
     return LatentStatistics(
         channels=[channel_statistics(channel) for channel in values],
+        bin_centers=bin_centers,
+        densities=densities,
         correlation=_correlation(values),
-        along=autocorrelation(latents, LAGS),
+        autocorrelation=autocorrelation(latents, MAX_LAG),
         normal_quantiles=ndtri(probabilities),
         quantiles=np.quantile(values, probabilities, axis=1).T,
         count=values.shape[1],
-        kl=None if kl is None else kl.cpu().double().numpy(),
+        kl=None if kl is None else kl.cpu().double().mean(0).numpy(),
     )
 
 
 def divergence(posterior: Any) -> Tensor:
-    """The KL divergence (n, c) of a posterior from N(0, 1) in nats a value: ½ (μ² + σ² − 1 − log σ²), after Kingma and
-    Welling (2013), appendix B."""
+    """The KL divergence (n, c) of a posterior from N(0, 1) in nats per value: ½ (μ² + σ² − 1 − log σ²), after Kingma
+    and Welling (2013), appendix B."""
     mean, logarithm = posterior.mean.float(), posterior.logvar.float()
     return 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).mean((2, 3))
 
 
 def channel_statistics(values: np.ndarray) -> ChannelStatistics:
-    """The figures of one channel's values (n,); of one that never varies, shape and skew are 0."""
+    """The statistics of one channel's values (n,); `skew`, `kurtosis` and `d_shape` of equal values are 0."""
     from scipy import stats
 
     mean, std = float(values.mean()), float(values.std())
@@ -94,15 +108,24 @@ def channel_statistics(values: np.ndarray) -> ChannelStatistics:
         std=std,
         skew=float(stats.skew(values)) if varies else 0.0,
         kurtosis=float(stats.kurtosis(values)) if varies else 0.0,
-        d_standard=float(standard.statistic),
+        d_normal=float(standard.statistic),
         d_shape=float(stats.kstest((values - mean) / std, "norm").statistic) if varies else 0.0,
         wasserstein=float(np.abs(ordered - normal).mean()),
         p_value=float(standard.pvalue),
     )
 
 
+def _densities(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The centers of bins that hold 99.9 % of the values (c, n), and the density of each channel in them."""
+    low, high = np.quantile(values, [0.0005, 0.9995])
+    reach = float(max(abs(low), abs(high), 3.0))
+    edges = np.linspace(-reach, reach, BINS + 1)
+    densities = np.stack([np.histogram(channel, edges, density=True)[0] for channel in values])
+    return (edges[1:] + edges[:-1]) / 2, densities
+
+
 def _correlation(values: np.ndarray) -> np.ndarray:
-    """Pearson's of channels (c, n); 0 with one that never varies, 1 with itself."""
+    """Pearson's correlation of channels (c, n): 0 with one whose values are all equal, 1 with itself."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.nan_to_num(np.atleast_2d(np.corrcoef(values)))
     np.fill_diagonal(found, 1.0)
@@ -110,7 +133,7 @@ def _correlation(values: np.ndarray) -> np.ndarray:
 
 
 def autocorrelation(latents: Tensor, lags: int) -> np.ndarray:
-    """Pearson's correlation (c, lags + 1) of the values of a channel that lie 0 to `lags` cells apart, the mean of
+    """Pearson's correlation (c, lags + 1) of the values of a channel that are 0 to `lags` cells apart, the mean of
     across and down, over all latents (n, c, rows, columns); fewer lags where there are fewer cells."""
     values = latents.detach().cpu().double()
     lags = min(lags, *(side - 1 for side in values.shape[-2:]))
@@ -122,7 +145,7 @@ def autocorrelation(latents: Tensor, lags: int) -> np.ndarray:
 
 
 def _pearson(one: Tensor, two: Tensor) -> np.ndarray:
-    """The correlation (c,) of two (n, c, rows, columns) of one shape; 0 where one of them never varies."""
+    """The correlation (c,) of two tensors (n, c, rows, columns); 0 where all values of one are equal."""
     first, second = (each - each.mean((0, 2, 3), keepdim=True) for each in (one, two))
     spread = (first.square().mean((0, 2, 3)) * second.square().mean((0, 2, 3))).sqrt()
     product = (first * second).mean((0, 2, 3))

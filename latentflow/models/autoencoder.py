@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -13,26 +15,56 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from latentflow.errors import WeightsError
+from latentflow.errors import InputError, WeightsError, is_out_of_memory
 from latentflow.models.device import pick_dtype
-from latentflow.models.weights import WEIGHTS_FILE, FoundWeights
+from latentflow.models.weights import WEIGHTS_FILE, FoundWeights, find_weights
 
-# diffusers class → module of diffusers.models.autoencoders and the config key whose length gives the stride
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedClass:
+    """A diffusers autoencoder that is served: its `module` in diffusers.models.autoencoders, the config key whose
+    `widths` give the stride, the classes of its decoder's `blocks`, none of which holds another, and whether it encodes
+    to a distribution."""
+
+    module: str
+    widths: str
+    blocks: frozenset[str]
+    has_posterior: bool
+
+    def find(self, name: str) -> Any:
+        """The class, imported."""
+        return getattr(import_module(f"diffusers.models.autoencoders.{self.module}"), name)
+
+    def stride(self, config: Mapping[str, Any]) -> int:
+        """Pixels a latent cell, by the config of a model."""
+        return 2 ** (len(config[self.widths]) - 1)
+
+
+_KL_BLOCKS = frozenset({"ResnetBlock2D", "Upsample2D", "Attention"})
 SERVED = {
-    "AutoencoderKL": ("autoencoder_kl", "block_out_channels"),
-    "AsymmetricAutoencoderKL": ("autoencoder_asym_kl", "down_block_out_channels"),
-    "AutoencoderTiny": ("autoencoder_tiny", "encoder_block_out_channels"),
-    "AutoencoderDC": ("autoencoder_dc", "encoder_block_out_channels"),
+    "AutoencoderKL": ServedClass(
+        module="autoencoder_kl", widths="block_out_channels", blocks=_KL_BLOCKS, has_posterior=True
+    ),
+    "AsymmetricAutoencoderKL": ServedClass(
+        module="autoencoder_asym_kl", widths="down_block_out_channels", blocks=_KL_BLOCKS, has_posterior=True
+    ),
+    "AutoencoderTiny": ServedClass(
+        module="autoencoder_tiny",
+        widths="encoder_block_out_channels",
+        blocks=frozenset({"AutoencoderTinyBlock"}),
+        has_posterior=False,
+    ),
+    "AutoencoderDC": ServedClass(
+        module="autoencoder_dc",
+        widths="encoder_block_out_channels",
+        blocks=frozenset({"ResBlock", "EfficientViTBlock", "DCUpBlock2d"}),
+        has_posterior=False,
+    ),
 }
-# diffusers' classes of blocks, none of which holds another
-BLOCKS = {
-    *("ResnetBlock2D", "Upsample2D", "Attention"),
-    *("ResBlock", "EfficientViTBlock", "DCUpBlock2d"),
-    "AutoencoderTinyBlock",
-}
+_BLOCKS = frozenset().union(*(served.blocks for served in SERVED.values()))
 # What a lone .safetensors file of Stable Diffusion's autoencoder has no room to say.
 SD_CONFIG = {
     "_class_name": "AutoencoderKL",
@@ -66,12 +98,17 @@ class LatentGeometry:
         return self.channels, -(-height // self.stride), -(-width // self.stride)
 
 
-class Autoencoder:
-    """A frozen autoencoder on one device; `name` and `sha256` say whose latents these are.
+class Autoencoder(nn.Module):
+    """A frozen image autoencoder; `name` and `sha256` say whose latents these are.
 
-    A picture of any size is continued at its right and bottom edges to whole latent cells before it is encoded, and
-    a decoded one is cut back, so that nobody else needs to know the stride. It computes in `dtype`.
+    Pictures are (n, 3, h, w) in [0, 1], latents (n, c, rows, columns) of about unit variance, both float32. A picture
+    of any size is continued at its right and bottom edges to complete latent cells before it is encoded, and a decoded
+    one is cut back, so that nobody else needs to know the stride. It computes in `dtype`, wherever `to(device)` puts
+    it.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -81,14 +118,23 @@ class Autoencoder:
         sha256: str = "",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`model` is of `dtype`."""
+        """`model` has `encode` and `decode` as diffusers' autoencoders do, for pictures in [-1, 1], and is of
+        `dtype`."""
+        super().__init__()
         self.model = model
-        self.geometry = geometry
+        self.channels, self.stride = geometry.channels, geometry.stride
+        self.register_buffer("scale", geometry.scale)
+        self.register_buffer("shift", geometry.shift)
         self.name = name
         self.sha256 = sha256
         self.dtype = dtype
         self.is_checkpointed = False
         self._compiled: Any = None
+
+    @property
+    def geometry(self) -> LatentGeometry:
+        """The shape and the statistics of its latents."""
+        return LatentGeometry(channels=self.channels, stride=self.stride, scale=self.scale, shift=self.shift)
 
     @property
     def precision(self) -> str:
@@ -98,27 +144,38 @@ class Autoencoder:
     @property
     def device(self) -> torch.device:
         """Where the model is and its tensors must be."""
-        return self.geometry.scale.device
+        return self.scale.device
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The reconstruction of a picture: decoded from its own latent, and of its size."""
+        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
 
     def encode(self, image: Tensor) -> Tensor:
-        """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean."""
-        return self.encode_whole(image)[0]
+        """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean. Raises `InputError` for
+        another shape."""
+        return self.encode_with_posterior(image)[0]
 
-    def encode_whole(self, image: Tensor) -> tuple[Tensor, Any]:
+    def encode_with_posterior(self, image: Tensor) -> tuple[Tensor, Any]:
         """The latent, and the posterior it is the mean of: diffusers' diagonal Gaussian in the model's own units, with
-        N(0, 1) for a prior; None for an encoder that says a latent and no distribution."""
+        N(0, 1) for a prior; None for an encoder that has no distribution."""
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise InputError(f"A picture to encode is (n, 3, height, width), not {tuple(image.shape)}.")
         output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
         posterior = getattr(output, "latent_dist", None)
         if posterior is not None:
             values = posterior.mode()
         else:
             values = output.latents if hasattr(output, "latents") else output.latent
-        return (values.float() - self.geometry.shift) * self.geometry.scale, posterior
+        return (values.float() - self.shift) * self.scale, posterior
 
     def decode(self, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """The picture (n, 3, h, w) of a latent, nominally in [0, 1], unclamped, differentiable; cut to `size`
-        (height, width) when given."""
-        values = latent / self.geometry.scale + self.geometry.shift
+        """The picture (n, 3, h, w) of a latent (n, c, rows, columns), nominally in [0, 1], unclamped, differentiable;
+        cut to `size` (height, width) when given. Raises `InputError` for another shape."""
+        if latent.ndim != 4 or latent.shape[1] != self.channels:
+            raise InputError(
+                f"A latent of {self.name} is (n, {self.channels}, rows, columns), not {tuple(latent.shape)}."
+            )
+        values = latent / self.scale + self.shift
         image = self._decoded(values.to(self.dtype)).float() / 2 + 0.5
         return image if size is None else image[..., : size[0], : size[1]]
 
@@ -130,58 +187,73 @@ class Autoencoder:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether `compile` was called."""
+        """Whether the decoder is compiled."""
         return self._compiled is not None
 
-    def compile(self) -> None:
+    def compile_decoder(self) -> None:
         """Compile the decoder, with CUDA graphs on CUDA, at its next use and for each new size of picture."""
         self._compiled = torch.compile(
             lambda values: self.model.decode(values).sample,
             mode="reduce-overhead" if self.device.type == "cuda" else None,
         )
 
-    def checkpoint(self) -> None:
+    def checkpoint_decoder(self) -> None:
         """Forget what happens inside the decoder's blocks and compute it again in the backward pass: a third more
         time, less memory, the same gradient."""
         self.is_checkpointed = True
         for block in self.model.decoder.modules():  # diffusers' own switch is missing in some classes, and coarser
-            if type(block).__name__ in BLOCKS:
+            if type(block).__name__ in _BLOCKS:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
     def pad(self, image: Tensor) -> Tensor:
-        """A picture (n, 3, h, w) continued at its right and bottom to whole latent cells.
+        """A picture (n, 3, h, w) continued at its right and bottom to complete latent cells.
 
         It is mirrored where it is large enough, and its edge repeated where not.
         """
         height, width = image.shape[-2:]
-        down, across = -height % self.geometry.stride, -width % self.geometry.stride
+        down, across = -height % self.stride, -width % self.stride
         for padding, side in (((0, across, 0, 0), width), ((0, 0, 0, down), height)):
             if any(padding):
                 image = F.pad(image, padding, mode="reflect" if max(padding) < side else "replicate")
         return image
 
 
-def load_autoencoder(resolved: FoundWeights, device: torch.device | str = "cpu", dtype: str = "float32") -> Autoencoder:
-    """Build the autoencoder whose weights were found, frozen, on `device`; it computes in `dtype`: float32, bfloat16,
-    or auto, see `device.pick_dtype`. Pictures and latents are float32 always.
+def load_autoencoder(
+    weights: FoundWeights | str | Path = "bundled", device: torch.device | str = "cpu", dtype: str = "float32"
+) -> Autoencoder:
+    """Build an autoencoder, frozen, on `device`; it computes in `dtype`: float32, bfloat16, or auto, which is bfloat16
+    where the device computes with it. Pictures and latents are float32 always.
 
-    Raises `WeightsError` for a class that isn't served and for files that are truncated or don't fit their config.
+    `weights` are what `find_weights` has found, or what it takes: a hub name, a folder, a file, or "bundled". Raises
+    `WeightsError` for weights that are missing, truncated or don't fit their config, and for a class that isn't served.
     """
-    try:
-        config = _config(resolved.path)
-        model = _build(resolved.path, config)
+    if not isinstance(weights, FoundWeights):
+        weights = find_weights(str(weights), "pretrained")
+    config = _config(weights.path)
+    model = _build(weights.path, config)
+    with _blaming(weights.path):
         geometry = read_geometry(type(model).__name__, model.config, device)
-    except SafetensorError as error:
-        raise WeightsError(f"The weights at {resolved.path} are truncated or no safetensors: {error}.") from error
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
-        if isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error)):
-            raise  # the weights are not to blame
-        raise WeightsError(f"The autoencoder at {resolved.path} can't be loaded: {_first_line(error)}") from error
     computing = pick_dtype(dtype, torch.device(device))
     # not diffusers' own `to`, which warns of the type
-    model = torch.nn.Module.to(model.eval().requires_grad_(False), torch.device(device), computing)
+    model = nn.Module.to(model.eval().requires_grad_(False), torch.device(device), computing)
     model = model.to(memory_format=torch.channels_last)
-    return Autoencoder(model, geometry, resolved.name, resolved.sha256, computing)
+    return Autoencoder(model, geometry, weights.name, weights.sha256, computing)
+
+
+@contextlib.contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Turn what diffusers raises into a `WeightsError`; around its calls alone, so that a fault of ours keeps its name.
+
+    It raises whatever a config leads to: a width of zero, a word for a number, a missing key.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise WeightsError(f"The weights at {path} are truncated or not safetensors: {error}.") from error
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(f"The autoencoder at {path} can't be loaded: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -195,48 +267,62 @@ def _config(path: Path) -> dict[str, Any]:
         if path.is_dir():
             raise WeightsError(f"The folder {path} has no config.json.", "Name the folder that holds one.")
         return dict(SD_CONFIG)
-    config = json.loads(beside.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{beside} can't be read: {error}.") from error
     if not isinstance(config, dict) or "_class_name" not in config:
         raise WeightsError(f"{beside} names no class: it is not the config of a diffusers autoencoder.")
-    if config["_class_name"] not in SERVED:
+    if config["_class_name"] not in list(SERVED):  # of any type: JSON has unhashable ones
         raise WeightsError(f"{config['_class_name']} is not served; the autoencoders served are {', '.join(SERVED)}.")
-    channels = {config.get("in_channels", 3), config.get("out_channels", 3)} - {3}
+    channels = [each for each in (config.get("in_channels", 3), config.get("out_channels", 3)) if each != 3]
     if channels:
-        raise WeightsError(f"The autoencoder at {path} is for pictures of {channels.pop()} channels; 3 are served.")
+        raise WeightsError(f"The autoencoder at {path} is for pictures of {channels[0]} channels; 3 are served.")
     return config
 
 
 def _build(path: Path, config: dict[str, Any]) -> Any:
-    module, _ = SERVED[config["_class_name"]]
     with contextlib.redirect_stdout(sys.stderr):
-        cls = getattr(import_module(f"diffusers.models.autoencoders.{module}"), config["_class_name"])
+        cls = SERVED[config["_class_name"]].find(config["_class_name"])
         weights = path / WEIGHTS_FILE if path.is_dir() else path
-        with safe_open(weights, framework="pt") as file:  # diffusers would not say that it is truncated
+        with _blaming(path), safe_open(weights, framework="pt") as file:  # diffusers would not say that it is truncated
             names = file.keys()
             if any("encoder.down." in name for name in names):
                 return _from_ldm(cls, config, {name: file.get_tensor(name) for name in names})
         if path.is_dir():
-            return _from_folder(cls, path)
+            return _from_folder(cls, path, path)
         with tempfile.TemporaryDirectory() as folder:  # diffusers renames old keys only when it loads a folder
             (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
-            (Path(folder) / WEIGHTS_FILE).symlink_to(path.resolve())
-            return _from_folder(cls, Path(folder))
+            _lend(path.resolve(), Path(folder) / WEIGHTS_FILE)
+            return _from_folder(cls, Path(folder), path)
 
 
-def _from_folder(cls: Any, folder: Path) -> Any:
+def _lend(file: Path, name: Path) -> None:
+    """Let a file be read under another name, by a copy where the system makes no links."""
+    try:
+        name.symlink_to(file)
+    except OSError:
+        shutil.copyfile(file, name)
+
+
+def _from_folder(cls: Any, folder: Path, blamed: Path) -> Any:
     from diffusers.utils import logging
 
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would warn of is an error below
     try:
-        model, info = cls.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
-        )
+        with _blaming(blamed):
+            model, info = cls.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+            )
     finally:
         logging.set_verbosity(before)
     wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"], *info.get("error_msgs", [])]
     if wrong:
-        raise ValueError(f"{len(wrong)} weights don't fit config.json, the first {wrong[0]}.")
+        raise WeightsError(
+            f"The autoencoder at {blamed} can't be loaded: {len(wrong)} weights don't fit config.json, the first "
+            f"{wrong[0]}."
+        )
     return model
 
 
@@ -267,5 +353,5 @@ def read_geometry(class_name: str, config: Any, device: torch.device | str = "cp
         raise ValueError("its shift and scale must be finite, and its scale not zero.")
     if {shift.numel(), scale.numel()} - {1, int(config["latent_channels"])}:
         raise ValueError(f"its shift and scale must be one value or {config['latent_channels']}, one a channel.")
-    stride = 2 ** (len(config[SERVED[class_name][1]]) - 1)
+    stride = SERVED[class_name].stride(config)
     return LatentGeometry(channels=int(config["latent_channels"]), stride=stride, scale=scale, shift=shift)

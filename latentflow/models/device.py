@@ -1,4 +1,4 @@
-"""The only place that asks for CUDA or MPS, the thread count and the processor's name."""
+"""Devices: choosing one, what it can compute with, its free memory, and its name."""
 
 import platform
 from pathlib import Path
@@ -9,7 +9,10 @@ from latentflow.errors import InputError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device `name` (auto, cpu, cuda, cuda:n, mps); raises `InputError` when this machine doesn't have it."""
+    """The device named auto, cpu, cuda, cuda:n or mps; auto takes CUDA, then MPS, then the CPU.
+
+    Raises `InputError` for another name and for a device that this machine doesn't have.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -17,18 +20,18 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"--device is auto, cpu, cuda[:n] or mps, not {name!r}.") from None
+        raise InputError(f"`device` must be auto, cpu, cuda[:n] or mps, not {name!r}.") from None
     if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device is auto, cpu, cuda[:n] or mps, not {name!r}.")
+        raise InputError(f"`device` must be auto, cpu, cuda[:n] or mps, not {name!r}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name}: this machine shows {torch.cuda.device_count()} CUDA devices.")
+        raise InputError(f"`device` {name}: the number of CUDA devices is {torch.cuda.device_count()}.")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: this machine has no MPS device.")
+        raise InputError("`device` mps: this machine has no MPS device.")
     return device
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
-    """Device, processor and thread count: what a repeated run must share to give the same bytes."""
+    """Device, processor and number of threads, on which the last bits of a result depend."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": str(device), "processor": name, "threads": torch.get_num_threads()}
 
@@ -43,44 +46,46 @@ def _processor() -> str:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device computes with bf16 and doesn't only store it."""
+    """Whether the device has instructions for bf16, rather than emulating them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "mps":
         return False
-    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch that is served
+    ask = getattr(torch.cpu, "get_capabilities", None)  # missing in the oldest supported torch
     known = ask() if ask else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """What an autoencoder computes in on the device: float32, bfloat16, or auto, which is bfloat16 where the device
-    computes with it; elsewhere on CUDA auto lets matrix products round to TF32. CUDA is told to look for the fastest
-    convolutions, since a run has one size of picture."""
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
+    """The type that an autoencoder computes in: float32, bfloat16, or auto, which is bfloat16 where the device has
+    instructions for it, else float32."""
     if name == "auto":
-        if computes_bf16(device):
-            return torch.bfloat16
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-            torch.backends.cudnn.allow_tf32 = True
-        return torch.float32
+        return torch.bfloat16 if computes_bf16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on the device; None where nobody knows."""
+def use_fastest_kernels(device: torch.device) -> None:
+    """Change the CUDA settings of this process for speed: cuDNN tries out its convolutions, and matrix products use
+    TF32 on devices without bf16. For programs that own their process."""
     if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be had
+        torch.backends.cudnn.benchmark = True
+        if not computes_bf16(device):
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on the device, or None if that is unknown."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch, but free
         return int(torch.cuda.mem_get_info(device)[0]) + cached
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    for limit, used in _CONTROL_GROUPS:  # a container's limit, which the machine's figures don't show
+    for limit, used in _CONTROL_GROUPS:  # the limit of a container
         try:
             free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # there is none, or "max"
+        except (OSError, ValueError):  # no such file, or "max"
             continue
     return free
 

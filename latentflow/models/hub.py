@@ -1,7 +1,7 @@
-"""The model hub: its names, its cache, and the one door to the network.
+"""The model hub: its names, its cache, and all requests that this package sends.
 
-The cache asks the network nothing. Whether there is a network is found out by one request with a deadline of its own,
-since a blocked connection hangs longer than anybody waits; a "no" is remembered for a while.
+Looking into the cache sends no request. Before a download one request with a deadline finds out whether the server can
+be reached, since a blocked connection can hang for minutes; a failure is remembered for five minutes.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 
 PROBE_SECONDS = 3.5
 REMEMBER_OFFLINE_SECONDS = 300
-MEMORY = "latentflow_offline"
+OFFLINE_FILE = "latentflow_offline"  # stem of the file in HF_HOME that remembers a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class HubName:
 
     @classmethod
     def parse(cls, text: str) -> "HubName | None":
-        """The parts of a hub name, or None when the text can't be one."""
+        """The parts of a hub name, or None when the text is not one."""
         from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
         match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w./-]+))?(?:@([\w./-]+))?", text)
@@ -47,19 +47,19 @@ class HubName:
         return self.repo + subfolder + (f"@{self.revision}" if self.revision else "")
 
     def file(self, name: str) -> str:
-        """A file's path inside the repository."""
+        """The path of a file inside the repository."""
         return f"{self.subfolder}/{name}" if self.subfolder else name
 
 
 def cache_folder() -> Path:
-    """The hub cache, as HF_HOME and HF_HUB_CACHE say."""
+    """The folder of the hub cache, as set by HF_HOME or HF_HUB_CACHE."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def cached_files(name: HubName, files: tuple[str, ...]) -> list[Path] | None:
-    """Where a model's files are in the hub cache, or None unless all are there; asks the network nothing."""
+    """The paths of a model's files in the hub cache, or None unless all are there; sends no request."""
     from huggingface_hub import try_to_load_from_cache
 
     found = [try_to_load_from_cache(name.repo, name.file(file), revision=name.revision) for file in files]
@@ -68,10 +68,10 @@ def cached_files(name: HubName, files: tuple[str, ...]) -> list[Path] | None:
 
 
 def blob_hash(path: Path) -> str | None:
-    """The SHA-256 in the name of the hub blob a path leads to.
+    """The SHA-256 of a file in the hub cache, from the name of the blob that the path links to; None for other files.
 
-    Links are followed one by one: behind `blobs/<sha256>` newer hub clients put a store that repositories share, where
-    the last name is a hash of another kind.
+    Links are followed one at a time: in newer hub clients `blobs/<sha256>` is itself a link, to a shared store whose
+    file names are hashes of another kind.
     """
     for _ in range(8):
         if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
@@ -83,8 +83,11 @@ def blob_hash(path: Path) -> str | None:
 
 
 def download(name: HubName, files: tuple[str, ...], *, ask_again: bool = False) -> str:
-    """Fetch files into the hub cache, with a progress bar on stderr; says in one line why it can't be done, or gives
-    an empty string. `ask_again` asks the network even when it didn't answer a moment ago."""
+    """Download files into the hub cache, with a progress bar on stderr; returns the reason in one line when that fails,
+    else an empty string.
+
+    `ask_again` tries to reach the hub even if it was unreachable within the last minutes.
+    """
     from huggingface_hub import hf_hub_download
 
     def fetch() -> None:
@@ -95,16 +98,18 @@ def download(name: HubName, files: tuple[str, ...], *, ask_again: bool = False) 
 
 
 def probe(name: HubName, *, ask_again: bool = False) -> str:
-    """Why the hub can't be reached, within five seconds; an empty string when it can."""
+    """The reason why the hub can't be reached, after at most 3.5 seconds; an empty string when it can."""
     from huggingface_hub import constants, hf_hub_url
 
     url = hf_hub_url(name.repo, "config.json", subfolder=name.subfolder, revision=name.revision)
-    return _reachable(constants.ENDPOINT, lambda: _network_problem(lambda: _ask(url)), MEMORY, ask_again=ask_again)
+    return _reachable(
+        constants.ENDPOINT, lambda: _network_problem(lambda: _ask(url)), OFFLINE_FILE, ask_again=ask_again
+    )
 
 
 def download_url(url: str, path: Path, *, ask_again: bool = False) -> str:
-    """Fetch a file by torch's loader, which checks the digits of the hash in its name; says in one line why it can't be
-    done, or gives an empty string."""
+    """Download a file and check it against the digits of the SHA-256 in its name; returns the reason in one line when
+    that fails, else an empty string."""
     import urllib.parse
     import urllib.request
 
@@ -123,7 +128,7 @@ def download_url(url: str, path: Path, *, ask_again: bool = False) -> str:
         with contextlib.redirect_stdout(sys.stderr):
             download_url_to_file(url, str(path), hash_prefix=digits, progress=True)
 
-    memory = f"{MEMORY}_{path.stem}"
+    memory = f"{OFFLINE_FILE}_{path.stem}"
     problem = _reachable(endpoint, lambda: _failure(ask), memory, ask_again=ask_again)
     return problem or _failure(fetch)
 
@@ -137,9 +142,9 @@ def _failure(call: Callable[[], None]) -> str:
 
 
 def _reachable(endpoint: str, ask: Callable[[], str], memory_name: str, *, ask_again: bool) -> str:
-    """What `ask` says within five seconds, remembered in a file for a while if it is a problem.
+    """The problem that `ask` returns within the deadline, or an empty string; a problem is remembered in a file.
 
-    It runs in a thread that is left behind at the deadline: a name look-up has no time-out of its own.
+    `ask` runs in a thread that is abandoned at the deadline, since a name lookup has no timeout of its own.
     """
     from huggingface_hub import constants
 
@@ -154,7 +159,7 @@ def _reachable(endpoint: str, ask: Callable[[], str], memory_name: str, *, ask_a
     def answer() -> None:
         try:
             answers.append(ask())
-        except BaseException as error:  # nobody is left to see it in a thread
+        except BaseException as error:  # a thread would print it and end
             answers.append(f"{type(error).__name__}: {error}")
 
     asking = threading.Thread(target=answer, daemon=True)
@@ -166,7 +171,7 @@ def _reachable(endpoint: str, ask: Callable[[], str], memory_name: str, *, ask_a
 
 
 def _ask(url: str) -> None:
-    """One request; that the hub refuses it shows that somebody is there, unless its server or a proxy is broken."""
+    """Send one request; a refusal means that the hub is reachable, an error of the server or a proxy is raised."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -178,22 +183,22 @@ def _ask(url: str) -> None:
 
 
 def _network_problem(call: Callable[[], Any], files: tuple[str, ...] = ("such file",)) -> str:
-    """What kept a hub call from its end, in one line, or an empty string."""
+    """Run a call of the hub's client and return the reason in one line when it fails, else an empty string."""
     from huggingface_hub import errors
 
     try:
         call()
     except errors.GatedRepoError:
-        return "the hub asks for a login that may use it (set HF_TOKEN)"
+        return "the hub requires a login with access to it (set HF_TOKEN)"
     except errors.RepositoryNotFoundError:
         return "the hub has no such repository, or it is private (set HF_TOKEN)"
     except errors.RevisionNotFoundError:
         return "the repository has no such revision"
-    except errors.LocalEntryNotFoundError as error:  # what the hub's client says when it got no answer
+    except errors.LocalEntryNotFoundError as error:  # raised by the hub's client when there is no answer
         return _failed(error.__cause__ or error)
     except errors.EntryNotFoundError:
         return f"the repository has no {' or '.join(files)} there"
-    except Exception as error:  # the HTTP client's own classes differ between its releases
+    except Exception as error:  # the exceptions of the HTTP client differ between releases
         if isinstance(error, AttributeError | NameError | AssertionError):
             raise
         return _failed(error)
@@ -203,8 +208,8 @@ def _network_problem(call: Callable[[], Any], files: tuple[str, ...] = ("such fi
 def _failed(error: BaseException) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return f"the hub refuses access ({status}; set HF_TOKEN)"
-    words = next((line.strip() for line in str(error).splitlines() if line.strip()), "no more is known")
+        return f"the hub denies access ({status}; set HF_TOKEN)"
+    words = next((line.strip() for line in str(error).splitlines() if line.strip()), "no details")
     return f"the network failed ({type(error).__name__}: {words})"
 
 
@@ -215,12 +220,12 @@ def _remembered(memory: Path, endpoint: str) -> str:
         if known["endpoint"] == endpoint and 0 <= age < REMEMBER_OFFLINE_SECONDS:
             return f"{known['problem']} ({age:.0f} s ago)"
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never asked, or not readable: ask again
+        pass  # no file, or not readable: ask again
     return ""
 
 
 def _remember(memory: Path, endpoint: str, problem: str) -> None:
-    """Keep a problem for the next runs, or forget what was kept when there is none."""
+    """Write a problem down for the next runs, or delete an earlier one when there is none."""
     try:
         if not problem:
             memory.unlink(missing_ok=True)
@@ -228,4 +233,4 @@ def _remember(memory: Path, endpoint: str, problem: str) -> None:
         memory.parent.mkdir(parents=True, exist_ok=True)
         memory.write_text(json.dumps({"endpoint": endpoint, "problem": problem, "time": time.time()}), encoding="utf-8")
     except OSError:
-        pass  # a read-only home costs the next run a probe, no more
+        pass  # a read-only home means that the next run asks again

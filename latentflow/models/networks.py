@@ -1,5 +1,6 @@
-"""The networks behind perceptual losses and figures: VGG16 where it can be had, the bundled encoder elsewhere."""
+"""The networks of perceptual losses and metrics: VGG16 where it is available, else the bundled encoder."""
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,20 +10,24 @@ import torch
 from torch import Tensor
 
 from latentflow.errors import MissingPackageError, WeightsError
+from latentflow.losses import Features
 from latentflow.models import weights
 from latentflow.models.autoencoder import load_autoencoder
 
-# of the heads that lpips 0.1 carries, since the files are pickles
+# SHA-256 of the files of learned weights in lpips 0.1, which are pickles
 LPIPS_HEADS = {
     "vgg.pth": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
     "alex.pth": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
 }
-RELU3_3 = 16  # how many of VGG16's layers there are up to its third stage's third rectifier
+RELU3_3 = 16  # layers of VGG16 up to and including relu3_3
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PretrainedLPIPS:
-    """The lpips package's VGG trunk and learned heads, as `latentflow.losses._features.Features`."""
+    """The VGG trunk and the learned heads of the lpips package, as `Features`.
+
+    Raises `MissingPackageError` without the package, `WeightsError` when a file is missing or has a wrong hash.
+    """
 
     label = "lpips"
     trunk = "vgg"
@@ -33,13 +38,13 @@ class PretrainedLPIPS:
         except ImportError as error:
             raise MissingPackageError(f"lpips can't be imported: {error}.", "pip install lpips") from error
         path = self._verified()
-        # pnet_rand: the package would otherwise fetch its trunk itself, printing to stdout and checking no hash
+        # pnet_rand: otherwise the package downloads its trunk itself, prints to stdout and checks no hash
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it asks torchvision in a way that is deprecated
+            warnings.simplefilter("ignore")  # it calls torchvision with deprecated arguments
             model = lpips.LPIPS(net=self.trunk, pnet_rand=True, pretrained=False, verbose=False)
         trunk = torch.load(path, map_location="cpu", weights_only=True)
         saved = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{self.trunk}.pth"
-        weights.verify(saved, LPIPS_HEADS, again="pip install --force-reinstall lpips")
+        weights.verify(saved, LPIPS_HEADS, remedy="pip install --force-reinstall lpips")
         heads = torch.load(saved, map_location="cpu", weights_only=True)
         renamed = {}
         for slice_name, layers in model.net.named_children():
@@ -57,12 +62,12 @@ class PretrainedLPIPS:
         return weights.VGG16.path
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Five stages, of VGG relu1_2 to relu5_3, of a picture (n, 3, h, w) in [-1, 1]."""
+        """Five stages, VGG's relu1_2 to relu5_3, of images (n, 3, h, w) in [-1, 1]."""
         return list(self.model.net(self.model.scaling_layer(image)))
 
 
 class PretrainedAlexLPIPS(PretrainedLPIPS):
-    """LPIPS with the AlexNet trunk, which its published thresholds are for."""
+    """LPIPS with the AlexNet trunk, to which its published thresholds apply."""
 
     label = "lpips[alex]"
     trunk = "alex"
@@ -73,7 +78,10 @@ class PretrainedAlexLPIPS(PretrainedLPIPS):
 
 
 class PretrainedVGG:
-    """VGG16 up to relu3_3, with ImageNet's normalization, as `latentflow.losses._features.Features`."""
+    """VGG16 up to relu3_3, with ImageNet's normalization, as `Features`.
+
+    Raises `WeightsError` when the file is missing or has a wrong hash.
+    """
 
     label = "vgg"
     heads: Sequence[Tensor] | None = None
@@ -94,12 +102,12 @@ class PretrainedVGG:
         )
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """One stage, relu3_3, of a picture (n, 3, h, w) in [-1, 1]."""
+        """One stage, relu3_3, of images (n, 3, h, w) in [-1, 1]."""
         return [self.trunk(((image + 1) / 2 - self.mean) / self.std)]
 
 
 class BundledFeatures:
-    """The bundled encoder's stages, as `latentflow.losses._features.Features`; no published LPIPS threshold applies."""
+    """The stages of the bundled encoder, as `Features`; no published threshold of LPIPS applies to them."""
 
     heads: Sequence[Tensor] | None = None
 
@@ -108,7 +116,7 @@ class BundledFeatures:
         self.autoencoder = load_autoencoder(weights.bundled(), device)
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """The input stage and what each resolution ends with, of a picture (n, 3, h, w) in [-1, 1]."""
+        """The output of the first convolution and of each resolution, of images (n, 3, h, w) in [-1, 1]."""
         encoder = self.autoencoder.model.encoder
         stages = [encoder.conv_in(self.autoencoder.pad(image))]
         for block in encoder.down_blocks:
@@ -118,10 +126,11 @@ class BundledFeatures:
 
 
 class BundledStage(BundledFeatures):
-    """One stage of the bundled encoder, at a quarter of the picture's side, in the place of VGG16's relu3_3."""
+    """One stage of the bundled encoder, at a quarter of the image's side, instead of VGG16's relu3_3."""
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """What the blocks at a quarter of the side end with, before they hand on, of (n, 3, h, w) in [-1, 1]."""
+        """The output of the last block at a quarter of the side, before its downsampling, of images (n, 3, h, w) in
+        [-1, 1]."""
         encoder = self.autoencoder.model.encoder
         values = encoder.conv_in(self.autoencoder.pad(image))
         for block in (*encoder.down_blocks[:2], encoder.down_blocks[2][:-1]):
@@ -130,41 +139,50 @@ class BundledStage(BundledFeatures):
 
 
 class Networks:
-    """The `load(name)` that hands losses their networks (vgg, lpips) under a weights policy.
+    """Loads the networks of losses, vgg and lpips, each once: `networks("lpips")` returns its `Features`.
 
-    Under auto the pretrained network is used when it is cached or, with `download`, can be had; else the bundled
-    encoder stands in for it, and `notices` says so. Without `download` the network is asked nothing. Raises
-    `WeightsError` under pretrained when it can't be had.
+    `policy` is auto, pretrained or bundled. With auto the pretrained network is used if it is in the cache or, with
+    `download`, can be downloaded; otherwise the bundled encoder is used instead, and `notices` says so under the
+    network's name. With pretrained that is a `WeightsError`. Without `download` no request is sent.
     """
 
     def __init__(self, policy: str = "auto", device: torch.device | str = "cpu", *, download: bool = False) -> None:
         self.policy, self.device, self.download = policy, device, download
-        self.notices: list[str] = []
-        self._made: dict[str, Any] = {}
+        self.notices: dict[str, str] = {}
+        self._made: dict[str, Features] = {}
+        self._lock = threading.Lock()
 
-    def __call__(self, name: str) -> Any:
-        if name not in self._made:
-            self._made[name] = self._load(name)
-        return self._made[name]
+    def __call__(self, name: str) -> Features:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = self._load(name)
+            return self._made[name]
 
-    def _load(self, name: str) -> Any:
+    def _load(self, name: str) -> Features:
         if name not in PRETRAINED:
             raise WeightsError(f"There is no network named {name}.")
         if self.policy == "bundled":
             return BUNDLED[name](name, self.device)
-        if not weights.VGG16.path.exists():
-            problem = weights.VGG16.fetch() if self.download else "it is not downloaded for a figure"
-            if problem and self.policy == "pretrained":
-                raise WeightsError(
-                    f"The VGG16 behind {name} is not in the cache ({weights.VGG16.path}) and can't be downloaded: "
-                    f"{problem}.",
-                    "Use --weights bundled, or with a network: latentflow weights fetch --vgg16",
-                )
-            if problem:
-                self.notices.append(f"Using {name}[bundled] instead of {name}: VGG16 can't be downloaded: {problem}.")
-                return BUNDLED[name](name, self.device)
-        return PRETRAINED[name](self.device)
+        problem = self._missing()
+        if not problem:
+            return PRETRAINED[name](self.device)
+        if self.policy == "pretrained":
+            raise WeightsError(
+                f"The network of {name} can't be loaded: {problem}.",
+                "Set `weights` to bundled, or with network access run: latentflow weights fetch --vgg16",
+            )
+        self.notices[name] = f"Using {name}[bundled] instead of {name}: {problem}."
+        return BUNDLED[name](name, self.device)
+
+    def _missing(self) -> str:
+        """Why there is no VGG16, or an empty string when there is."""
+        if weights.VGG16.path.exists():
+            return ""
+        if not self.download:
+            return f"VGG16 is not in the cache ({weights.VGG16.path})"
+        problem = weights.VGG16.fetch()
+        return problem and f"VGG16 can't be downloaded: {problem}"
 
 
-PRETRAINED: dict[str, Callable[[Any], Any]] = {"lpips": PretrainedLPIPS, "vgg": PretrainedVGG}
-BUNDLED: dict[str, Callable[[str, Any], Any]] = {"lpips": BundledFeatures, "vgg": BundledStage}
+PRETRAINED: dict[str, Callable[[Any], Features]] = {"lpips": PretrainedLPIPS, "vgg": PretrainedVGG}
+BUNDLED: dict[str, Callable[[str, Any], Features]] = {"lpips": BundledFeatures, "vgg": BundledStage}

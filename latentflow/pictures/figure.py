@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentflow.errors import InputError, MissingPackageError
-from latentflow.files import check_writable, part, writing
+from latentflow.files import check_writable, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ SUFFIXES = (".png", ".svg")
 DPI = 120
 
 
-def check_figure_path(path: Path, option: str = "--output_path") -> None:
+def check_figure_path(path: Path, option: str = "`output_path`") -> None:
     """Raise `InputError` for a suffix that is neither .png nor .svg, `OutputError` where nothing can be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{option} {path}: a figure is written as {' or '.join(SUFFIXES)}.")
@@ -32,8 +32,8 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def save_figure(figure: Figure, path: Path, option: str = "--output_path") -> None:
-    """Write a figure, whole or not at all, with the same bytes for the same figure; raises `OutputError`."""
+def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> None:
+    """Write a figure, complete or not at all, with the same bytes for the same figure; raises `OutputError`."""
     import matplotlib
     from matplotlib.text import Text
 
@@ -41,14 +41,10 @@ def save_figure(figure: Figure, path: Path, option: str = "--output_path") -> No
         text.set_parse_math(False)
         text.set_text(text.get_text().encode(errors="replace").decode())
     with (
-        writing(path, option),
+        replacing(path, option) as unfinished,
         matplotlib.rc_context({"svg.hashsalt": "latentflow"}),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-        try:
-            figure.savefig(part(path), metadata=metadata)
-            part(path).replace(path)
-        finally:
-            part(path).unlink(missing_ok=True)
+        figure.savefig(unfinished, metadata=metadata)

@@ -1,4 +1,4 @@
-"""The only reader of image files, and the way between pictures and tensors."""
+"""The only reader of image files, and the conversion between pictures and tensors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ DECODING_ERRORS = (
     RuntimeError,
     struct.error,
     zlib.error,
-    MemoryError,
     Image.DecompressionBombError,
 )
 
@@ -72,13 +71,13 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
 
 
-def check_image(path: str | Path, option: str = "--image_path") -> None:
+def check_image(path: str | Path, option: str = "`image_path`") -> None:
     """Read an image's header only; raises `InputError` when there is none or it declares too many pixels."""
     with _opened(Path(path), option):
         pass
 
 
-def read_image(path: str | Path, option: str = "--image_path") -> Picture:
+def read_image(path: str | Path, option: str = "`image_path`") -> Picture:
     """Read any raster image as 8-bit sRGB: turned by its EXIF orientation, alpha over white, ICC profile applied,
     16 bits rounded to 8, the first frame of an animation.
 
@@ -86,12 +85,18 @@ def read_image(path: str | Path, option: str = "--image_path") -> Picture:
     """
     path = Path(path)
     with _opened(path, option) as image:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of metadata that is odd, while the picture is fine
-                return _standardized(image)
-        except DECODING_ERRORS as error:
-            raise InputError(f"{option} {path} can't be decoded: {_reason(error)}.") from error
+        return standardized(image, f"{option} {path}")
+
+
+def standardized(image: Image.Image, label: str) -> Picture:
+    """A PIL picture as `read_image` reads it from a file; raises `InputError`, beginning with `label`, when it can't be
+    decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that is odd, while the picture is fine
+            return _standardized(image)
+    except DECODING_ERRORS as error:
+        raise InputError(f"{label} can't be decoded: {_reason(error)}.") from error
 
 
 def _opened(path: Path, option: str) -> Image.Image:
@@ -130,7 +135,7 @@ def _standardized(image: Image.Image) -> Picture:
         image = next(ImageSequence.Iterator(image))
     image.load()
     if image.getexif().get(0x0112, 1) != 1:
-        notes.append("is turned as its EXIF orientation says")
+        notes.append("is rotated by its EXIF orientation")
         image = ImageOps.exif_transpose(image)
     profile = image.info.get("icc_profile")
     color, alpha, note = _eight_bits(image)
@@ -145,7 +150,7 @@ def _standardized(image: Image.Image) -> Picture:
             notes.append(f"is converted from {color.mode} to RGB")
         color = color.convert("RGB")
     if alpha is not None and alpha.getextrema() != (255, 255):
-        notes.append("is transparent: shown over white")
+        notes.append("is transparent: composited over white")
         color = Image.composite(color, Image.new("RGB", color.size, (255, 255, 255)), alpha)
     return Picture(color, tuple(notes))
 
@@ -193,7 +198,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
 
 def fit(image: Image.Image, size: int, mode: str = "contain") -> Image.Image:
     """Scale a picture so that its longer side has `size` pixels ("contain"), or to a square of `size` pixels, the
-    centre cut out ("cover") or distorted ("stretch"). Lanczos; no side gets shorter than one pixel."""
+    center cut out ("cover") or distorted ("stretch"). Lanczos; no side gets shorter than one pixel."""
     width, height = image.size
     if mode == "contain":
         longer = max(width, height)
@@ -202,7 +207,7 @@ def fit(image: Image.Image, size: int, mode: str = "contain") -> Image.Image:
 
 
 def cover(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The largest centred part of a picture with the aspect width : height, scaled to width × height pixels."""
+    """The largest centered part of a picture with the aspect width : height, scaled to width × height pixels."""
     scale = min(image.width / width, image.height / height)
     across, down = max(1.0, scale * width), max(1.0, scale * height)
     left, top = (image.width - across) / 2, (image.height - down) / 2

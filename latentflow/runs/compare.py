@@ -1,11 +1,10 @@
-"""The same random start flowing to the same target under several losses."""
+"""A comparison: the same initial latent optimized towards the same target under several losses."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,18 +13,22 @@ from torch import Tensor
 from latentflow import losses
 from latentflow.config import CompareConfig, RunConfig
 from latentflow.errors import DivergedError, InputError, LatentflowError
-from latentflow.files import check_writable, write_whole
-from latentflow.interrupts import Interrupts, Say
-from latentflow.inversion.metrics import image_metrics
+from latentflow.files import WrittenFiles, check_outputs, check_writable, write_file
+from latentflow.inversion.invert import fitted, make_objective, network_notices, prepare_decoder
+from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
 from latentflow.inversion.objective import Objective, parse
 from latentflow.inversion.optimize import optimize
+from latentflow.latents.sources import initial_latent
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.models.loading import Loaded
 from latentflow.models.networks import Networks
 from latentflow.pictures.draw import Panels
+from latentflow.pictures.files import read_image
 from latentflow.records import Comparison
 from latentflow.runs.plan import Plan, make_plan
-from latentflow.runs.report import facts, readable, table
-from latentflow.runs.run import Scene, frame_count, load, set_up, spare
+from latentflow.runs.report import counted, facts, readable, size_of, table
+from latentflow.runs.run import frame_count, load_for
+from latentflow.session import Session
 from latentflow.sinks import EveryNth, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.contact_sheet import ContactSheet
@@ -35,14 +38,15 @@ from latentflow.sinks.progress import Progress
 
 
 def compare(
-    autoencoder: Autoencoder, objectives: Mapping[str, Objective], start: Tensor, **options: Any
+    autoencoder: Autoencoder, objectives: Mapping[str, Objective], latent: Tensor, **options: Any
 ) -> Iterator[Comparison]:
-    """Run `optimize` under each objective from the latent `start`, (1, c, rows, columns), in step; `options` are its.
+    """Run `optimize` with each objective from one `latent` (1, c, rows, columns), step by step; `options` are those of
+    `optimize`.
 
-    One picture is decoded at a time, so memory grows with the number of runs by a latent each. Raises what
-    `optimize` raises, a `DivergedError` with the name of the run.
+    One picture is decoded at a time, so each further run only adds a latent to the memory needed. Raises what
+    `optimize` raises; a `DivergedError` has the name of the run.
     """
-    runs = {name: optimize(autoencoder, objective, start, **options) for name, objective in objectives.items()}
+    runs = {name: optimize(autoencoder, objective, latent, **options) for name, objective in objectives.items()}
     while True:
         steps = {}
         for name, run in runs.items():
@@ -58,33 +62,39 @@ def compare(
 
 
 def split(text: str) -> list[str]:
-    """The losses of a list parted by commas, those inside parentheses apart; raises `InputError` for none, and for one
-    that stands twice."""
+    """The losses of a list separated by commas, except for commas in parentheses; raises `InputError` for an empty list
+    and for a loss that is named twice."""
     found = [each.strip() for each in re.split(r",(?![^(]*\))", text) if each.strip()]
     if not found:
-        raise InputError("--losses names no loss.", "For example: --losses mse,l1,ssim")
+        raise InputError("`losses` names no loss.", "For example: `losses` mse,l1,ssim")
     for each in found:
         if found.count(each) > 1:
-            raise InputError(f"--losses: {each} stands twice.")
+            raise InputError(f"`losses`: {each} is named twice.")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class ComparePlan:
-    """A checked comparison: the plan of its runs (their loss aside), the losses, and where sheet and table go."""
+    """A checked comparison: the plan of its runs (except for the loss), the losses, and the paths of sheet and
+    table."""
 
     config: CompareConfig
     runs: Plan
     losses: list[str]
 
     @property
+    def outputs(self) -> list[Path]:
+        """All files that are written except for the manifest, the frames first."""
+        return [self.runs.frames, self.sheet, self.table]
+
+    @property
     def sheet(self) -> Path:
-        """Where the contact sheet goes: beside the frames."""
+        """The path of the contact sheet, beside the frames."""
         return self._beside(".sheet.png")
 
     @property
     def table(self) -> Path:
-        """Where the table goes: beside the frames."""
+        """The path of the table, beside the frames."""
         return self._beside(".md")
 
     def _beside(self, suffix: str) -> Path:
@@ -92,7 +102,7 @@ class ComparePlan:
 
 
 def make_compare_plan(config: CompareConfig) -> ComparePlan:
-    """Check everything that can be checked before torch is imported; raises `InputError` and `OutputError`."""
+    """Check everything that can be checked without torch; raises `InputError` and `OutputError`."""
     found = split(config.losses)
     shared = {each.name for each in fields(config)} & {each.name for each in fields(RunConfig)}
     values = {name: value for name, value in asdict(config).items() if name in shared}
@@ -102,89 +112,85 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
     settled = replace(config, seed=runs.seed, optimizer=runs.config.optimizer, lr=runs.config.lr)
     plan = ComparePlan(settled, runs, found)
     for path in (plan.sheet, plan.table):
-        if path.resolve() == runs.image_path.resolve():
-            raise InputError(f"--output_path would put {path} in the place of the image.")
-        check_writable(path, "--output_path")
+        check_writable(path, "`output_path`")
+    check_outputs(plan.outputs, [runs.image_path], overwrite=config.overwrite)
     return plan
 
 
-class CompareReport:
-    """A sink that keeps the last step of every run, and says at the end how near each came."""
+class CompareReport(Sink[Comparison]):
+    """A sink that keeps the first and the last step of every run, and reports losses and metrics at the end."""
 
-    def __init__(self, plan: ComparePlan, scene: Scene, load: Networks) -> None:
-        self.plan, self.scene, self.load = plan, scene, load
+    def __init__(self, plan: ComparePlan, loaded: Loaded, target: Tensor) -> None:
+        self.plan, self.loaded, self.target = plan, loaded, target
         self.first: Comparison | None = None
         self.last: Comparison | None = None
         self.seconds: dict[str, float] = {}
         self.frames_written = 0
         self.error: LatentflowError | None = None
-
-    def __enter__(self) -> "CompareReport":
-        return self
+        self.written = WrittenFiles([*plan.outputs, plan.runs.manifest])
+        self.notices = [notice for text in plan.losses for notice in network_notices(text, loaded.networks)]
 
     def write(self, record: Comparison) -> None:
-        """Take down one step of every run."""
+        """Note one step of every run."""
         self.first = self.first or record
         self.last = record
         for name, step in record.steps.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + step.seconds
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
+        """Write the table."""
         if self.last is not None:
-            write_whole(self.plan.table, self.markdown().encode(), "--output_path")
+            write_file(self.plan.table, self.markdown().encode(), "`output_path`")
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """The figures of every run, by its name, and those of the encoder's own reconstruction; once all is over."""
+        """Losses, metrics and speed of every run by its name, and the metrics of the encoder's own reconstruction; for
+        use after the last record."""
         assert self.first is not None and self.last is not None
-        target, autoencoder = self.scene.target, self.scene.loaded.autoencoder
-        with torch.no_grad():
-            ceiling = image_metrics(autoencoder.decode(autoencoder.encode(target), self.scene.size), target, self.load)
         runs = {
             name: {
                 "loss_first": float(self.first.steps[name].loss[0]),
                 "loss_last": float(step.loss[0]),
-                "quality": image_metrics(step.image, target, self.load),
-                "seconds_a_step": round(self.seconds[name] / (step.index + 1), 4),
+                "metrics": image_metrics(step.image, self.target, self.loaded.metrics),
+                "seconds_per_step": round(self.seconds[name] / (step.index + 1), 4),
             }
             for name, step in self.last.steps.items()
         }
-        return {"steps": self.last.index, "runs": runs, "encoder_quality": ceiling}
+        own = encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics)
+        return {"steps": self.last.index, "runs": runs, "encoder_metrics": own}
 
     def summary(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
-        plan, resolved = self.plan, self.scene.loaded.resolved
-        written = [plan.runs.frames, plan.sheet, plan.table, plan.runs.manifest]
+        plan, found = self.plan, self.loaded.weights
         return {
             "outcome": "done" if self.error is None else str(self.error),
-            "written": [str(path) for path in written if path.exists()],
+            "written": [str(path) for path in self.written.paths],
             "frames": self.frames_written,
             "seed": plan.runs.seed,
-            "weights": {"name": resolved.name, "source": resolved.source, "notice": resolved.notice},
-            "notices": self.scene.loaded.networks.notices,
+            "weights": {"name": found.name, "source": found.source, "notice": found.notice},
+            "notices": self.notices,
             **self.result,
         }
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """The table's head and its rows, as text."""
+        """The headings and the rows of the table, as text."""
         result = self.result
-        keys = list(result["encoder_quality"])
-        names = {"psnr": "PSNR dB", "ssim": "SSIM"}
-        head = ["loss", "first", "last", *(names.get(key, key) for key in keys), "s a step"]
-
-        def shown(found: dict[str, float]) -> list[str]:
-            return [f"{found[key]:.{2 if key == 'psnr' else 4}f}" for key in keys]
-
+        runs = result["runs"]
+        headings, shown = metric_rows(
+            {name: run["metrics"] for name, run in runs.items()} | {"encoder's own": result["encoder_metrics"]}
+        )
         rows = [
             [
-                *(name, f"{run['loss_first']:.4g}", f"{run['loss_last']:.4g}"),
-                *(*shown(run["quality"]), f"{run['seconds_a_step']:.2g}"),
+                name,
+                f"{run['loss_first']:.4g}",
+                f"{run['loss_last']:.4g}",
+                *shown[name],
+                f"{run['seconds_per_step']:.2g}",
             ]
-            for name, run in result["runs"].items()
+            for name, run in runs.items()
         ]
-        return head, [*rows, ["encoder's own", "", "", *shown(result["encoder_quality"]), ""]]
+        own = ["encoder's own", "", "", *shown["encoder's own"], ""]
+        return ["loss", "first", "last", *headings, "s per step"], [*rows, own]
 
     def markdown(self) -> str:
         """The table as Markdown."""
@@ -194,67 +200,67 @@ class CompareReport:
 
     def __str__(self) -> str:
         """The report for people."""
-        plan = self.plan
-        head, rows = self.rows()
-        lines = [
-            f"wrote    {path} ({readable(path.stat().st_size)})"
-            for path in (plan.runs.frames, plan.sheet, plan.table)
-            if path.is_file()
-        ]
-        if plan.runs.frames.is_dir():
-            lines.insert(0, f"wrote    {plan.runs.frames} ({self.frames_written} frames)")
-        lines.append(f"seed     {plan.runs.seed}")
-        return "\n".join([*lines, *table(head, rows)])
+        lines = []
+        for path in self.written.paths:
+            frames = f", {counted(self.frames_written, 'frame')}" if path == self.plan.runs.frames else ""
+            lines.append(f"wrote    {path} ({readable(size_of(path))}{frames})")
+        lines.append(f"seed     {self.plan.runs.seed}")
+        return "\n".join([*lines, *table(*self.rows())])
 
 
-def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> CompareReport:
-    """Compare as planned and write frames, contact sheet, table and manifest; `say` shows a line.
+def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
+    """Run a comparison and write frames, contact sheet, table and manifest.
 
-    A comparison that broke off after its first step has the error in its report. Raises `LatentflowError` for
-    everything that is wrong before.
+    An error after the first step ends the comparison and is kept in the report. Raises `LatentflowError` for errors
+    before that.
     """
     config = plan.runs.config
-    loaded = load(config, say)
-    scene = set_up(config, plan.runs.image_path, plan.runs.seed, loaded)
-    spare(config, loaded.autoencoder, scene.size, say)
-    made = [scene.objective(text, say) for text in plan.losses]
-    objectives = {objective.label: objective for objective in made}
-    report = CompareReport(plan, scene, loaded.figures)
+    loaded = load_for(config, session)
+    autoencoder = loaded.autoencoder
+    picture = read_image(plan.runs.image_path)
+    target = fitted(picture.image, config).to(autoencoder.device)
+    size = (target.shape[-2], target.shape[-1])
+    latent = initial_latent(config.init, autoencoder, target, plan.runs.seed)
+    prepare_decoder(config, autoencoder, size, session)
+    made = [make_objective(text, target, loaded.networks, session) for text in plan.losses]
+    report = CompareReport(plan, loaded, target)
     frames = open_frames(
         plan.runs.frames,
         fps=config.fps,
         hold=config.hold,
         overwrite=config.overwrite,
-        draw=_panels(scene, loaded.figures),
+        draw=_panels(target, loaded.metrics),
     )
-    autoencoder = loaded.autoencoder
     options = asdict(plan.config) | {"dtype": autoencoder.precision}
-    known = facts(options, plan.runs.image_path, scene.size, loaded.resolved, autoencoder.device)
+    known = facts(options, plan.runs.image_path, size, loaded.weights, autoencoder.device)
     sinks: list[Sink[Any]] = [
-        Manifest(plan.runs.manifest, known | {"notices": loaded.networks.notices}, lambda: report.result),
+        Manifest(
+            plan.runs.manifest,
+            known | {"notices": report.notices},
+            lambda: report.result,
+            lambda: report.written.paths,
+        ),
         report,
         ContactSheet(plan.sheet),
         EveryNth(config.skip_step, frames),
     ]
-    if not quiet:
-        for note in scene.picture.notes:
-            say(f"{plan.runs.image_path} {note}.")
-        hints = [f"--size {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
-        sinks += [
-            Advice(say, frame_count(config), frames, hints),
-            Progress(config.steps, describe=lambda record: f"{len(record.steps)} losses"),
-        ]
+    if not session.quiet:
+        for note in picture.notes:
+            session.say(f"{plan.runs.image_path} {note}.")
+        hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
+        sinks.append(Advice(session.say, frame_count(config), frames, hints))
+    sinks.append(Progress(session, config.steps, describe=lambda record: f"{len(record.steps)} losses"))
     records = compare(
         autoencoder,
-        objectives,
-        scene.latent,
+        {objective.label: objective for objective in made},
+        latent,
         steps=config.steps,
         lr=config.lr,
         optimizer=config.optimizer,
         schedule=config.schedule,
     )
     try:
-        run_sinks(interrupts.watch(records), sinks)
+        run_sinks(session.watch(records), sinks)
     except LatentflowError as error:
         if report.last is None:
             raise
@@ -263,17 +269,17 @@ def run_compare(plan: ComparePlan, interrupts: Interrupts, say: Say, *, quiet: b
     return report
 
 
-def _panels(scene: Scene, load: Networks) -> Panels:
-    """Panels with the perceptual distance, where the picture is large enough for it."""
+def _panels(target: Tensor, load: Networks) -> Panels:
+    """Panels with the LPIPS of each picture, if the target is large enough for it."""
     lpips = losses.find("lpips")
-    if min(scene.target.shape[-2:]) < lpips.declaration.min_size:  # type: ignore[attr-defined]
-        return Panels(scene.target)
-    measure = lpips(load)
+    if min(target.shape[-2:]) < lpips.declaration.min_size:  # type: ignore[attr-defined]
+        return Panels(target)
+    metric = lpips(load)
     with torch.no_grad():
-        bound = measure.bind(scene.target)
+        bound = metric.bind(target)
 
-    def likeness(image: Tensor) -> Tensor:
+    def distance(image: Tensor) -> Tensor:
         with torch.no_grad():
             return bound(image)
 
-    return Panels(scene.target, likeness, measure.label)
+    return Panels(target, distance, metric.label)

@@ -2,27 +2,21 @@
 
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from latentflow.config import RunConfig, check_start
+from latentflow.config import RunConfig
 from latentflow.errors import InputError
-from latentflow.files import check_writable, writing
-from latentflow.inversion.methods import settle
-from latentflow.inversion.objective import parse
-from latentflow.inversion.plugins import load_plugin
-from latentflow.pictures.figure import check_figure_path
+from latentflow.files import manifest_path, writing
+from latentflow.inversion.checks import check_options
 from latentflow.pictures.files import check_image
-from latentflow.sinks.frames import check_frames_path
-from latentflow.sinks.manifest import manifest_path
-from latentflow.sinks.save_best import check_image_path
+from latentflow.runs.outputs import NAMED_BY_OPTIONS, OUTPUTS
 from latentflow.sinks.trajectory import trajectory_path
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked config, its seed drawn; the image's path and those of the outputs, by the option that names them."""
+    """A checked config, its seed chosen; the image's path and those of the outputs, by the option that names them."""
 
     config: RunConfig
     image_path: Path
@@ -49,46 +43,47 @@ class Plan:
         """Where the state goes, if it is saved."""
         return self.frames.with_name(self.frames.name + ".checkpoint.safetensors")
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that the run may leave."""
+        return [*self.outputs.values(), self.trajectory, self.manifest]
+
 
 def make_plan(config: RunConfig) -> Plan:
-    """Check image, loss, start and outputs, fill in {stem} {loss} {seed}, draw the seed if none is given.
+    """Check options, image and outputs, fill in {stem} {loss} {seed}, choose a seed if none is given.
 
     Raises `InputError` and `OutputError` as the parts do.
     """
     if not config.image_path:
-        raise InputError("Missing option --image_path.", "For example: --image_path examples/spheres.png")
-    if config.plugin is not None:
-        load_plugin(Path(config.plugin))
-    parse(config.loss_type)
-    optimizer, lr = settle(config.method, config.optimizer, config.lr, config.steps)
-    if config.method == "gradient_free" and config.loss_type != RunConfig().loss_type:
-        raise InputError(
-            f"--method gradient_free follows no loss, so --loss_type {config.loss_type} can't be had with it.",
-            "--method hybrid begins without the gradient and goes on with the loss.",
-        )
-    image_path = Path(config.image_path).expanduser()
+        raise InputError("Missing option `image_path`.", "For example: `image_path` examples/spheres.png")
+    config = check_options(config)
+    image_path = Path(config.image_path or "").expanduser()
     check_image(image_path)
-    check_start(config.init)
     seed = secrets.randbelow(2**32) if config.seed is None else config.seed
-    outputs = {
-        option: Path(
-            _filled(option, text, stem=image_path.stem, loss=_for_a_name(config.loss_type), seed=seed)
-        ).expanduser()
-        for option in ("output_path", "save_latent", "save_image", "metrics", "plot")
+    config = replace(config, seed=seed)
+    outputs = name_outputs(config, image_path.stem, seed)
+    _check_distinct(image_path, outputs)
+    check_output_paths(config, outputs)
+    return Plan(config, image_path, seed, outputs)
+
+
+def name_outputs(config: RunConfig, stem: str, seed: int) -> dict[str, Path]:
+    """The paths of the outputs that are asked for, by their options; raises `InputError` for an unknown {name}."""
+    values = {"stem": stem, "loss": _for_a_name(config.loss_type), "seed": seed}
+    return {
+        option: Path(_filled(option, text, **values)).expanduser()
+        for option in NAMED_BY_OPTIONS
         if (text := getattr(config, option)) is not None
     }
-    _check_distinct(image_path, outputs)
-    checks: dict[str, Callable[[Path], None]] = {
-        "output_path": lambda path: check_frames_path(path, config.fps, config.overwrite),
-        "save_latent": _check_latent_path,
-        "save_image": check_image_path,
-        "metrics": lambda path: check_writable(path, "--metrics"),
-        "plot": lambda path: check_figure_path(path, "--plot"),
-    }
-    for option, path in outputs.items():
-        with writing(path, f"--{option}"):  # a name too long for the file system, say
-            checks[option](path)
-    return Plan(replace(config, seed=seed, optimizer=optimizer, lr=lr), image_path, seed, outputs)
+
+
+def check_output_paths(config: RunConfig, outputs: dict[str, Path]) -> None:
+    """Check suffixes, and that every output can be written; raises `InputError` and `OutputError`."""
+    for output in OUTPUTS:
+        if output.option in outputs:
+            path = outputs[output.option]
+            with writing(path, f"`{output.option}`"):  # a name too long for the file system, say
+                output.check(path, config)
 
 
 def _filled(option: str, text: str, **values: object) -> str:
@@ -96,7 +91,7 @@ def _filled(option: str, text: str, **values: object) -> str:
         return text.format(**values)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise InputError(
-            f"--{option} {text!r}: only {{stem}}, {{loss}} and {{seed}} are filled in.", "Write {{ and }} for braces."
+            f"`{option}` {text!r}: only {{stem}}, {{loss}} and {{seed}} are filled in.", "Write {{ and }} for braces."
         ) from error
 
 
@@ -105,15 +100,9 @@ def _for_a_name(loss_type: str) -> str:
     return re.sub(r"[^\w.+-]", "", loss_type.replace("*", "x"))
 
 
-def _check_latent_path(path: Path) -> None:
-    if path.suffix != ".safetensors":
-        raise InputError(f"--save_latent {path}: latents are saved as .safetensors.")
-    check_writable(path, "--save_latent")
-
-
 def _check_distinct(image_path: Path, outputs: dict[str, Path]) -> None:
     taken = {image_path.resolve(): "image_path"}
     for option, path in outputs.items():
         other = taken.setdefault(path.resolve(), option)
         if other != option:
-            raise InputError(f"--{option} and --{other} name the same file, {path}.")
+            raise InputError(f"`{option}` and `{other}` name the same file, {path}.")

@@ -1,6 +1,8 @@
-"""The frames of a run again, from its trajectory: another format, speed or size, without optimizing."""
+"""Frames of an earlier run, decoded from its trajectory: in another format, speed or size, without optimizing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,21 @@ from torch import Tensor
 from latentflow.config import RenderConfig
 from latentflow.errors import InputError, LatentflowError, WeightsError
 from latentflow.files import sha256
-from latentflow.interrupts import Interrupts
-from latentflow.models import weights
-from latentflow.models.autoencoder import load_autoencoder
-from latentflow.models.device import pick_device
+from latentflow.latents.decode import decode_frames
+from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.draw import Drawing
 from latentflow.pictures.files import fit, read_image, to_tensor
 from latentflow.records import Step
-from latentflow.runs.report import readable
+from latentflow.runs.report import counted, readable, size_of
+from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
 from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
-from latentflow.sinks.trajectory import read_trajectory
+from latentflow.sinks.trajectory import Past, read_trajectory
 
-MANIFEST = ".manifest.json"
+MANIFEST_SUFFIX = ".manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,14 @@ class Rendered:
 
     def __str__(self) -> str:
         """The report for people."""
-        size = "" if self.path.is_dir() else f"{readable(self.path.stat().st_size)}, "
-        return f"wrote    {self.path} ({size}{self.frames} frames)"
+        return f"wrote    {self.path} ({readable(size_of(self.path))}, {counted(self.frames, 'frame')})"
 
 
-def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet: bool = False) -> Rendered:
-    """Decode the latents of a trajectory, or of the run a manifest is of, and write them as frames.
+def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
+    """Decode the latents of a trajectory, or of the trajectory beside a manifest, and write them as frames.
 
-    Raises `InputError` for a file that is none and for a target that is no longer the run's, `WeightsError` for other
-    weights than the run's, and what writing frames raises.
+    Raises `InputError` for a file that is no trajectory and for a target image that has changed since the run,
+    `WeightsError` for weights other than the run's, and what writing frames raises.
     """
     past = read_trajectory(_trajectory(source))
     shown = [entry for entry in past.records if entry.latent_at is not None]
@@ -63,24 +63,24 @@ def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet:
     try:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
-        resolved = weights.find_weights(str(options["vae"]), "auto")
+        vae, dtype = str(options["vae"]), str(options.get("dtype", "float32"))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The trajectory {source} doesn't say what it is of: {error}.") from error
+        raise InputError(f"The trajectory {source} doesn't describe its run: {error}.") from error
     if output.resolve() == Path(str(options["image_path"])).resolve():
-        raise InputError(f"--output_path {output} is the image the run was of.")
+        raise InputError(f"`output_path` {output} is the image of the run.")
+    loaded = session.load(vae, "auto", config.device, dtype)
+    resolved, autoencoder = loaded.weights, loaded.autoencoder
     if resolved.sha256 != owner.get("sha256"):
         raise WeightsError(
             f"The weights of {resolved.name} are not those of the trajectory: their SHA-256 is {resolved.sha256}, not "
             f"{owner.get('sha256')}."
         )
-    device = pick_device(config.device)
-    autoencoder = load_autoencoder(resolved, device, str(options.get("dtype", "float32")))
     if autoencoder.geometry.latent_shape(*size) != tuple(past.facts["shape"]):
         raise InputError(f"The latents of {source} don't fit a picture of {size[1]} × {size[0]} pixels.")
     target = _target(past.facts, size) if config.side_by_side else torch.zeros(1, 3, *size)
 
     def decode(latent: Tensor) -> Tensor:
-        return autoencoder.decode(latent.to(device), size)
+        return autoencoder.decode(latent.to(autoencoder.device), size)
 
     frames = open_frames(
         output,
@@ -93,13 +93,26 @@ def render(source: Path, config: RenderConfig, interrupts: Interrupts, *, quiet:
     sink: Sink[Any] = Background(frames)
     if config.pace == "change":
         sink, chosen = ResampleByChange(sink, len(chosen), decode), shown
-    steps = replace(past, records=chosen).steps(decode)
-    run_sinks(interrupts.watch(steps), [sink] if quiet else [sink, Progress(shown[-1].figures["step"])])
+    steps = _decoded(replace(past, records=chosen), autoencoder, size)
+    run_sinks(session.watch(steps), [sink, Progress(session, shown[-1].figures["step"])])
     return Rendered(output, frames.frames)
 
 
+def _decoded(past: Past, autoencoder: Autoencoder, size: tuple[int, int]) -> Iterator[Step]:
+    """The steps of a trajectory whose latents were all kept, some decoded together."""
+    figures, latents = tee(past.read())
+    on_device = (latent.to(autoencoder.device) for _, latent in latents if latent is not None)
+    frames = decode_frames(autoencoder, on_device, size, total=len(past.records) - 1)
+    for (each, _), frame in zip(figures, frames):
+        yield Step(latent=frame.latent, image=frame.image, **vars(each))
+
+
 def _trajectory(source: Path) -> Path:
-    return source.with_name(source.name.removesuffix(MANIFEST) + ".trajectory") if source.suffix == ".json" else source
+    return (
+        source.with_name(source.name.removesuffix(MANIFEST_SUFFIX) + ".trajectory")
+        if source.suffix == ".json"
+        else source
+    )
 
 
 def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
@@ -107,7 +120,7 @@ def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
     picture = read_image(path)
     if sha256(path) != facts["image"]["sha256"]:
         raise InputError(
-            f"{path} is not the image of the trajectory: its SHA-256 differs.", "Leave out --side_by_side."
+            f"{path} is not the image of the trajectory: its SHA-256 differs.", "Leave out `side_by_side`."
         )
     target = to_tensor(fit(picture.image, options["size"], options["fit"]))
     if tuple(target.shape[-2:]) != size:
@@ -116,7 +129,7 @@ def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
 
 
 class _Resized:
-    """Draws with another drawing, and scales to a longer side of `size` pixels if one is given."""
+    """Draws a frame and, if `size` is given, scales it so that its longer side has `size` pixels."""
 
     def __init__(self, draw: Drawing, size: int | None) -> None:
         self.draw, self.size = draw, size
@@ -125,6 +138,6 @@ class _Resized:
         picture = self.draw(step)
         if self.size is None:
             return picture
-        share = self.size / max(picture.shape[:2])
-        shape = [max(1, round(side * share)) for side in picture.shape[1::-1]]
+        factor = self.size / max(picture.shape[:2])
+        shape = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
         return np.asarray(Image.fromarray(picture).resize((shape[0], shape[1]), Image.Resampling.LANCZOS))

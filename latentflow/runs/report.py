@@ -1,4 +1,4 @@
-"""What a run came to: the figures behind the summary and the manifest."""
+"""The outcome of a run: the figures of the summary and the manifest."""
 
 from __future__ import annotations
 
@@ -8,71 +8,64 @@ from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from latentflow import __version__
 from latentflow.config import DEFAULT_VAE, located
 from latentflow.errors import LatentflowError
-from latentflow.files import sha256
-from latentflow.inversion.metrics import image_metrics
+from latentflow.files import WrittenFiles, sha256
+from latentflow.inversion.invert import network_notices
+from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
 from latentflow.models.device import describe
-from latentflow.records import Step
+from latentflow.records import Figures, Step
+from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    import torch
     from torch import Tensor
 
     from latentflow.models.autoencoder import Autoencoder
+    from latentflow.models.loading import Loaded
     from latentflow.models.weights import FoundWeights
     from latentflow.runs.plan import Plan
 
 PACKAGES = ("torch", "diffusers", "numpy", "pillow", "imageio-ffmpeg")
 
 
-class Report:
+class Report(Sink[Any]):
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
-    `load` gives the network LPIPS is measured with; `label` is the loss as it is shown, `notices` say which networks
-    stand in for its own. `error` holds what broke the run off, if anything did.
+    `label` is the loss as it is shown. `error` holds what broke the run off, if anything did.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        resolved: FoundWeights,
-        autoencoder: Autoencoder,
-        target: Tensor,
-        label: str,
-        load: Callable[[str], Any],
-        notices: Sequence[str] = (),
-    ) -> None:
-        self.plan, self.resolved, self.autoencoder = plan, resolved, autoencoder
-        self.target, self.label, self.load = target, label, load
-        self.notices = list(notices)
-        self.first: Step | None = None
+    def __init__(self, plan: Plan, loaded: Loaded, target: Tensor, label: str) -> None:
+        self.plan, self.loaded, self.target, self.label = plan, loaded, target, label
+        self.notices = network_notices(plan.config.loss_type, loaded.networks)
+        self.first: Figures | None = None
         self.last: Step | None = None
         self.seconds = 0.0
         self.frames_written = 0
         self.error: LatentflowError | None = None
-        load("lpips")  # a broken network is found before the first step
+        self.written = WrittenFiles(plan.files)
+        loaded.metrics("lpips")  # a broken network is found before the first step
 
-    def __enter__(self) -> Report:
-        return self
+    @property
+    def keep(self) -> str:
+        """Which step is saved: last or best."""
+        return self.plan.config.keep
 
-    def write(self, record: Step) -> None:
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder of the run."""
+        return self.loaded.autoencoder
+
+    def write(self, record: Figures) -> None:
         """Take down one step."""
         self.first = self.first or record
-        self.last = record
+        self.last = record if isinstance(record, Step) else self.last
         self.seconds += record.seconds
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,92 +73,82 @@ class Report:
         return self.target.shape[-2], self.target.shape[-1]
 
     @cached_property
-    def ceiling(self) -> dict[str, float]:
-        """The figures of the encoder's own reconstruction, the ceiling most people know."""
-        with torch.no_grad():
-            image = self.autoencoder.decode(self.autoencoder.encode(self.target), self.size)
-        return image_metrics(image, self.target, self.load)
+    def encoder_metrics(self) -> dict[str, float]:
+        """The metrics of the encoder's own reconstruction, the quality most people know."""
+        return encoder_metrics(self.autoencoder, self.target, self.loaded.metrics)
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """What came out: steps, loss, quality, speed."""
+        """What came out: steps, loss, metrics, speed."""
         assert self.first is not None and self.last is not None
         return {
             "steps": self.last.index,
             "loss": self.label,
             "loss_first": float(self.first.loss[0]),
             "loss_last": float(self.last.loss[0]),
-            "quality": image_metrics(self.last.image, self.target, self.load),
-            "encoder_quality": self.ceiling,
-            "seconds_a_step": round(self.seconds / (self.last.index + 1), 4),
+            "metrics": image_metrics(self.last.image, self.target, self.loaded.metrics),
+            "encoder_metrics": self.encoder_metrics,
+            "seconds_per_step": round(self.seconds / (self.last.index + 1), 4),
         }
 
     def facts(self) -> dict[str, Any]:
         """What went in: enough to repeat the run."""
         plan = self.plan
         options = asdict(plan.config) | {"dtype": self.autoencoder.precision}
-        known = facts(options, plan.image_path, self.size, self.resolved, self.autoencoder.device)
+        known = facts(options, plan.image_path, self.size, self.loaded.weights, self.autoencoder.device)
         return known | {"notices": self.notices}
 
     def summary(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
-        written = [*self.plan.outputs.values(), self.plan.trajectory, self.plan.manifest]
+        found = self.loaded.weights
         return {
             "outcome": "done" if self.error is None else str(self.error),
-            "written": {str(path): _bytes(path) for path in written if path.exists()},
+            "written": {str(path): size_of(path) for path in self.written.paths},
             "frames": self.frames_written,
             "seed": self.plan.seed,
-            "weights": {"name": self.resolved.name, "source": self.resolved.source, "notice": self.resolved.notice},
+            "weights": {"name": found.name, "source": found.source, "notice": found.notice},
             "notices": self.notices,
             **self.result,
         }
 
     def __str__(self) -> str:
         """The summary for people."""
-        values = self.summary()
+        values, found = self.summary(), self.loaded.weights
         lines = []
         for path, size in values["written"].items():
-            frames = f", {self.frames_written} frames" if Path(path) == self.plan.frames else ""
+            frames = f", {counted(self.frames_written, 'frame')}" if Path(path) == self.plan.frames else ""
             lines.append(f"wrote    {path} ({readable(size)}{frames})")
         lines.append(
-            f"loss     {self.label}: {values['loss_first']:.5g} → {values['loss_last']:.5g} in {values['steps']} "
-            f"steps, {values['seconds_a_step']:.2g} s a step"
+            f"loss     {self.label}: {values['loss_first']:.5g} → {values['loss_last']:.5g} in "
+            f"{counted(values['steps'], 'step')}, {values['seconds_per_step']:.2g} s per step"
         )
         lines.append(f"seed     {self.plan.seed}")
-        instead = f", instead of {DEFAULT_VAE}" if self.resolved.notice else f" ({self.resolved.source})"
-        lines.append(f"weights  {self.resolved.name}{instead}")
+        instead = f", instead of {DEFAULT_VAE}" if found.notice else f" ({found.source})"
+        lines.append(f"weights  {found.name}{instead}")
         lines += [f"networks {notice}" for notice in self.notices]
-        names = {"psnr": "PSNR dB", "ssim": "SSIM"}
-        found, ceiling = values["quality"], values["encoder_quality"]
-        widths = {key: max(8, len(names.get(key, key))) for key in found}
-        lines.append(" " * 18 + "  ".join(f"{names.get(key, key):>{width}}" for key, width in widths.items()))
-        for title, row in (("this run", found), ("encoder's own", ceiling)):
-            shown = (f"{row[key]:>{width}.{2 if key == 'psnr' else 4}f}" for key, width in widths.items())
-            lines.append(f"{title:<18}" + "  ".join(shown))
+        headings, rows = metric_rows({"this run": values["metrics"], "encoder's own": values["encoder_metrics"]})
+        widths = [max(8, len(heading)) for heading in headings]
+        for title, row in (("", headings), *rows.items()):
+            lines.append(f"{title:<18}" + "  ".join(f"{text:>{width}}" for text, width in zip(row, widths)))
         return "\n".join(lines)
 
 
 def facts(
-    options: dict[str, Any], image_path: Path, size: tuple[int, int], resolved: FoundWeights, device: torch.device
+    options: dict[str, Any], image_path: Path, size: tuple[int, int], found: FoundWeights, device: torch.device
 ) -> dict[str, Any]:
     """What a manifest says of any run towards an image: that image, and the `circumstances`."""
     height, width = size
-    known = circumstances(options | {"image_path": str(image_path.resolve())}, resolved, device)
+    known = circumstances(options | {"image_path": str(image_path.resolve())}, found, device)
     image = {"sha256": sha256(image_path), "fitted_width": width, "fitted_height": height}
     return {"options": known.pop("options"), "image": image, **known}
 
 
-def circumstances(options: dict[str, Any], resolved: FoundWeights, device: torch.device) -> dict[str, Any]:
-    """What any manifest says: options with whole paths, weights, versions, machine, time."""
-    options = options | {"vae": resolved.name}  # named, so that a repeated run takes these or fails
+def circumstances(options: dict[str, Any], found: FoundWeights, device: torch.device) -> dict[str, Any]:
+    """What any manifest says: options with absolute paths, weights, versions, machine, time."""
+    options = options | {"vae": found.name}  # named, so that a repeated run takes these or fails
     return {
         "options": located(options),
-        "weights": {
-            "name": resolved.name,
-            "source": resolved.source,
-            "sha256": resolved.sha256,
-            "notice": resolved.notice,
-        },
+        "weights": {"name": found.name, "source": found.source, "sha256": found.sha256, "notice": found.notice},
         "versions": versions(),
         "machine": describe(device),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -181,13 +164,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _bytes(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 def readable(size: int) -> str:
     """A size in bytes for people."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 frame", "2 frames"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

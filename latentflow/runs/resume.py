@@ -22,5 +22,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         or not isinstance(state.get("index"), int)
         or not (best is None or (isinstance(best, dict) and {"step", "latent"} <= set(best)))
     ):
-        raise InputError(f"--resume {path} is no checkpoint of a run.")
+        raise InputError(f"`resume` {path} is not the checkpoint of a run.")
     return content

@@ -1,105 +1,109 @@
-"""Where records end up. A sink owns one output and leaves it valid whatever happens.
+"""Where records end up. A sink owns one output and leaves it valid whatever happens."""
 
-Entering a sink checks that its output can be written; leaving it finishes the file, after an error or an interrupt
-too, with what was written so far.
-"""
+from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from importlib import import_module
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from latentflow.records import AnyRecord, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
     import numpy as np
-
-    from latentflow.records import Frame, Record
 
     Draw = Callable[[Any], np.ndarray]  # a record's picture, (h, w, 3) uint8
 
-_HOME = {"open_frames": "frames", "Metrics": "metrics", "Plot": "plot", "Progress": "progress", "SaveBest": "save_best"}
+RecordType = TypeVar("RecordType", bound=Record, contravariant=True)
+Self = TypeVar("Self", bound="Sink[Any]")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'latentflow.sinks' has no attribute {name!r}")
-    return getattr(import_module(f"latentflow.sinks.{_HOME[name]}"), name)
+class Sink(Generic[RecordType]):
+    """Takes the records of one stream. Subclass it and write `write`, and `open` and `close` where there is something
+    to check or to finish."""
 
-
-RecordType = TypeVar("RecordType", bound="Record", contravariant=True)
-
-
-class Sink(Protocol[RecordType]):
-    """Takes records between entering and leaving."""
-
-    def __enter__(self) -> "Sink[RecordType]": ...
+    def open(self) -> None:
+        """Check that the output can be written; nothing that exists is changed yet."""
 
     def write(self, record: RecordType) -> None:
         """Take one record; raises `OutputError` when it can't be written."""
-        ...
+        raise NotImplementedError
+
+    def close(self, error: BaseException | None) -> None:
+        """Finish the output with the records so far; `error` is what ended the stream early, if anything did."""
+
+    def __enter__(self: Self) -> Self:
+        self.open()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close(error)
 
 
-AnyRecord = TypeVar("AnyRecord", bound="Record")
+class FrameSink(Sink[Any]):
+    """A sink that writes frames to `path` and counts them."""
+
+    path: Path
+    frames: int
 
 
-def run_sinks(records: "Iterable[AnyRecord]", sinks: "Sequence[Sink[AnyRecord]]") -> AnyRecord:
-    """Send every record to every sink and give the last one; all sinks are closed whatever happens."""
+def run_sinks(records: Iterable[AnyRecord], sinks: Sequence[Sink[AnyRecord]]) -> AnyRecord:
+    """Send every record to every sink and return the last one; all sinks are closed whatever happens.
+
+    Raises ValueError when there are no records.
+    """
     last = None
     with ExitStack() as stack:
-        entered = [stack.enter_context(sink) for sink in sinks]
+        for sink in sinks:
+            stack.enter_context(sink)
         for record in records:
             last = record
-            for sink in entered:
+            for sink in sinks:
                 sink.write(record)
     if last is None:
         raise ValueError("there were no records")
     return last
 
 
-class Collect(list[AnyRecord]):
-    """A sink that keeps every record, for what can only be made of all of them."""
-
-    def __enter__(self) -> "Collect[AnyRecord]":
-        return self
+class Collect(list[AnyRecord], Sink[AnyRecord]):
+    """A list of all records."""
 
     def write(self, record: AnyRecord) -> None:
         """Keep one."""
         self.append(record)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
+class EveryNth(Sink[Any]):
+    """Passes every `step`-th record on to a sink; the first and the last always, wherever the last turns out to be.
 
-class EveryNth(Sink["Frame"]):
-    """Pass every `step`-th record on to a sink; the first and the last always, wherever the last turns out to be."""
+    Figures without a picture, as a trajectory gives them back, are left out.
+    """
 
-    def __init__(self, step: int, sink: "Sink[Any]") -> None:
+    def __init__(self, step: int, sink: Sink[Any]) -> None:
         self.step, self.sink = step, sink
-        self.skipped: Frame | None = None
+        self.skipped: Record | None = None
 
-    def __enter__(self) -> "EveryNth":
-        self.sink.__enter__()
-        return self
+    def open(self) -> None:
+        """Open the sink it passes records to."""
+        self.sink.open()
 
-    def write(self, record: "Frame") -> None:
+    def write(self, record: Record) -> None:
         """Pass the record on, or keep it in case it is the last."""
-        self.skipped = record
+        self.skipped = None
+        if not record.is_complete:
+            return
         if record.index % self.step == 0 or record.index == record.total:
-            self.skipped = None
             self.sink.write(record)
+        else:
+            self.skipped = record
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
+        """Pass the last record on and close the sink."""
         try:
             if self.skipped is not None:
                 self.sink.write(self.skipped)
         finally:
-            self.sink.__exit__(kind, error, trace)
+            self.sink.close(error)

@@ -1,18 +1,17 @@
-"""A sink in a thread of its own, so that drawing and encoding don't hold up what comes next."""
+"""Runs a sink in its own thread, so that drawing and encoding don't delay the next step."""
 
 from __future__ import annotations
 
 from queue import Queue
 from threading import Thread
-from types import TracebackType
 from typing import Any
 
 from latentflow.sinks import Sink
 
-WAITING = 8  # records: more would only take memory, since what writes is slower or faster for the whole run
+WAITING = 8  # records: more would only take memory, since what writes is slower or faster for the entire run
 
 
-class Background:
+class Background(Sink[Any]):
     """Hands records to a sink from another thread, in their order; what the sink raises is raised at the next record,
     or when it is left. It is entered and left by the thread that drives it."""
 
@@ -22,10 +21,9 @@ class Background:
         self.error: BaseException | None = None
         self.thread = Thread(target=self._write, daemon=True)
 
-    def __enter__(self) -> Background:
-        self.sink.__enter__()
+    def open(self) -> None:
+        self.sink.open()
         self.thread.start()
-        return self
 
     def _write(self) -> None:
         try:
@@ -46,13 +44,11 @@ class Background:
         if error is not None:
             raise error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
         try:
             self.queue.put(None)
             self.thread.join()
-            if kind is None:
+            if error is None:
                 self._raise()
         finally:  # at a second Ctrl-C too
-            self.sink.__exit__(kind, error, trace)
+            self.sink.close(error)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from latentflow.errors import Interrupted
-from latentflow.files import write_whole
+from latentflow.files import write_file
 from latentflow.records import Record
+from latentflow.sinks import Sink
 
 
-class Checkpoints:
+class Checkpoints(Sink[Record]):
     """Saves what `state()` gives every `every` steps, and when the stream of records ends or is stopped.
 
     A file is complete before it takes the earlier one's place, so that a killed process leaves one or the other.
@@ -23,9 +23,6 @@ class Checkpoints:
         self.path, self.state, self.every, self.option, self.after = path, state, every, option, after
         self.unsaved = False
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
     def write(self, record: Record) -> None:
         """Save, if it is time; raises `OutputError` when it can't be done."""
         if record.index >= self.after:
@@ -36,11 +33,9 @@ class Checkpoints:
     def _save(self) -> None:
         from latentflow.state_files import pack
 
-        write_whole(self.path, pack(self.state()), self.option)
+        write_file(self.path, pack(self.state()), self.option)
         self.unsaved = False
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
         if self.unsaved and (error is None or isinstance(error, Interrupted)):
             self._save()

@@ -1,12 +1,12 @@
-"""A comparison as one still picture: a row a run, a column a step."""
+"""A comparison as one picture: a row for each run, a column for each of a few steps."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from latentflow.files import check_writable, part, writing
+from latentflow.files import check_writable, replacing
+from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,22 +17,22 @@ COLUMNS = 7
 
 
 def shown_steps(total: int) -> list[int]:
-    """The start and steps at equal ratios up to the last: 0, 1, 3, 7, 16, 40, 100."""
+    """Step 0 and up to six steps at equal ratios, the last of which is `total`: 0, 1, 3, 6, 16, 40, 100 of 100."""
     ratios = (round(total ** (index / (COLUMNS - 2))) for index in range(COLUMNS - 1))
     return sorted({0, total, *ratios})
 
 
-class ContactSheet:
-    """Keeps the pictures of a few steps, at equal ratios, and of the last one there is, and draws them at the end."""
+class ContactSheet(Sink["Comparison"]):
+    """Keeps the pictures of `shown_steps` and of the last record, and saves them as one picture at the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kept: dict[int, dict[str, np.ndarray]] = {}
         self.last: Comparison | None = None
 
-    def __enter__(self) -> ContactSheet:
-        check_writable(self.path, "--output_path")
-        return self
+    def open(self) -> None:
+        """Check that the file can be written."""
+        check_writable(self.path, "`output_path`")
 
     def write(self, record: Comparison) -> None:
         """Keep the pictures if this is one of the steps."""
@@ -45,9 +45,8 @@ class ContactSheet:
 
         self.kept[record.index] = {name: to_uint8(step.image) for name, step in record.steps.items()}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
+        """Save the sheet, unless there was no record."""
         if self.last is None:
             return
         from PIL import Image
@@ -58,9 +57,5 @@ class ContactSheet:
         steps = sorted(self.kept)
         rows = {name: [self.kept[step][name] for step in steps] for name in self.last.steps}
         sheet = contact_sheet(rows, [f"step {step}" for step in steps])
-        with writing(self.path, "--output_path"):
-            try:
-                Image.fromarray(sheet).save(part(self.path))
-                part(self.path).replace(self.path)
-            finally:
-                part(self.path).unlink(missing_ok=True)
+        with replacing(self.path, "`output_path`") as unfinished:
+            Image.fromarray(sheet).save(unfinished)

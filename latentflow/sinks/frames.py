@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,19 +12,12 @@ from latentflow.errors import InputError, OutputError
 from latentflow.files import check_writable
 from latentflow.pictures.files import to_uint8
 from latentflow.records import Frame
-from latentflow.sinks import Sink
+from latentflow.sinks import FrameSink
 
 if TYPE_CHECKING:
     from latentflow.sinks import Draw
 
 FASTEST_GIF = 50.0
-
-
-class FrameSink(Sink[Any], Protocol):
-    """A sink that counts the frames it has written to `path`."""
-
-    path: Path
-    frames: int
 
 
 def draw_image(record: Frame) -> np.ndarray:
@@ -41,26 +34,26 @@ def check_frames_path(path: Path, fps: float = 20.0, overwrite: bool = False) ->
     if suffix not in OUTPUT_SUFFIXES:
         known = ", ".join(OUTPUT_SUFFIXES)
         raise InputError(
-            f"--output_path {path}: frames are written as {known} or into a folder, not as {suffix}.",
+            f"`output_path` {path}: frames are written as {known} or into a folder, not as {suffix}.",
             did_you_mean(suffix, OUTPUT_SUFFIXES),
         )
     if suffix == ".gif" and fps > FASTEST_GIF:
         raise InputError(
-            f"--fps {fps:g}: a GIF shows at most {FASTEST_GIF:g} frames a second.", "Choose .mp4, .webm or .webp."
+            f"`fps` {fps:g}: a GIF shows at most {FASTEST_GIF:g} frames a second.", "Choose .mp4, .webm or .webp."
         )
-    check_writable(path, "--output_path")
+    check_writable(path, "`output_path`")
 
 
 def _check_folder(path: Path, overwrite: bool) -> None:
     if path.is_file():
-        raise OutputError(f"--output_path {path} is a file without a suffix, not a folder for PNGs.")
+        raise OutputError(f"`output_path` {path} is a file without a suffix, not a folder for PNGs.")
     if path.is_dir() and any(path.iterdir()) and not overwrite:
         raise OutputError(
-            f"--output_path {path} is a folder that already holds files.", "Add --overwrite, or name a new one."
+            f"`output_path` {path} is a folder that already holds files.", "Add `overwrite`, or name a new one."
         )
     if not path.parent.is_dir():
-        raise OutputError(f"--output_path {path}: the folder {path.parent} does not exist.", f"mkdir -p {path.parent}")
-    check_writable(path / "frame" if path.is_dir() else path, "--output_path")
+        raise OutputError(f"`output_path` {path}: the folder {path.parent} does not exist.", f"mkdir -p {path.parent}")
+    check_writable(path / "frame" if path.is_dir() else path, "`output_path`")
 
 
 def open_frames(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from latentflow.files import check_writable, writing
-from latentflow.records import READ_TOGETHER, Step, Update
+from latentflow.records import READ_TOGETHER, Figures, Step, Update
+from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def figures(step: Step | Update) -> dict[str, object]:
+def plain_figures(step: Figures | Update) -> dict[str, object]:
     """A record's figures as plain numbers, of the first image of a step and the mean of a batch that is trained on;
     what is not finite becomes None, as JSON has it."""
 
@@ -29,7 +28,7 @@ def figures(step: Step | Update) -> dict[str, object]:
         "psnr": number(step.psnr),
         "grad_norm": None if step.grad_norm is None else number(step.grad_norm),
         "lr": step.lr,
-        **({"passes": step.passes} if isinstance(step, Step) else {}),
+        **({"passes": step.passes} if isinstance(step, Figures) else {}),
         "seconds": round(step.seconds, 4),
     }
     if isinstance(step, Update) and step.validation:
@@ -39,48 +38,43 @@ def figures(step: Step | Update) -> dict[str, object]:
     }
 
 
-class Metrics:
+class Metrics(Sink[Any]):
     """One JSON object a line and step, written as it comes, so that a run can be watched."""
 
     def __init__(self, path: Path, *, after: int = 0) -> None:
-        """Begin anew, or go on with an earlier file behind the line of step `after`."""
+        """Begin a new file, or continue an earlier one after the line of step `after`."""
         self.path, self.after = path, after
         self._file: IO[str] | None = None
-        self._waiting: list[Step | Update] = []
+        self._waiting: list[Figures | Update] = []
 
-    def __enter__(self) -> Metrics:
-        check_writable(self.path, "--metrics")
-        return self
+    def open(self) -> None:
+        check_writable(self.path, "`metrics`")
 
-    def write(self, record: Step | Update) -> None:
+    def write(self, record: Figures | Update) -> None:
         """Write one line, of a GPU's records some together; raises `OutputError` when it can't be written."""
-        if isinstance(record, Step):  # the figures alone: pictures would fill the memory
-            record = replace(record, latent=record.loss, image=record.loss)
-        self._waiting.append(record)
+        self._waiting.append(record.figures if isinstance(record, Step) else record)
         if record.loss.device.type == "cpu" or len(self._waiting) == READ_TOGETHER:
             self._flush()
 
     def _flush(self) -> None:
-        with writing(self.path, "--metrics"):
+        with writing(self.path, "`metrics`"):
             if self._file is None:  # not before there is something to put in an earlier file's place
                 kept = self._kept()
                 self._file = self.path.open("w", encoding="utf-8", buffering=1)
                 self._file.writelines(kept)
-            self._file.writelines(json.dumps(figures(record)) + "\n" for record in self._waiting)
+            self._file.writelines(json.dumps(plain_figures(record)) + "\n" for record in self._waiting)
             self._waiting.clear()
 
     def _kept(self) -> list[str]:
         if not self.after or not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # the last one may have been cut off
-        return [line for line in whole if json.loads(line)["step"] <= self.after]
+        complete = [line for line in lines if line.endswith("\n")]  # the last one may have been cut off
+        return [line for line in complete if json.loads(line)["step"] <= self.after]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
         if self._waiting:
             self._flush()
         if self._file is not None:
-            with writing(self.path, "--metrics"):
+            with writing(self.path, "`metrics`"):
                 self._file.close()

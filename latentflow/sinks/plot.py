@@ -1,37 +1,42 @@
 """Loss and PSNR over the steps, as one figure."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
-from latentflow.records import Step
+from latentflow.records import Figures
+from latentflow.sinks import Sink
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-class Plot:
-    """Draws the curves when the run ends; `label` names the loss, `ceiling` is the encoder's own PSNR in dB."""
+class Plot(Sink[Any]):
+    """Saves the curves when the run ends. `label` names the loss; `encoder_psnr` is the PSNR in dB of the encoder's own
+    reconstruction, shown as a dotted line."""
 
-    def __init__(self, path: Path, label: str, ceiling: float | None = None) -> None:
-        self.path, self.label, self.ceiling = path, label, ceiling
+    def __init__(self, path: Path, label: str, encoder_psnr: float | None = None) -> None:
+        self.path, self.label, self.encoder_psnr = path, label, encoder_psnr
         self.losses: list[float] = []
         self.psnrs: list[float] = []
         self.steps: list[int] = []
 
-    def __enter__(self) -> "Plot":
-        check_figure_path(self.path, "--plot")
+    def open(self) -> None:
+        """Check the path, and that matplotlib is there."""
+        check_figure_path(self.path, "`plot`")
         new_figure(7, 4)
-        return self
 
-    def write(self, record: Step) -> None:
-        """Take down one step."""
+    def write(self, record: Figures) -> None:
+        """Note the figures of one step."""
         self.steps.append(record.index)
         self.losses.append(float(record.loss[0]))
         self.psnrs.append(float(record.psnr[0]))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self.steps:
-            return
+    def draw(self) -> Figure:
+        """The figure of the steps so far: the loss on the left axis, logarithmic where it is positive, and PSNR on the
+        right."""
         figure = new_figure(7, 4)
         left = figure.subplots()
         left.plot(self.steps, self.losses, color="tab:blue")
@@ -42,7 +47,12 @@ class Plot:
         right = left.twinx()
         right.plot(self.steps, self.psnrs, color="tab:orange")
         right.set_ylabel("PSNR in dB", color="tab:orange")
-        if self.ceiling is not None:
-            right.axhline(self.ceiling, color="tab:orange", linestyle=":", label="the encoder's own")
+        if self.encoder_psnr is not None:
+            right.axhline(self.encoder_psnr, color="tab:orange", linestyle=":", label="the encoder's own")
             right.legend(loc="lower right")
-        save_figure(figure, self.path, "--plot")
+        return figure
+
+    def close(self, error: BaseException | None) -> None:
+        """Save the figure, unless there was no step."""
+        if self.steps:
+            save_figure(self.draw(), self.path, "`plot`")

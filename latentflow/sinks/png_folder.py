@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from latentflow.files import part, writing
+from latentflow.files import manifest_path, replacing, writing
+from latentflow.sinks import FrameSink
 
 if TYPE_CHECKING:
     from latentflow.sinks import Draw
 
+NAME = re.compile(r"\d{5}\.png")
 
-class PngFolder:
-    """PNGs named by step (00042.png) in a folder, which is made if need be; each is whole or absent."""
+
+class PngFolder(FrameSink):
+    """PNGs named by step (00042.png) in a folder, which is made if need be; each is complete or absent.
+
+    Frames of an earlier run, whose manifest is beside the folder, are removed when the first new one is there.
+    """
 
     def __init__(self, path: Path, draw: Draw) -> None:
         self.path, self.draw = path, draw
         self.frames = 0
 
-    def __enter__(self) -> PngFolder:
-        with writing(self.path, "--output_path"):
+    def open(self) -> None:
+        """Make the folder."""
+        with writing(self.path, "`output_path`"):
             self.path.mkdir(exist_ok=True)
-        return self
 
     def write(self, record: Any) -> None:
         """Write one PNG; raises `OutputError` when it can't be written."""
         path = self.path / f"{record.index:05d}.png"
-        with writing(path, "--output_path"):
-            try:
-                Image.fromarray(self.draw(record)).save(part(path))
-                part(path).replace(path)
-            finally:
-                part(path).unlink(missing_ok=True)
+        with replacing(path, "`output_path`") as unfinished:
+            Image.fromarray(self.draw(record)).save(unfinished)
+        if not self.frames and manifest_path(self.path).exists():
+            self._remove_earlier(path)
         self.frames += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    def _remove_earlier(self, first: Path) -> None:
+        with writing(self.path, "`output_path`"):
+            for file in self.path.iterdir():
+                if NAME.fullmatch(file.name) and file != first:
+                    file.unlink()

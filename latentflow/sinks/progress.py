@@ -1,59 +1,45 @@
-"""One line that tells how far a run is, for a person at a terminal."""
+"""How far a run is, for whoever watches the session's meter."""
 
-import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
-from latentflow.records import Record, Step, Update
-from latentflow.sinks.metrics import figures
+from latentflow.records import Record
+from latentflow.session import Meter, Session
+from latentflow.sinks import Sink
+from latentflow.sinks.metrics import plain_figures
 
-EVERY = 0.1  # seconds: nobody reads faster, and a GPU is not asked for its figures at every step
+SHOW_EVERY = 0.1  # seconds: nobody reads faster, and a GPU is not asked for its figures at every step
 
 
-def step_line(record: Step | Update) -> str:
+def step_line(record: Any) -> str:
     """Loss, every term of a sum, and PSNR."""
-    values: dict[str, Any] = figures(record)
+    values: dict[str, Any] = plain_figures(record)
     parts = "".join(f" {label} {value:.4g}" for label, value in values["parts"].items() if len(values["parts"]) > 1)
     return f"loss {values['loss']:.4g}{parts}, {values['psnr']:.2f} dB"
 
 
-class Progress:
-    """A tqdm line on stderr with the number of the record, what `describe` says of it, and the time left; nothing when
-    stderr is no terminal."""
+class Progress(Sink[Any]):
+    """Feeds the session's meter: the number of the record, and what `describe` says of it."""
 
     def __init__(
-        self, total: int, enabled: bool = True, describe: Callable[[Any], str] = step_line, unit: str = "step"
+        self, session: Session, total: int, describe: Callable[[Any], str] = step_line, unit: str = "step"
     ) -> None:
-        self.total, self.describe, self.unit = total, describe, unit
-        self.enabled = enabled and sys.stderr.isatty()
-        self._line: Any = None
+        self.session, self.total, self.describe, self.unit = session, total, describe, unit
+        self._meter: Meter | None = None
         self._shown = 0.0
 
-    def __enter__(self) -> "Progress":
-        if self.enabled:
-            from tqdm import tqdm
-
-            self._line = tqdm(
-                total=self.total,
-                desc=self.unit,
-                file=sys.stderr,
-                dynamic_ncols=True,
-                leave=False,
-                bar_format="{desc} {n_fmt}/{total_fmt} {bar} {postfix}, {remaining} left",
-            )
-        return self
+    def open(self) -> None:
+        """Start the meter."""
+        self._meter = self.session.start_meter(self.total, self.unit)
 
     def write(self, record: Record) -> None:
-        """Show the step."""
-        if self._line is not None and (record.index == record.total or time.monotonic() - self._shown > EVERY):
+        """Show the record."""
+        if self._meter is not None and (record.index == record.total or time.monotonic() - self._shown > SHOW_EVERY):
             self._shown = time.monotonic()
-            self._line.n = record.index
-            self._line.set_postfix_str(self.describe(record))
+            self._meter.update(record.index, self.describe(record))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._line is not None:
-            self._line.close()
+    def close(self, error: BaseException | None) -> None:
+        """End the meter."""
+        if self._meter is not None:
+            self._meter.close()

@@ -1,8 +1,8 @@
-"""The way of a run as latents: small, appended as it goes, enough to draw its frames again.
+"""The latents and figures of a run: small, appended step by step, enough to draw its frames again.
 
 A line of JSON says whose latents these are; then, for every record, a line with its figures and, if its frame is
 kept, the bytes of its latent (float32, little-endian, c × rows × columns). A file that was cut off is good up to its
-last whole record.
+last complete record.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from latentflow.errors import InputError
 from latentflow.files import check_writable, writing
-from latentflow.records import Step
+from latentflow.records import Figures, Record, Step
+from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "latentflow trajectory 1"
+FORMAT, VERSION = "latentflow trajectory", 1
 LARGEST_LINE = 1_000_000  # bytes: a file that has a longer one is none
 
 
@@ -32,11 +32,10 @@ def trajectory_path(output_path: Path) -> Path:
     return output_path.with_name(output_path.name + ".trajectory")
 
 
-class Trajectory:
+class Trajectory(Sink[Any]):
     """Appends every record's figures, and the latent of every `every`-th, of the first and of the last, as they come.
 
-    `facts` are those of the manifest. With `after` it goes on with the file there is, behind the record before that
-    index.
+    `facts` are those of the manifest. With `after` it continues the existing file, after the record before that index.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], every: int, after: int = 0) -> None:
@@ -44,15 +43,14 @@ class Trajectory:
         self.file: IO[bytes] | None = None
         self.last: Step | None = None  # without its latent so far
 
-    def __enter__(self) -> Trajectory:
-        check_writable(self.path, "--output_path")
-        return self
+    def open(self) -> None:
+        check_writable(self.path, "`output_path`")
 
-    def write(self, record: Step) -> None:
+    def write(self, record: Record) -> None:
         """Append one record; raises `OutputError` when it can't be written."""
-        if record.index < self.after:
+        if record.index < self.after or not isinstance(record, Step):
             return
-        with writing(self.path, "--output_path"):
+        with writing(self.path, "`output_path`"):
             if self.file is None:
                 self.file = self._begun(record)
             kept = record.index % self.every == 0 or record.index == record.total
@@ -63,7 +61,7 @@ class Trajectory:
         if not self.after:
             file = self.path.open("wb")
             shape = list(record.latent.shape[1:])
-            file.write(json.dumps({"format": FORMAT, "shape": shape, **self.facts}).encode() + b"\n")
+            file.write(json.dumps({"format": f"{FORMAT} {VERSION}", "shape": shape, **self.facts}).encode() + b"\n")
             return file
         past = read_trajectory(self.path)
         going_on: IO[bytes] = self.path.open("r+b")
@@ -90,11 +88,9 @@ class Trajectory:
         self.file.write(json.dumps(figures).encode() + b"\n" + latent)
         self.file.flush()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, error: BaseException | None) -> None:
         if self.file is not None:
-            with writing(self.path, "--output_path"):
+            with writing(self.path, "`output_path`"):
                 if self.last is not None:  # again, with its latent: it turned out to be the last
                     self._append(self.last, kept=True)
                 self.file.close()
@@ -111,16 +107,29 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a trajectory holds: whose it is, its records in order, and where the last whole one ends."""
+    """What a trajectory holds: whose it is, its records in order, and where the last complete one ends."""
 
     path: Path
     facts: dict[str, Any]
     records: list[Entry]
     end: int
 
-    def steps(self, decode: Callable[[Tensor], Tensor], before: int | None = None) -> Iterator[Step]:
-        """The records again up to the index `before`: those with a latent have their picture, which `decode` makes of
-        (1, c, rows, columns); the others have an empty one."""
+    def steps(self, decode: Callable[[Tensor], Tensor], before: int | None = None) -> Iterator[Step | Figures]:
+        """The records again up to the index `before`: a `Step` where the latent was kept, with the picture that
+        `decode` makes of (1, c, rows, columns); elsewhere the figures alone."""
+        import torch
+
+        for figures, latent in self.read(before):
+            if latent is None:
+                yield figures
+                continue
+            with torch.no_grad():
+                image = decode(latent)
+            yield Step(latent=latent, image=image, **vars(figures))
+
+    def read(self, before: int | None = None) -> Iterator[tuple[Figures, Tensor | None]]:
+        """The figures up to the index `before`, each with its latent (1, c, rows, columns), or None where that was not
+        kept."""
         import torch
 
         def one(value: float | None) -> Any:
@@ -131,18 +140,9 @@ class Past:
                 found = entry.figures
                 if before is not None and found["step"] >= before:
                     return
-                latent, image = torch.zeros(1, 0, 0, 0), torch.zeros(1, 3, 0, 0)
-                if entry.latent_at is not None:
-                    file.seek(entry.latent_at)
-                    values = np.frombuffer(file.read(found["bytes"]), "<f4").reshape(self.facts["shape"])
-                    latent = torch.from_numpy(values.copy())[None]
-                    with torch.no_grad():
-                        image = decode(latent)
-                yield Step(
+                figures = Figures(
                     index=found["step"],
                     total=found["total"],
-                    latent=latent,
-                    image=image,
                     loss=one(found["loss"]),
                     parts={label: one(value) for label, value in found["parts"].items()},
                     psnr=one(found["psnr"]),
@@ -151,17 +151,26 @@ class Past:
                     passes=found["passes"],
                     seconds=found["seconds"],
                 )
+                if entry.latent_at is None:
+                    yield figures, None
+                    continue
+                file.seek(entry.latent_at)
+                values = np.frombuffer(file.read(found["bytes"]), "<f4").reshape(self.facts["shape"])
+                yield figures, torch.from_numpy(values.copy())[None]
 
 
 def read_trajectory(path: Path) -> Past:
-    """The whole records of a trajectory; raises `InputError` when the file is none."""
+    """The complete records of a trajectory; raises `InputError` when the file is not one."""
     records: dict[int, Entry] = {}
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             facts = json.loads(file.readline(LARGEST_LINE))
-            if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-                raise ValueError("it is no trajectory of latents")
+            name, _, version = str(facts.get("format") if isinstance(facts, dict) else "").rpartition(" ")
+            if name != FORMAT or not version.isdecimal():
+                raise ValueError("it is not a trajectory")
+            if int(version) > VERSION:
+                raise ValueError(f"it has format version {version}; this latentflow reads versions up to {VERSION}")
             shape = [int(each) for each in facts["shape"]]
             if len(shape) != 3 or min(shape) < 1:
                 raise ValueError(f"it has latents of shape {shape}")
@@ -192,7 +201,7 @@ _KINDS: dict[str, Any] = {
 def _figures(line: bytes) -> dict[str, Any]:
     found = json.loads(line)
     if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in _KINDS.items()):
-        raise ValueError("a record is not as it was written")
+        raise ValueError("a record is damaged")
     if not all(isinstance(value, float) for value in found["parts"].values()):
-        raise ValueError("a record is not as it was written")
+        raise ValueError("a record is damaged")
     return found

@@ -1,7 +1,7 @@
-"""Moving pictures by one road: raw frames through a pipe into ffmpeg, which ships with imageio-ffmpeg.
+"""Moving pictures: raw frames go through a pipe to ffmpeg, which ships with imageio-ffmpeg.
 
-Chosen over Pillow and imageio because ffmpeg streams (memory doesn't grow with the number of frames), runs beside the
-loop in a process of its own, and finishes its file when the pipe ends. A GIF's frames are handed to it with palettes.
+ffmpeg, not Pillow or imageio: it streams (memory doesn't grow with the number of frames), runs in parallel in a
+process of its own, and completes its file when the pipe ends. The frames of a GIF are sent with their palettes.
 """
 
 from __future__ import annotations
@@ -9,25 +9,30 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from latentflow.errors import MissingPackageError, OutputError
-from latentflow.files import check_writable, part, writing
+from latentflow.files import check_writable, temporary, writing
+from latentflow.sinks import FrameSink
 
 _TO_EVEN_YUV = "pad=ceil(iw/2)*2:ceil(ih/2)*2,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
-_BT709 = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
-SAMPLE = 64  # pixels a side that a GIF frame's palette is made of: more are slow, and no better
+_BT709 = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+_CODECS = {
+    ".mp4": f"-c:v libx264 -crf 18 -movflags +faststart {_BT709}",
+    ".webm": f"-c:v libvpx-vp9 -crf 24 -b:v 0 -cpu-used 4 -threads 2 {_BT709}",
+    ".webp": "-c:v libwebp_anim -loop 0 -quality 85",
+}
+PALETTE_SIDE = 64  # a GIF frame's palette is made from 64 × 64 pixels: more are slower and not better
 
 if TYPE_CHECKING:
     from latentflow.sinks import Draw
 
 
-class Video:
-    """A .gif, .mp4, .webm or animated .webp of `fps` frames a second whose last frame stays `hold` seconds."""
+class Video(FrameSink):
+    """A .gif, .mp4, .webm or animated .webp with `fps` frames per second, the last of which stays `hold` seconds."""
 
     def __init__(self, path: Path, draw: Draw, *, fps: float, hold: float) -> None:
         self.path, self.draw, self.fps, self.hold = path, draw, fps, hold
@@ -35,13 +40,13 @@ class Video:
         self._ffmpeg: subprocess.Popen[bytes] | None = None
         self._messages: IO[bytes] | None = None
 
-    def __enter__(self) -> Video:
-        check_writable(self.path, "--output_path")
+    def open(self) -> None:
+        """Check that the file can be written, and that ffmpeg is there."""
+        check_writable(self.path, "`output_path`")
         self._executable = _ffmpeg_executable()
-        return self
 
     def write(self, record: Any) -> None:
-        """Append one frame; raises `OutputError` with ffmpeg's own words when it has given up."""
+        """Append one frame; raises `OutputError` with ffmpeg's message when ffmpeg has failed."""
         picture = self.draw(record)
         if self._ffmpeg is None:
             self._ffmpeg = self._start(picture.shape[1], picture.shape[0])
@@ -57,79 +62,31 @@ class Video:
         return self.path.suffix.lower() == ".gif"
 
     def _start(self, width: int, height: int) -> subprocess.Popen[bytes]:
-        still = f"tpad=stop_mode=clone:stop_duration={max(0.0, self.hold - 1 / self.fps)}"
-        how = {
-            ".gif": [
-                "-loop",
-                "0",
-                "-final_delay",
-                str(max(round(self.hold * 100), round(100 / self.fps))),
-            ],
-            ".mp4": [
-                "-vf",
-                f"{still},{_TO_EVEN_YUV}",
-                "-c:v",
-                "libx264",
-                "-crf",
-                "18",
-                "-movflags",
-                "+faststart",
-                *_BT709,
-            ],
-            ".webm": [
-                "-vf",
-                f"{still},{_TO_EVEN_YUV}",
-                "-c:v",
-                "libvpx-vp9",
-                "-crf",
-                "24",
-                "-b:v",
-                "0",
-                "-cpu-used",
-                "4",
-                "-threads",
-                "2",
-                *_BT709,
-            ],
-            ".webp": ["-vf", still, "-c:v", "libwebp_anim", "-loop", "0", "-quality", "85"],
-        }[self.path.suffix.lower()]
-        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
-        with writing(self.path, "--output_path"):
+        pixels = "pal8" if self._is_gif else "rgb24"
+        raw = f"-f rawvideo -pix_fmt {pixels} -s {width}x{height} -framerate {self.fps} -i pipe:"
+        line = f"-y -loglevel error {raw} -an -fflags +bitexact -flags:v +bitexact"
+        output = ["-flush_packets", "1", str(temporary(self.path).absolute())]
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (ffmpeg writes to it until it ends)
+        with writing(self.path, "`output_path`"):
             return subprocess.Popen(
-                [
-                    self._executable,
-                    "-y",
-                    "-loglevel",
-                    "error",
-                    "-f",
-                    "rawvideo",
-                    "-pix_fmt",
-                    "pal8" if self._is_gif else "rgb24",
-                    "-s",
-                    f"{width}x{height}",
-                    "-framerate",
-                    str(self.fps),
-                    "-i",
-                    "pipe:",
-                    "-an",
-                    "-fflags",
-                    "+bitexact",
-                    "-flags:v",
-                    "+bitexact",
-                    *how,
-                    "-flush_packets",
-                    "1",
-                    str(part(self.path).absolute()),
-                ],
+                [self._executable, *line.split(), *self._encoding(), *output],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._messages,
-                start_new_session=True,
-            )  # Ctrl-C in a terminal is for us alone: ffmpeg ends when its pipe does
+                start_new_session=True,  # so that Ctrl-C in a terminal doesn't reach ffmpeg; it ends with its pipe
+            )
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _encoding(self) -> list[str]:
+        """ffmpeg's options for the format, and for how long the last frame stays."""
+        if self._is_gif:
+            return ["-loop", "0", "-final_delay", str(max(round(self.hold * 100), round(100 / self.fps)))]
+        hold = f"tpad=stop_mode=clone:stop_duration={max(0.0, self.hold - 1 / self.fps)}"
+        suffix = self.path.suffix.lower()
+        filters = hold if suffix == ".webp" else f"{hold},{_TO_EVEN_YUV}"
+        return ["-vf", filters, *_CODECS[suffix].split()]
+
+    def close(self, error: BaseException | None) -> None:
+        """End the pipe, wait for ffmpeg and put the file in place."""
         if self._ffmpeg is None:
             return
         assert self._ffmpeg.stdin is not None
@@ -140,10 +97,10 @@ class Video:
                 raise self._failure() from None
             if self._ffmpeg.wait() != 0:
                 raise self._failure()
-            with writing(self.path, "--output_path"):
-                part(self.path).replace(self.path)
+            with writing(self.path, "`output_path`"):
+                temporary(self.path).replace(self.path)
         finally:
-            part(self.path).unlink(missing_ok=True)
+            temporary(self.path).unlink(missing_ok=True)
 
     def _failure(self) -> OutputError:
         assert self._ffmpeg is not None and self._messages is not None
@@ -151,17 +108,18 @@ class Video:
         self._messages.seek(0)
         said = self._messages.read().decode(errors="replace").strip().splitlines()
         return OutputError(
-            f"--output_path {self.path} can't be written: ffmpeg said: {said[-1] if said else 'nothing'}."
+            f"`output_path` {self.path} can't be written: ffmpeg said: {said[-1] if said else 'nothing'}."
         )
 
 
 def paletted(picture: np.ndarray) -> bytes:
-    """A picture (h, w, 3) uint8 as ffmpeg's pal8: an index a pixel, dithered by error diffusion, then 256 colours.
+    """A picture (h, w, 3) uint8 in ffmpeg's format pal8: one index for each pixel, dithered by error diffusion, then
+    256 colors.
 
-    ffmpeg's own palettegen and paletteuse take fifteen times as long and come no nearer.
+    ffmpeg's palettegen and paletteuse take fifteen times as long and give no better colors.
     """
     image = Image.fromarray(picture)
-    side = (min(SAMPLE, image.width), min(SAMPLE, image.height))
+    side = (min(PALETTE_SIDE, image.width), min(PALETTE_SIDE, image.height))
     sample = image.resize(side, Image.Resampling.NEAREST)
     palette = sample.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     indexed = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

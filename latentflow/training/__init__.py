@@ -1,1 +1,1 @@
-"""The trainer of image autoencoders: pictures → crops → updates → sinks, and a report at the end."""
+"""Training of image autoencoders: images → crops → updates → sinks, and a report at the end."""

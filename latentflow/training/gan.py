@@ -1,18 +1,19 @@
-"""The adversarial term of VQGAN (Esser et al. 2021, arXiv:2012.09841) and LDM: a patch discriminator, hinge loss, and
-a weight that keeps its gradient as large as the reconstruction's."""
+"""The GAN loss of VQGAN (Esser et al. 2021, arXiv:2012.09841) and LDM (Rombach et al. 2022, arXiv:2112.10752): a patch
+discriminator, the hinge loss, and a generator loss whose weight adapts to the reconstruction loss."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MIN_CROP = 32  # pixels on a side that the discriminator's convolutions need
+
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017, arXiv:1611.07004): one score for each patch of a picture, (n, 1, h', w').
-
-    Group norm stands where the original has batch norm, so that the scores of one picture don't depend on the others.
-    """
+    """PatchGAN (Isola et al. 2017, arXiv:1611.07004) with group norm instead of batch norm, so that the scores of an
+    image don't depend on the rest of the batch."""
 
     def __init__(self, width: int = 64, layers: int = 3) -> None:
         super().__init__()
@@ -30,22 +31,24 @@ class PatchDiscriminator(nn.Module):
                 nn.init.normal_(module.weight, 0, 0.02)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scores of pictures (n, 3, h, w) in [-1, 1], at least 32 pixels a side; high means real."""
+        """One score a patch, (n, 1, h', w'), of images (n, 3, h, w) in [-1, 1] of at least 32 × 32 pixels; a high score
+        means real."""
         return self.stages(image)
 
 
-def hinge(real: Tensor, made: Tensor) -> Tensor:
-    """The discriminator's loss from its scores of real and of reconstructed pictures."""
-    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + made).mean())
+def hinge_loss(real: Tensor, reconstructed: Tensor) -> Tensor:
+    """The loss of the discriminator, from its scores of real and of reconstructed images."""
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + reconstructed).mean())
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """‖∇ reconstruction‖ / (‖∇ adversarial‖ + 1e-4) at the decoder's last layer, at most 1e4 (VQGAN, equation 7)."""
-    (one,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-    (two,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-    return (one.norm() / (two.norm() + 1e-4)).clamp(0, 1e4).detach()
+def adaptive_weight(reconstruction_loss: Tensor, generator_loss: Tensor, last_layer: Tensor) -> Tensor:
+    """‖∇ reconstruction loss‖ / (‖∇ generator loss‖ + 1e-4) at the decoder's last layer, at most 1e4 (VQGAN,
+    equation 7)."""
+    (reconstruction,) = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)
+    (generator,) = torch.autograd.grad(generator_loss, last_layer, retain_graph=True)
+    return (reconstruction.norm() / (generator.norm() + 1e-4)).clamp(0, 1e4).detach()
 
 
-def last_layer(model: nn.Module) -> Tensor:
-    """The weights of the decoder's last convolution."""
-    return [weight for weight in model.decoder.parameters() if weight.ndim == 4][-1]  # type: ignore[union-attr,operator]
+def last_layer(model: Any) -> Tensor:
+    """The weights of the last convolution of an autoencoder's decoder."""
+    return [weight for weight in model.decoder.parameters() if weight.ndim == 4][-1]

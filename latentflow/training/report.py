@@ -1,21 +1,27 @@
-"""What a training came to: the figures behind its summary, its report.json and its model card."""
+"""The result of a training: its summary, its report.json and its model card."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentflow.runs.report import readable, versions
+from latentflow.runs.report import counted, readable, versions
 
 if TYPE_CHECKING:
     from latentflow.errors import LatentflowError
     from latentflow.training.compression import Compression
     from latentflow.training.plan import TrainPlan
 
+NOT_REPEATED = ("resume", "overwrite")  # options that say nothing about the training itself
+
 
 @dataclass(slots=True, kw_only=True)
 class TrainReport:
-    """A finished or stopped training; `error` is what stopped it."""
+    """A training that has ended; `error` is what ended it early, if anything did.
+
+    `step` counts the updates, `seconds` is their time, `skipped` counts the files that could not be decoded.
+    """
 
     plan: TrainPlan
     model: str
@@ -23,7 +29,7 @@ class TrainReport:
     step: int
     seconds: float
     skipped: int
-    held_back: int
+    validation_images: int
     machine: dict[str, str | int]
     compression: Compression
     weights_bytes: int = 0
@@ -31,7 +37,7 @@ class TrainReport:
 
     def summary(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
-        options = {key: value for key, value in asdict(self.plan.config).items() if key not in ("resume", "overwrite")}
+        options = {key: value for key, value in asdict(self.plan.config).items() if key not in NOT_REPEATED}
         return {
             "outcome": "done" if self.error is None else str(self.error),
             "folder": str(self.plan.folder),
@@ -40,7 +46,7 @@ class TrainReport:
             "steps": self.step,
             "seconds": round(self.seconds, 1),
             "corrupt_files": self.skipped,
-            "held_back_pictures": self.held_back,
+            "held_back_pictures": self.validation_images,
             "compression": self.compression.as_dict(),
             "options": options,
             "versions": versions(),
@@ -51,54 +57,55 @@ class TrainReport:
         """The summary for people."""
         found = self.compression
         fp16, eight = 16 * found.values_out, 8 * found.values_out
-        pairs = zip(found.channel_mean, found.channel_std)
-        corrupt = f"; {self.skipped} files that can't be decoded passed over" if self.skipped else ""
+        skipped = f"; {counted(self.skipped, 'file')} skipped that can't be decoded" if self.skipped else ""
         lines = [
             f"wrote     {self.plan.folder} ({self.model}, {self.parameters / 1e6:.2f} M parameters, "
             f"{readable(self.weights_bytes)})",
-            f"trained   {self.step} steps in {self.seconds / 60:.1f} minutes{corrupt}",
+            f"trained   {counted(self.step, 'step')} in {self.seconds / 60:.1f} minutes{skipped}",
             f"values    {_grouped(found.values_in)} → {_grouped(found.values_out)} for 512 × 512 pixels: "
             f"{found.ratio:g} ×",
             f"bits      {_grouped(8 * found.values_in)} → {_grouped(fp16)} in fp16, PSNR {found.psnr:.2f} dB; "
             f"→ {_grouped(eight)} in 8 bits, {found.psnr_8bit:.2f} dB",
-            f"quality   PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f} on {self.held_back} held-back pictures",
+            f"quality   PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f} on "
+            f"{counted(self.validation_images, 'validation image')}",
             f"scaling   {found.scaling_factor:g}",
-            "channels  " + ", ".join(f"{mean:+.3f} ± {spread:.3f}" for mean, spread in pairs),
-            f"try       latentflow --image_path examples/spheres.png --vae {self.plan.folder}",
+            f"channels  {_channels(found, ', ')}",
         ]
         return "\n".join(lines)
 
     def card(self) -> str:
         """The model card, Markdown."""
         config, found = self.plan.config, self.compression
-        data = "pictures drawn by latentflow.generated" if self.plan.data is None else "a folder of images"
-        channels = "; ".join(f"{m:+.3f} ± {s:.3f}" for m, s in zip(found.channel_mean, found.channel_std))
+        data = "images drawn by latentflow.generated" if self.plan.data is None else "a folder of images"
         rows = {
             "Class": f"diffusers `{self.model}`, {self.parameters / 1e6:.2f} million parameters",
             "Training data": data,
             "Command": f"`{self.command()}`",
-            "Steps, time": f"{self.step} steps, {self.seconds / 60:.0f} minutes",
+            "Steps, time": f"{counted(self.step, 'step')}, {self.seconds / 60:.0f} minutes",
             "Machine": ", ".join(f"{key} {value}" for key, value in self.machine.items()),
             "Compression": f"{found.values_in} → {found.values_out} values for 512 × 512 pixels ({found.ratio:g} ×)",
-            "Held-back pictures": f"PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f} ({self.held_back} pictures); "
-            f"{found.psnr_8bit:.2f} dB with latents of 8 bits",
-            "Scaling factor": f"{found.scaling_factor:g}; channels (mean ± spread before it): {channels}",
+            "Validation": f"PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f} on "
+            f"{counted(self.validation_images, 'image')}; {found.psnr_8bit:.2f} dB with 8-bit latents",
+            "Scaling factor": f"{found.scaling_factor:g}; channels (mean ± standard deviation, not scaled): "
+            f"{_channels(found, '; ')}",
             "Loss": f"`{config.loss_type}`",
         }
         table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
         return f"# Model card\n\nAn image autoencoder trained with `latentflow train`.\n\n| | |\n|---|---|\n{table}\n"
 
     def command(self) -> str:
-        """The command that trains the same again."""
-        import shlex
-
+        """The command that repeats the training."""
         default = type(self.plan.config)()
         words = ["latentflow", "train"]
         for key, value in asdict(self.plan.config).items():
-            if value == getattr(default, key) or key in ("resume", "overwrite"):
-                continue
-            words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+            if value != getattr(default, key) and key not in NOT_REPEATED:
+                words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
         return shlex.join(words)
+
+
+def _channels(found: Compression, separator: str) -> str:
+    pairs = zip(found.channel_mean, found.channel_std)
+    return separator.join(f"{mean:+.3f} ± {std:.3f}" for mean, std in pairs)
 
 
 def _grouped(number: int) -> str:

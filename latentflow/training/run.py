@@ -6,123 +6,125 @@ from typing import Any
 
 import numpy as np
 
+from latentflow.config import options_that
 from latentflow.errors import InputError, LatentflowError
-from latentflow.interrupts import Interrupts, Say
 from latentflow.models.device import describe, pick_device
 from latentflow.models.networks import Networks
 from latentflow.models.weights import WEIGHTS_FILE
-from latentflow.sinks import Sink, run_sinks
+from latentflow.session import Session
+from latentflow.sinks import run_sinks
 from latentflow.sinks.checkpoint import Checkpoints
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.model import write_model
 from latentflow.sinks.progress import Progress
-from latentflow.sinks.validation_sheets import Sheets
+from latentflow.sinks.validation_sheets import ValidationSheets
 from latentflow.state_files import unpack
 from latentflow.training.compression import measure
+from latentflow.training.config import TrainConfig
 from latentflow.training.data import Folder, Generated, Pictures
-from latentflow.training.models import check_crop, has_posterior, read_config
-from latentflow.training.plan import TrainPlan
+from latentflow.training.models import check_model, read_config
+from latentflow.training.plan import GENERATED, TrainPlan
 from latentflow.training.report import TrainReport
 from latentflow.training.trainer import Trainer
 
-# What may differ between a checkpoint and the options that go on with it.
-FREE = {
-    *("output_dir", "resume", "overwrite", "workers", "validate_every", "checkpoint_every", "device", "precision"),
-    *("compile", "steps", "max_minutes", "data"),
-}
 
+def train(plan: TrainPlan, session: Session) -> TrainReport | None:
+    """Train as planned, and write the checkpoint, metrics, samples and model.
 
-def train(plan: TrainPlan, interrupts: Interrupts, say: Say, *, quiet: bool = False) -> TrainReport | None:
-    """Train as planned and write checkpoint, metrics, samples and model; `say` shows a line.
+    `session.stop()`, from any thread, ends the training after the update in hand. A training that is stopped or
+    diverges after its first update writes the model it has by then, and its report holds the error; it can be resumed.
+    Raises `LatentflowError` for everything that is wrong before. Returns None in all processes of `accelerate launch`
+    but the main one.
 
-    A training that was stopped or diverged after its first step leaves the model it had and has the error in its
-    report. Raises `LatentflowError` for everything that is wrong before. In the processes that help the main one
-    (see `accelerate launch`) the result is None.
+    It runs in any thread, several trainings at once included. `workers` of a training outside the main thread are
+    forked from a process with several threads, which can block them; with `workers` 0 there are none.
     """
     config = plan.config
     model_config = read_config(config.config, config.channels)
-    if config.kl_weight != type(config)().kl_weight and not has_posterior(model_config):
-        raise InputError(
-            f"--kl_weight is for models with a posterior, and {model_config['_class_name']} has none.",
-            "Use --latent_weight, or --config small-kl.",
-        )
-    check_crop(model_config, config)
-    earlier = _earlier(plan, model_config)
-    pictures = _pictures(plan, say)
+    check_model(model_config, config)
+    checkpoint = _read_checkpoint(plan, model_config)
+    pictures = _open_data(plan, session)
     networks = Networks(config.weights, pick_device(config.device), download=True)
     trainer = Trainer(config, model_config, pictures, networks)
-    if earlier:
-        trainer.restore(earlier["training"])
-        say(f"Going on from step {trainer.step}.")
+    if checkpoint:
+        trainer.restore(checkpoint["training"])
+        session.say(f"Resuming from step {trainer.step}.")
     if not trainer.is_main:
         for _ in trainer.updates(plan.workers):
             pass
         return None
     error = None
     if trainer.step < config.steps:
-        first = trainer.step
-        try:
-            with closing(trainer.updates(plan.workers)) as updates:
-                run_sinks(interrupts.watch(updates), _sinks(plan, trainer, model_config, quiet))
-        except LatentflowError as caught:
-            if trainer.step == first:
-                raise
-            error = caught
-    if trainer.skipped and not quiet:
-        say(f"{len(trainer.skipped)} files can't be decoded and were passed over, the first {min(trainer.skipped)}.")
+        error = _run(plan, trainer, _identity(plan, model_config), session)
+    if trainer.skipped and not session.quiet:
+        session.say(f"{len(trainer.skipped)} files can't be decoded and were skipped, such as {min(trainer.skipped)}.")
     return _finish(plan, trainer, error)
 
 
-def _pictures(plan: TrainPlan, say: Say) -> Pictures:
+def _run(plan: TrainPlan, trainer: Trainer, identity: dict[str, Any], session: Session) -> LatentflowError | None:
+    """Train to the end; returns what ended the training early, but raises what ended it before its first update."""
+    first = trainer.step
+    sinks = [
+        Checkpoints(
+            plan.checkpoint,
+            lambda: {"options": identity, "training": trainer.state()},
+            plan.config.checkpoint_every,
+            "`output_dir`",
+        ),
+        Metrics(plan.folder / "metrics.jsonl", after=first),
+        ValidationSheets(plan.folder / "samples", after=first),
+        Progress(session, plan.config.steps),
+    ]
+    try:
+        with closing(trainer.updates(plan.workers)) as updates:
+            run_sinks(session.watch(updates, "the checkpoint and the model are of that step"), sinks)
+    except LatentflowError as error:
+        if trainer.step == first:
+            raise
+        return error
+    return None
+
+
+def _open_data(plan: TrainPlan, session: Session) -> Pictures:
+    config = plan.config
     if plan.data is not None:
-        folder = Folder(plan.data, plan.config.seed)
-        folder.take(np.random.default_rng(0))  # if none can be decoded it is said here, and not by every worker
+        folder = Folder(plan.data, config.seed)
+        folder.take(np.random.default_rng(0))  # raises here, rather than in every worker, if none can be decoded
         return folder
-    if plan.config.pictures:
-        say(f"Drawing {plan.config.pictures} pictures.")
-    return Generated(plan.config.pictures, plan.config.seed, plan.workers, plan.config.drawings)
+    if config.pictures:
+        session.say(f"Drawing {config.pictures} images.")
+    return Generated(config.pictures, config.seed, plan.workers, config.drawings, session.check)
 
 
-def _earlier(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint to go on from, if it was asked for; raises `InputError` when it is another training's."""
+def _read_checkpoint(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint to resume from, if there is one; raises `InputError` when it is of another training."""
     if not (plan.config.resume and plan.checkpoint.exists()):
         return None
     checkpoint = unpack(plan.checkpoint)
-    then, now = checkpoint.get("options", {}), _identity(plan, model_config)
-    changed = [f"{key} {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
+    then = asdict(TrainConfig()) | checkpoint.get("options", {})  # an option it doesn't have is newer than it
+    now = _identity(plan, model_config)
+    changed = [f"`{key}` {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
+    if then.get("model") != now["model"]:
+        changed[-1:] = [] if changed[:-1] else ["the content of `config`"]
     if changed:
         raise InputError(
             f"The checkpoint {plan.checkpoint} is of another training: {', '.join(changed)}.",
-            "Give the same options, or --overwrite.",
+            "Use the same options, or `overwrite`.",
         )
     return checkpoint
 
 
 def _identity(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a training this one and no other."""
-    options = {key: value for key, value in asdict(plan.config).items() if key not in FREE}
-    data = "generated" if plan.data is None else str(plan.data.resolve())
+    """What a checkpoint and the training that resumes from it must have in common."""
+    fixed = options_that(TrainConfig, may_change=False)
+    options = {key: value for key, value in asdict(plan.config).items() if key in fixed}
+    data = GENERATED if plan.data is None else str(plan.data.resolve())
     return options | {"data": data, "model": repr(sorted(model_config.items()))}
-
-
-def _sinks(plan: TrainPlan, trainer: Trainer, model_config: dict[str, Any], quiet: bool) -> list[Sink[Any]]:
-    identity = _identity(plan, model_config)
-    sinks: list[Sink[Any]] = [
-        Checkpoints(
-            plan.checkpoint,
-            lambda: {"options": identity, "training": trainer.state()},
-            plan.config.checkpoint_every,
-            "--output_dir",
-        ),
-        Metrics(plan.folder / "metrics.jsonl", after=trainer.step),
-        Sheets(plan.folder / "samples"),
-    ]
-    return sinks if quiet else [*sinks, Progress(plan.config.steps)]
 
 
 def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None) -> TrainReport:
     """Measure the averaged model and write its folder."""
-    assert trainer.held_back is not None
+    assert trainer.validation_images is not None
     autoencoder = trainer.autoencoder
     report = TrainReport(
         plan=plan,
@@ -131,9 +133,9 @@ def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None) ->
         step=trainer.step,
         seconds=trainer.seconds,
         skipped=len(trainer.skipped),
-        held_back=len(trainer.held_back),
+        validation_images=len(trainer.validation_images),
         machine=describe(autoencoder.device),
-        compression=measure(autoencoder, trainer.pictures, trainer.held_back, plan.config.seed),
+        compression=measure(autoencoder, trainer.pictures, trainer.validation_images, plan.config.seed),
         error=error,
     )
     write_model(plan.folder, autoencoder.model, report.compression.scaling_factor, report.summary(), report.card())

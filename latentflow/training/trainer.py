@@ -1,6 +1,7 @@
-"""The training loop: one record an update, and a state from which it goes on exactly."""
+"""The training loop: one record an update, and a state from which it continues exactly."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -16,38 +17,36 @@ from torch.optim.swa_utils import AveragedModel
 from latentflow.errors import DivergedError, InputError
 from latentflow.inversion.metrics import image_metrics, psnr
 from latentflow.inversion.objective import Objective
+from latentflow.losses import Load
 from latentflow.models.autoencoder import Autoencoder, read_geometry
 from latentflow.models.device import computes_bf16, pick_device
 from latentflow.records import Update
 from latentflow.training.config import TrainConfig
 from latentflow.training.data import Crops, Pictures, batches
-from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge, last_layer
-from latentflow.training.models import Autoencoding, build, has_posterior, latent_term, load_weights
+from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge_loss, last_layer
+from latentflow.training.models import Autoencoding, build, has_posterior, load_weights, weighted_regularization
 
-WARMUP, WARMUP_SHARE = 300, 0.05  # steps, and share of the training, until the full learning rate: what ends first
-SHEET = 8
+WARMUP_STEPS, WARMUP_FRACTION = 300, 0.05  # the warm-up ends after so many steps or this fraction of the training
+SHEET_IMAGES = 8
+_building = threading.Lock()  # torch draws initial weights from the random state of the process
 
 
 class Trainer:
-    """Trains the model of a diffusers config on crops of pictures.
+    """Trains the model of a diffusers config on crops of images.
 
-    AdamW under a cosine that begins with a short warm-up, the gradient's norm clipped, the weights averaged. The
-    random draws of a step are seeded by its number, so `state()` needs no generator. `load(name)` gives a perceptual
-    loss its network. Several devices are Accelerate's: every process makes a Trainer, and `is_main` is true in one.
+    AdamW with a cosine schedule after a short warm-up, a clipped gradient norm, and an exponential moving average of
+    the weights. The noise of a step is seeded by its number, so that `state()` needs no random state. `load(name)`
+    returns the network of a perceptual loss. On several devices every process of `accelerate launch` makes a Trainer,
+    and `is_main` is true in one.
     """
 
-    def __init__(
-        self, config: TrainConfig, model_config: dict[str, Any], pictures: Pictures, load: Callable[[str], Any]
-    ) -> None:
+    def __init__(self, config: TrainConfig, model_config: dict[str, Any], pictures: Pictures, load: Load) -> None:
         self.config, self.pictures, self.load = config, pictures, load
         self.posterior = has_posterior(model_config)
         self.accelerator = accelerator(config)
         self.is_main = self.accelerator.is_main_process
         self.step, self.seconds, self.skipped = 0, 0.0, set[Path]()
-        _seed(config.seed, 0, 0)  # the same weights in every process
-        model = build(model_config)
-        if config.start is not None:
-            load_weights(model, Path(config.start).expanduser())
+        model, self.discriminator = _build(config, model_config)
         self.model = model.to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=_averaging(config.ema))
         self.average.requires_grad_(False)
@@ -56,16 +55,15 @@ class Trainer:
         self.wrapped, self.prepared = self.accelerator.prepare(
             Autoencoding(self.model, config.latent_noise, bf16=bf16), self.optimizer
         )
-        self.discriminator: Any = None
-        if config.gan_weight:
-            self.discriminator = PatchDiscriminator().to(self.accelerator.device)
+        if self.discriminator is not None:
+            self.discriminator.to(self.accelerator.device)
             self.discriminator_optimizer = _adamw(self.discriminator.parameters(), config.lr / 4)
             self.discriminate, self.prepared_discriminator_optimizer = self.accelerator.prepare(
                 self.discriminator, self.discriminator_optimizer
             )
         if config.compile:
             self.wrapped.compile()
-        self.held_back = pictures.validation() if self.is_main else None
+        self.validation_images = pictures.validation() if self.is_main else None
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -75,9 +73,10 @@ class Trainer:
         return Autoencoder(model, geometry, "in training")
 
     def updates(self, workers: int = 0) -> Generator[Update, None, None]:
-        """Train to the last step or until the time is up, one record an update.
+        """Train to the last step or until the time limit, one record an update.
 
-        Raises `DivergedError` when loss or gradient leave the finite, `InputError` when no picture can be decoded.
+        `workers` processes decode or draw images. Closing the generator ends them. Raises `DivergedError` when the loss
+        or the gradient is not finite, `InputError` when no image can be decoded.
         """
         config, one = self.config, self.accelerator
         numbered = batches(
@@ -89,20 +88,20 @@ class Trainer:
             processes=one.num_processes,
             workers=workers,
         )
-        with closing(numbered) as loader:  # at an early end too no worker outlives it
+        with closing(numbered) as loader:  # ends the workers when this generator is closed
             began = time.perf_counter()
             progress = self._progress()
             for crops, skipped in loader:
                 if progress >= 1:
                     return
                 self.skipped |= skipped
-                rate = config.lr * min(1.0, max((self.step + 1) / WARMUP, progress / WARMUP_SHARE))
-                rate *= 0.5 + 0.5 * math.cos(math.pi * progress)
+                lr = config.lr * min(1.0, max((self.step + 1) / WARMUP_STEPS, progress / WARMUP_FRACTION))
+                lr *= 0.5 + 0.5 * math.cos(math.pi * progress)
                 image = crops.to(one.device, non_blocking=True).float() / 255
-                loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), rate)
+                loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), lr)
                 self.step += 1
-                took = time.perf_counter() - began
-                self.seconds += took
+                seconds = time.perf_counter() - began
+                self.seconds += seconds
                 progress = self._progress()
                 validation: dict[str, float] = {}
                 sheet = None
@@ -115,40 +114,41 @@ class Trainer:
                     parts=parts,
                     psnr=psnr(output, image),
                     grad_norm=norm,
-                    lr=rate,
-                    seconds=took,
+                    lr=lr,
+                    seconds=seconds,
                     validation=validation,
                     sheet=sheet,
                 )
                 began = time.perf_counter()
 
     def _progress(self) -> float:
-        """How much of the training lies behind, by steps or by time, in every process alike."""
+        """The fraction of the training that is done, by steps or by time; the same in every process."""
         progress = self.step / self.config.steps
         if self.config.max_minutes is not None:
             spent = torch.tensor(self.seconds / 60 / self.config.max_minutes, device=self.accelerator.device)
             progress = max(progress, float(self.accelerator.reduce(spent, "mean")))
         return progress
 
-    def _update(self, image: Tensor, rate: float) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+    def _update(self, image: Tensor, lr: float) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+        """Update the weights once; returns the loss, its parts, the reconstruction and the norm of the gradient."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        _seed(config.seed, self.step + 1, self.accelerator.process_index)
-        output, cost = self.wrapped(image * 2 - 1)
+            group["lr"] = lr
+        generator = torch.Generator(self.accelerator.device)
+        generator.manual_seed(step_seed(config.seed, self.step + 1, self.accelerator.process_index))
+        output, regularization = self.wrapped(image * 2 - 1, generator)
         output = output / 2 + 0.5
-        objective = Objective(config.loss_type, image, self.load)
-        reconstruction, parts = objective(output)
-        loss = reconstruction + latent_term(config, cost, self.posterior)
-        parts["kl" if self.posterior else "latents"] = cost.detach()
+        reconstruction, parts = Objective(config.loss_type, image, self.load)(output)
+        loss = reconstruction + weighted_regularization(config, regularization, self.posterior)
+        parts["kl" if self.posterior else "latents"] = regularization.detach()
         total = loss.mean()
-        adversarial = self.discriminator is not None and self.step >= config.gan_start
-        if adversarial:
+        has_gan = self.discriminator is not None and self.step >= config.gan_start
+        if has_gan:
             self.discriminator.requires_grad_(False)
-            blame = -self.discriminator(output * 2 - 1).mean()
-            weight = adaptive_weight(reconstruction.mean(), blame, last_layer(self.model))
-            total = total + config.gan_weight * weight * blame
-            parts |= {"adversarial": blame.detach().expand(len(image)), "adaptive": weight.expand(len(image))}
+            generator_loss = -self.discriminator(output * 2 - 1).mean()
+            weight = adaptive_weight(reconstruction.mean(), generator_loss, last_layer(self.model))
+            total = total + config.gan_weight * weight * generator_loss
+            parts |= {"adversarial": generator_loss.detach().expand(len(image)), "adaptive": weight.expand(len(image))}
         self.prepared.zero_grad(set_to_none=True)
         self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip)
@@ -156,34 +156,39 @@ class Trainer:
         if not (torch.isfinite(total) & torch.isfinite(norm)):
             raise DivergedError(
                 f"The training diverged at step {self.step + 1}: loss {float(total):g}, gradient norm {float(norm):g}.",
-                "Try a smaller --lr.",
+                "Use a smaller `lr`.",
             )
         self.prepared.step()
         self.average.update_parameters(self.model)
-        if adversarial:
-            self.discriminator.requires_grad_(True)
-            judged = hinge(*self.discriminate(torch.cat([image, output.detach()]) * 2 - 1).chunk(2))
-            self.prepared_discriminator_optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(judged)
-            self.accelerator.clip_grad_norm_(self.discriminate.parameters(), config.clip)
-            self.prepared_discriminator_optimizer.step()
-            parts["discriminator"] = judged.detach().expand(len(image))
+        if has_gan:
+            parts["discriminator"] = self._update_discriminator(image, output.detach()).expand(len(image))
         return loss.detach(), parts, output.detach(), norm
+
+    def _update_discriminator(self, image: Tensor, output: Tensor) -> Tensor:
+        """Update the discriminator once; returns its loss."""
+        self.discriminator.requires_grad_(True)
+        loss = hinge_loss(*self.discriminate(torch.cat([image, output]) * 2 - 1).chunk(2))
+        self.prepared_discriminator_optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.discriminate.parameters(), self.config.clip)
+        self.prepared_discriminator_optimizer.step()
+        return loss.detach()
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], Tensor]:
-        """Mean PSNR (dB) and SSIM of the averaged model on the held-back pictures, and the first of them above their
-        reconstructions, (1, 3, h, w)."""
-        assert self.held_back is not None
+        """Mean PSNR (dB) and SSIM of the averaged model on the validation images, and a sheet (1, 3, h, w) in [0, 1]
+        with the first of them in the upper row and their reconstructions in the lower one."""
+        assert self.validation_images is not None
         autoencoder = self.autoencoder
-        made = []
+        reconstructions = []
         figures = []
-        for image in self.held_back.split(1):
+        for image in self.validation_images.split(1):
             image = image.to(autoencoder.device)
-            made.append(autoencoder.decode(autoencoder.encode(image), (image.shape[-2], image.shape[-1])).clamp(0, 1))
-            figures.append(image_metrics(made[-1], image))
+            reconstructions.append(autoencoder(image).clamp(0, 1))
+            figures.append(image_metrics(reconstructions[-1], image))
         means = {key: round(float(np.mean([each[key] for each in figures])), 4) for key in figures[0]}
-        rows = [torch.cat(list(images[:SHEET]), dim=-1) for images in (self.held_back, torch.cat(made).cpu())]
+        both = (self.validation_images, torch.cat(reconstructions).cpu())
+        rows = [torch.cat(list(images[:SHEET_IMAGES]), dim=-1) for images in both]
         return means, torch.cat(rows, dim=-2)[None]
 
     def state(self) -> dict[str, Any]:
@@ -198,31 +203,49 @@ class Trainer:
         if self.discriminator is not None:
             state |= {
                 "discriminator": self.discriminator.state_dict(),
-                "judging": self.discriminator_optimizer.state_dict(),
+                "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             }
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state()`; raises `InputError` when it is of another model."""
+        """Continue from a `state()`; raises `InputError` when it is that of another model."""
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.discriminator is not None:
                 self.discriminator.load_state_dict(state["discriminator"])
-                self.discriminator_optimizer.load_state_dict(state["judging"])
+                key = "discriminator_optimizer" if "discriminator_optimizer" in state else "judging"  # in 0.1.0
+                self.discriminator_optimizer.load_state_dict(state[key])
             self.step, self.seconds = state["step"], state["seconds"]
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"The checkpoint is of another training: {str(error).splitlines()[0]}") from error
 
 
+def _build(config: TrainConfig, model_config: dict[str, Any]) -> tuple[Any, Any]:
+    """The model and the discriminator, if there is a GAN loss, with the same initial weights in every process."""
+    with _building, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(step_seed(config.seed, 0, 0))
+        model = build(model_config)
+        discriminator = PatchDiscriminator() if config.gan_weight else None
+    if config.start is not None:
+        load_weights(model, Path(config.start).expanduser())
+    return model, discriminator
+
+
 def accelerator(config: TrainConfig) -> Accelerator:
-    """Accelerate's view of the devices, as the options and `accelerate launch` have it."""
+    """Accelerate's devices, as the options and `accelerate launch` set them.
+
+    Raises `InputError` for a device this machine doesn't have, and when an earlier training of this process uses
+    another one, since Accelerate keeps one a process.
+    """
     device = pick_device(config.device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    # autocast is ours: Accelerate's would be settled for the process by whoever asks first
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    try:  # without its autocast, which would be that of the first training in the process
+        return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    except ValueError as error:
+        raise InputError(f"`device` {config.device}: {str(error).splitlines()[0]}") from error
 
 
 def _adamw(parameters: Iterator[Tensor], lr: float) -> torch.optim.AdamW:
@@ -230,7 +253,7 @@ def _adamw(parameters: Iterator[Tensor], lr: float) -> torch.optim.AdamW:
 
 
 def _averaging(decay: float) -> Callable[..., None]:
-    """An exponential average that forgets faster while it is young: after n updates at most (1 + n) / (10 + n)."""
+    """An exponential moving average whose decay is at most (1 + n) / (10 + n) after n updates."""
 
     def average(averaged: list[Tensor], current: list[Tensor], count: Any) -> None:
         weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
@@ -239,8 +262,6 @@ def _averaging(decay: float) -> Callable[..., None]:
     return average
 
 
-def _seed(seed: int, step: int, process: int) -> None:
-    """Seed torch for one step of one process."""
-    torch.manual_seed(
-        int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    )
+def step_seed(seed: int, step: int, process: int) -> int:
+    """The seed of the noise of one step in one process."""
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> np.uint64(1))

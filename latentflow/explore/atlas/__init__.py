@@ -1,1 +1,1 @@
-"""Atlases: a folder as a map of its latents."""
+"""Atlases: the pictures of a folder, laid out by their latents."""

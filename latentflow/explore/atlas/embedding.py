@@ -1,4 +1,4 @@
-"""What an atlas shows of latents: where they lie in two dimensions, their clusters, and who is near whom."""
+"""What an atlas shows of latents: points in two dimensions, clusters, nearest neighbors."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor
 from latentflow.errors import InputError, MissingPackageError
 from latentflow.latents.pca import Components, principal_components
 
-LEADING = 20  # components that are clustered: what is beyond is mostly noise, and slow
-MOST_CLUSTERS = 10  # as many colors as can be told apart
-SAMPLED = 3000  # latents that the silhouette is computed of at most; its work grows with their square
-NEIGHBOURS = 5
+CLUSTERED_COMPONENTS = 20  # leading components that are clustered: the others are mostly noise, and slow
+MAX_CLUSTERS = 10  # as many colors as can be told apart
+MAX_SILHOUETTE_SAMPLES = 3000  # the work of the silhouette grows with their square
+NEIGHBORS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Clusters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbours:
+class Neighbors:
     """For each latent the `indices` (n, k) of the nearest others, nearest first, and their `distances` (n, k)."""
 
     indices: np.ndarray
@@ -34,8 +34,8 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
-    """Latents in two dimensions: `points` (n, 2), what the two `axes` are, `shares` of the variance along them, if
-    that can be said, and their clusters and neighbours in all dimensions.
+    """Latents in two dimensions: `points` (n, 2), names of the two `axes`, the `variance_fractions` along them, empty
+    where they are unknown, and the clusters and neighbors of the latents in all dimensions.
 
     Distances, and points along principal components, are root mean squares over the values of a latent, so 1 is about
     one standard deviation in each of them.
@@ -43,24 +43,27 @@ class Embedding:
 
     points: np.ndarray
     axes: tuple[str, str]
-    shares: tuple[float, ...]
+    variance_fractions: tuple[float, ...]
     clusters: Clusters
-    neighbours: Neighbours
+    neighbors: Neighbors
 
 
-def embed(latents: Tensor, method: str, count: int | None) -> Embedding:
-    """Embedding latents (n, c, rows, columns), n > 2, by "pca" or "umap", in `count` clusters or as many as suit them
-    best; raises `InputError` and `MissingPackageError` as the parts do."""
-    components = principal_components(latents, LEADING)
+def embed(latents: Tensor, method: str = "pca", clusters: int | None = None) -> Embedding:
+    """Embed latents (n, c, rows, columns), n > 2, in a plane by "pca" or "umap", in so many `clusters`, or as many as
+    suit them best.
+
+    Raises `InputError` for more clusters than different latents, `MissingPackageError` without umap-learn.
+    """
+    components = principal_components(latents, CLUSTERED_COMPONENTS)
     flat = latents.flatten(1).cpu().numpy()
-    unit = np.sqrt(flat.shape[1])  # the norm of what has RMS 1
+    unit = np.sqrt(flat.shape[1])  # the norm of a latent of RMS 1
     by_umap = method == "umap"
     return Embedding(
         points=umap_points(flat) if by_umap else components.coordinates[:, :2] / unit,
         axes=("1st dimension of UMAP", "2nd dimension of UMAP") if by_umap else _axes(components),
-        shares=() if by_umap else _shares(components),
-        clusters=find_clusters(components.coordinates, count),
-        neighbours=find_neighbours(flat, NEIGHBOURS),
+        variance_fractions=() if by_umap else _leading_fractions(components),
+        clusters=find_clusters(components.coordinates, clusters),
+        neighbors=find_neighbors(flat, NEIGHBORS),
     )
 
 
@@ -69,41 +72,46 @@ def check_umap() -> None:
     try:
         import umap  # noqa: F401
     except ImportError as error:
-        raise MissingPackageError(f"--method umap needs umap-learn: {error}.", "pip install umap-learn") from error
+        remedy = 'pip install "latentflow[umap]"'
+        raise MissingPackageError(f"`method` umap needs umap-learn: {error}.", remedy) from error
 
 
 def umap_points(values: np.ndarray) -> np.ndarray:
-    """Points (n, 2) whose neighbours are those of values (n, d), n > 2 (McInnes et al., "UMAP", 2018); seeded, on one
-    processor, and begun at the principal components, so that a repetition gives the same."""
+    """Points (n, 2) whose neighbors are those of values (n, d), n > 2, by UMAP (McInnes et al. 2018, arXiv:1802.03426).
+
+    It is seeded, on one processor, and starts from the principal components, so that a repetition gives the same.
+    Raises `MissingPackageError` without umap-learn.
+    """
     check_umap()
     import umap
 
-    neighbours = min(15, len(values) - 1)
-    model = umap.UMAP(n_neighbors=neighbours, init="pca", random_state=0, n_jobs=1)
+    neighbors = min(15, len(values) - 1)
+    model = umap.UMAP(n_neighbors=neighbors, init="pca", random_state=0, n_jobs=1)
     return np.asarray(model.fit_transform(values), dtype=np.float64)
 
 
 def find_clusters(values: np.ndarray, count: int | None = None) -> Clusters:
-    """Clusters of values (n, d) by k-means, seeded; without a `count` as many, from 2 to 10, as have the best mean
+    """Clusters of values (n, d) by seeded k-means; without a `count` as many, from 2 to 10, as have the best mean
     silhouette (Rousseeuw 1987), or one where fewer than three values differ.
 
     Raises `InputError` when more clusters are asked for than there are different values.
     """
     distinct = len(np.unique(values.round(6), axis=0))
     if count is not None and count > distinct:
-        raise InputError(f"--clusters {count} is more than the {distinct} pictures that differ.", "Ask for fewer.")
-    counts = range(2, min(MOST_CLUSTERS, distinct - 1) + 1) if count is None else [count]
+        raise InputError(f"`clusters` {count} is more than the {distinct} pictures that differ.", "Ask for fewer.")
+    counts = range(2, min(MAX_CLUSTERS, distinct - 1) + 1) if count is None else [count]
     found = [_clusters(values, each) for each in counts] or [_clusters(values, 1)]
     return max(found, key=lambda clusters: clusters.silhouette or -1.0)  # the first, and fewest, of equals
 
 
-def find_neighbours(values: np.ndarray, count: int) -> Neighbours:
-    """The nearest others of each of values (n, d), n > 1; fewer than `count` where there are fewer."""
+def find_neighbors(values: np.ndarray, count: int) -> Neighbors:
+    """The `count` nearest others of each of values (n, d), n > 1, fewer where there are fewer, with their RMS
+    distances."""
     from sklearn.neighbors import NearestNeighbors
 
     count = min(count, len(values) - 1)
     distances, indices = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(values).kneighbors()
-    return Neighbours(indices=indices, distances=distances / np.sqrt(values.shape[1]))
+    return Neighbors(indices=indices, distances=distances / np.sqrt(values.shape[1]))
 
 
 def _clusters(values: np.ndarray, count: int) -> Clusters:
@@ -114,18 +122,18 @@ def _clusters(values: np.ndarray, count: int) -> Clusters:
     _, firsts, sizes = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((firsts, -sizes))
     labels = np.argsort(order)[labels]
-    sampled = SAMPLED if len(values) > SAMPLED else None
-    apart = 1 < count < len(values)
-    score = float(silhouette_score(values, labels, sample_size=sampled, random_state=0)) if apart else None
+    sampled = MAX_SILHOUETTE_SAMPLES if len(values) > MAX_SILHOUETTE_SAMPLES else None
+    several = 1 < count < len(values)
+    score = float(silhouette_score(values, labels, sample_size=sampled, random_state=0)) if several else None
     return Clusters(labels=labels, sizes=sizes[order].tolist(), silhouette=score)
 
 
-def _shares(components: Components) -> tuple[float, ...]:
-    return tuple(components.shares[:2].tolist())
+def _leading_fractions(components: Components) -> tuple[float, ...]:
+    return tuple(components.variance_fractions[:2].tolist())
 
 
 def _axes(components: Components) -> tuple[str, str]:
-    first, second = _shares(components)
+    first, second = _leading_fractions(components)
     return (
         f"1st principal component ({100 * first:.0f} % of variance)",
         f"2nd principal component ({100 * second:.0f} % of variance)",

@@ -14,44 +14,49 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from latentflow.explore.atlas.layout import Atlas
     from latentflow.explore.atlas.placement import Placement
-    from latentflow.explore.atlas.run import Atlas
 
-WIDTH, MOST_WIDTH = 2400, 3600  # pixels
-LEAST_CELL = 32  # pixels, before the figure gets wider
+WIDTH, MAX_WIDTH = 2400, 3600  # pixels
+MIN_CELL = 32  # pixels, below which the figure gets wider
 LEFT, RIGHT, TOP, BOTTOM = 150, 50, 250, 140  # margins around the thumbnails, in pixels
-LINE = 64  # pixels of a row of the legend
-IN_A_ROW = 5  # clusters of the legend
-TITLE, TEXT, SMALL = 26, 19, 15  # points
-PAPER = 255
-FRAMED = 8  # pixels: of a smaller cell a frame would leave nothing
+LEGEND_ROW = 64  # pixels
+CLUSTERS_PER_ROW = 5  # of the legend
+TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 26, 19, 15  # points
+BACKGROUND = 255
+MIN_FRAMED_CELL = 8  # pixels: in a smaller cell a frame would leave no room
 
 
 def draw_atlas(atlas: Atlas, tiles: np.ndarray) -> Figure:
-    """The figure of an atlas with its thumbnails `tiles` (n, side, side, 3), uint8: axes, title, legend."""
+    """The figure of an atlas: its thumbnails `tiles` (n, side, side, 3), uint8, with axes, title and legend.
+
+    It is 2400 pixels wide, or up to 3600 where the thumbnails would be too small. Raises `MissingPackageError` without
+    matplotlib.
+    """
     placement = atlas.placement
-    cell = min(max((WIDTH - LEFT - RIGHT) // placement.columns, LEAST_CELL), MOST_WIDTH // placement.columns)
-    picture = mosaic(tiles, placement, atlas.frames, cell)
+    cell = min(max((WIDTH - LEFT - RIGHT) // placement.columns, MIN_CELL), MAX_WIDTH // placement.columns)
+    picture = mosaic(tiles, placement, atlas.frame_colors, cell)
     height, width = picture.shape[:2]
-    top = TOP + LINE * ((len(atlas.clusters) - 1) // IN_A_ROW)
-    whole, tall = LEFT + width + RIGHT, top + height + BOTTOM
-    figure = new_figure(whole / DPI, tall / DPI)
+    top = TOP + LEGEND_ROW * ((len(atlas.clusters) - 1) // CLUSTERS_PER_ROW)
+    full_width, full_height = LEFT + width + RIGHT, top + height + BOTTOM
+    figure = new_figure(full_width / DPI, full_height / DPI)
     figure.set_layout_engine("none")  # the thumbnails keep their pixels
-    axes = figure.add_axes((LEFT / whole, BOTTOM / tall, width / whole, height / tall))
+    axes = figure.add_axes((LEFT / full_width, BOTTOM / full_height, width / full_width, height / full_height))
     axes.imshow(picture, extent=placement.extent, interpolation="nearest")
     _label(axes, atlas)
-    figure.text(LEFT / whole, 1 - 30 / tall, atlas.title, size=TITLE, va="top")
-    figure.text(LEFT / whole, 1 - 92 / tall, atlas.note, size=SMALL, va="top", color="#555555")
-    _legend(figure, atlas, (LEFT / whole, 1 - 134 / tall))
+    figure.text(LEFT / full_width, 1 - 30 / full_height, atlas.title, size=TITLE_SIZE, va="top")
+    figure.text(LEFT / full_width, 1 - 92 / full_height, atlas.note, size=SMALL_SIZE, va="top", color="#555555")
+    _legend(figure, atlas, (LEFT / full_width, 1 - 134 / full_height))
     return figure
 
 
-def mosaic(tiles: np.ndarray, placement: Placement, frames: list[str], cell: int) -> np.ndarray:
-    """Thumbnails (n, side, side, 3), uint8, in their cells of `cell` pixels, each in a frame of its color (#rrggbb)."""
-    canvas = np.full((placement.rows * cell, placement.columns * cell, 3), PAPER, np.uint8)
-    gap, line = (max(1, cell // 40), max(2, cell // 22)) if cell > FRAMED else (0, 1)
+def mosaic(tiles: np.ndarray, placement: Placement, colors: list[str], cell: int) -> np.ndarray:
+    """Thumbnails (n, side, side, 3), uint8, in their cells of `cell` pixels, each in a frame of its color (#rrggbb), on
+    white: (h, w, 3)."""
+    canvas = np.full((placement.rows * cell, placement.columns * cell, 3), BACKGROUND, np.uint8)
+    gap, line = (max(1, cell // 40), max(2, cell // 22)) if cell > MIN_FRAMED_CELL else (0, 1)
     side = cell - 2 * gap
-    for tile, (column, row), color in zip(tiles, placement.cells, frames):
+    for tile, (column, row), color in zip(tiles, placement.cells, colors):
         framed = np.empty((side, side, 3), np.uint8)
         framed[:] = [int(color[first : first + 2], 16) for first in (1, 3, 5)]
         inner = max(1, side - 2 * line)
@@ -61,9 +66,9 @@ def mosaic(tiles: np.ndarray, placement: Placement, frames: list[str], cell: int
 
 
 def _label(axes: Axes, atlas: Atlas) -> None:
-    axes.set_xlabel(atlas.axes[0], size=TEXT)
-    axes.set_ylabel(atlas.axes[1], size=TEXT)
-    axes.tick_params(labelsize=SMALL)
+    axes.set_xlabel(atlas.axes[0], size=TEXT_SIZE)
+    axes.set_ylabel(atlas.axes[1], size=TEXT_SIZE)
+    axes.tick_params(labelsize=SMALL_SIZE)
     if not atlas.has_units:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -74,15 +79,16 @@ def _legend(figure: Figure, atlas: Atlas, corner: tuple[float, float]) -> None:
     from matplotlib.patches import Patch
 
     patches = [Patch(color=cluster.color, label=str(cluster)) for cluster in atlas.clusters]
-    handles = [patch for first in range(IN_A_ROW) for patch in patches[first::IN_A_ROW]]  # it fills columns, not rows
+    # matplotlib fills columns, not rows
+    handles = [patch for first in range(CLUSTERS_PER_ROW) for patch in patches[first::CLUSTERS_PER_ROW]]
     figure.legend(
         handles=handles,
         loc="upper left",
         bbox_to_anchor=corner,
-        ncols=IN_A_ROW,
-        fontsize=SMALL,
+        ncols=CLUSTERS_PER_ROW,
+        fontsize=SMALL_SIZE,
         title=atlas.legend,
-        title_fontsize=SMALL,
+        title_fontsize=SMALL_SIZE,
         alignment="left",
         frameon=False,
         borderpad=0,

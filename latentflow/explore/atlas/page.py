@@ -1,4 +1,4 @@
-"""An atlas as one page for a browser, which asks nobody for anything."""
+"""An atlas as one page for a browser, which loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from latentflow.explore.atlas.run import Atlas
+    from latentflow.explore.atlas.layout import Atlas
 
-QUALITY = 85  # of the JPEG of all thumbnails
+JPEG_QUALITY = 85
 
 
 def make_page(atlas: Atlas, tiles: np.ndarray) -> bytes:
-    """The page of an atlas with its thumbnails `tiles` (n, side, side, 3), uint8.
+    """The HTML page of an atlas, UTF-8, with its thumbnails `tiles` (n, side, side, 3), uint8.
 
-    Names of files can hold anything, so they come as JSON without a "<" and become text, never markup.
+    File names can hold anything, so they are written as JSON without a "<" and shown as text, never as markup.
     """
     sheet = sprite(tiles)
     encoded = base64.b64encode(_jpeg(sheet)).decode()
@@ -34,12 +34,12 @@ def make_page(atlas: Atlas, tiles: np.ndarray) -> bytes:
         "data": json.dumps(data, separators=(",", ":")).replace("<", r"\u003c"),
     }
     template = files("latentflow.explore.atlas").joinpath("atlas.html").read_text(encoding="utf-8")
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)  # once: what is put in stays as it is
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)  # once: values stay as they are
     return page.encode("utf-8", "xmlcharrefreplace")
 
 
 def sprite(tiles: np.ndarray) -> np.ndarray:
-    """Tiles (n, side, side, 3) row by row on one sheet, as nearly square as they go."""
+    """Tiles (n, side, side, 3) row by row on one sheet that is about square, (h, w, 3); unused places are black."""
     count, side = tiles.shape[:2]
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
@@ -50,14 +50,13 @@ def sprite(tiles: np.ndarray) -> np.ndarray:
 
 def _jpeg(picture: np.ndarray) -> bytes:
     memory = io.BytesIO()
-    Image.fromarray(picture).save(
-        memory, "JPEG", quality=QUALITY, subsampling=0
-    )  # coarser colors would run into the next tile
+    # subsampled colors would run into the next tile
+    Image.fromarray(picture).save(memory, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return memory.getvalue()
 
 
 def _data(atlas: Atlas) -> dict[str, Any]:
-    near = atlas.neighbours
+    near = atlas.neighbors
     return {
         "axes": atlas.axes,
         "note": atlas.note,

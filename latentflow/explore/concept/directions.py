@@ -1,4 +1,4 @@
-"""Directions of a latent space between two groups of latents, and how well they tell held-out ones apart."""
+"""Directions of a latent space between two groups of latents, and how well they separate held-out ones."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,19 +13,19 @@ from latentflow.errors import InputError
 
 FOLDS = 5
 CHANCE = 0.5
-LEAST_SHRINKAGE = 1e-6  # so that a covariance can always be inverted
+MIN_SHRINKAGE = 1e-6  # so that a covariance can always be inverted
 
 
 def direction_between(positive: Tensor, negative: Tensor, *, whiten: bool = False) -> Tensor:
     """The direction (1, c, rows, columns) from negative to positive latents, both (n, c, rows, columns).
 
     It is Δ, the difference of the means; with `whiten`, w = Σ⁻¹Δ, Fisher's discriminant, where Σ is the covariance
-    within the groups. A length of 1 along either takes a latent's position from the one mean to the other's: Δ is as
-    long as it is, and w is given the length wᵀΔ / wᵀw.
+    within the groups. Adding the direction once moves a latent's position along it from one mean to the other: Δ needs
+    no scaling, and w is scaled by wᵀΔ / wᵀw.
 
-    To classify, w is right and Δ is a stand-in. To be applied, Δ is what the groups differ by on average, and also the
-    pattern that belongs to w (Haufe et al., 2014), while w is the least change that moves w's own position as far: it
-    says what the classifier looks at, and shows less. Raises `InputError` where there is no difference.
+    To classify, w is the better direction. To change a picture, Δ is what the groups differ by on average, and also the
+    pattern that belongs to w (Haufe et al., 2014), while w is the smallest change with the same effect on the
+    classifier, and less visible. Raises `InputError` when the means are equal.
     """
     difference = positive.double().mean(0) - negative.double().mean(0)
     if not difference.any():
@@ -39,26 +39,26 @@ def direction_between(positive: Tensor, negative: Tensor, *, whiten: bool = Fals
 
 
 def whitened(difference: Tensor, rows: Tensor) -> Tensor:
-    """Σ⁻¹Δ for Σ = (1 − s)·XᵀX/n + s·ν·1, X being n centred rows of d values: the covariance drawn towards a multiple
-    of the identity, ν = tr(XᵀX/n)/d, as far as `shrinkage` says.
+    """Σ⁻¹Δ (d,) for Σ = (1 − s)·XᵀX/n + s·ν·1, X being n centered `rows` of d values: their covariance, shrunk towards
+    a multiple of the identity, ν = tr(XᵀX/n)/d, with s from `shrinkage`.
 
-    A few hundred rows can't say more of some thousand dimensions: without it Σ has no inverse, and in the rows' own
-    span any labels could be told apart. By the Woodbury identity only an n × n system is solved.
+    With fewer rows than dimensions, XᵀX has no inverse without shrinkage. By the Woodbury identity only an n × n system
+    is solved.
     """
     count, dimensions = rows.shape
     products = rows @ rows.T
-    shrunk = max(shrinkage(products, dimensions), LEAST_SHRINKAGE)
+    shrunk = max(shrinkage(products, dimensions), MIN_SHRINKAGE)
     floor = shrunk * float(products.trace()) / count / dimensions
-    share = (1 - shrunk) / count
-    if floor == 0 or share == 0:
+    weight = (1 - shrunk) / count
+    if floor == 0 or weight == 0:
         return difference
-    inner = torch.linalg.solve(products + floor / share * torch.eye(count, dtype=rows.dtype), rows @ difference)
+    inner = torch.linalg.solve(products + floor / weight * torch.eye(count, dtype=rows.dtype), rows @ difference)
     return (difference - rows.T @ inner) / floor
 
 
 def shrinkage(products: Tensor, dimensions: int) -> float:
-    """How far to draw a covariance towards a multiple of the identity, in [0, 1], from the products (n, n) of centred
-    rows with each other (Ledoit and Wolf, 2004)."""
+    """The optimal shrinkage of a covariance towards a multiple of the identity, in [0, 1], from the products (n, n) of
+    centered rows with each other (Ledoit and Wolf, 2004)."""
     count = len(products)
     trace = float(products.trace()) / count
     squared = float(products.square().sum()) / count**2  # of the covariance, summed
@@ -69,10 +69,11 @@ def shrinkage(products: Tensor, dimensions: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScore:
-    """How well a direction tells two groups apart that it was not made from.
+    """How well directions separate two groups of latents that they were not computed from.
 
-    `positive` and `negative` are the positions of held-out latents along it, in lengths of the direction: 0 halfway
-    between the means of what it was made from, ± ½ at them. `folds` are balanced accuracies, of one part each.
+    `positive` and `negative` are the positions of the held-out latents along the direction, in its lengths, relative to
+    the decision border: positive latents should be above 0, negative ones below. `folds` are the balanced accuracies of
+    the folds.
     """
 
     positive: np.ndarray
@@ -81,23 +82,23 @@ class HeldOutScore:
 
     @property
     def right(self) -> tuple[int, int]:
-        """How many of each group are on their side."""
+        """How many of each group are on the correct side of the border."""
         return int((self.positive > 0).sum()), int((self.negative < 0).sum())
 
     @property
     def accuracy(self) -> float:
-        """The balanced accuracy: the mean of the shares of both groups that are on their side. Chance is ½."""
+        """The balanced accuracy: the mean of both groups' fractions on the correct side. Chance is ½."""
         return float(np.mean([count / len(group) for count, group in self._groups()]))
 
     @property
     def spread(self) -> float:
-        """The standard deviation over the folds."""
+        """The standard deviation of the balanced accuracy over the folds."""
         return float(np.std(self.folds))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the balanced accuracy: of the mean of two shares whose own are Wilson's (MOVER, Zou and
-        Donner, 2008). It takes held-out images for independent of each other, which near copies aren't."""
+        """The 95 % confidence interval of the balanced accuracy, from Wilson's intervals of both fractions (MOVER, Zou
+        and Donner, 2008). It assumes that held-out images are independent, which near copies aren't."""
         from scipy.stats import binomtest
 
         below = above = 0.0
@@ -109,11 +110,11 @@ class HeldOutScore:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether it is clearly better than chance: with its whole interval."""
+        """Whether the direction is clearly better than chance: the complete interval is above it."""
         return self.interval[0] > CHANCE
 
     def figures(self) -> dict[str, Any]:
-        """The judgement as plain values."""
+        """The score as plain values."""
         return {
             "balanced_accuracy": self.accuracy,
             "std_over_folds": self.spread,
@@ -132,22 +133,23 @@ class HeldOutScore:
 def cross_validate(
     positive: Tensor, negative: Tensor, *, whiten: bool = False, check: Callable[[], None] = lambda: None
 ) -> HeldOutScore:
-    """Make the direction from four fifths of both groups and place the rest along it, five times (fewer where a group
-    is smaller), so that every latent is held out once; the parts are drawn with a fixed seed. `check` is called between
-    them.
+    """Score a direction by 5-fold cross-validation (fewer folds where a group is smaller), with a fixed seed.
 
-    The border between the sides is halfway between the groups' mean positions, of latents held out in turn among the
-    four fifths: the means that a direction is made from lie further out along it than others do, that of the smaller
-    group most, and halfway between them is not halfway between what is to come.
+    `positive` and `negative` are latents (n, c, rows, columns). In each fold the direction is computed from the other
+    folds, and the latents of the fold are placed along it. `check` is called before each fold, and may raise.
+
+    The decision border of a fold is halfway between the groups' mean positions, measured by a second cross-validation
+    within the other folds: along a direction, the means that it was computed from lie further out than those of new
+    latents, most so for the smaller group, so that halfway between them is biased.
     """
     latents = torch.cat([positive, negative])
     labels = np.repeat([True, False], [len(positive), len(negative)])
     places = np.zeros(len(labels))
     folds = []
-    for known, held in _parts(labels):
+    for known, held in _folds(labels):
         check()
-        among, sides = hold_out(latents[known], labels[known], whiten=whiten), labels[known]
-        border = (among[sides].mean() + among[~sides].mean()) / 2
+        inner, sides = hold_out(latents[known], labels[known], whiten=whiten), labels[known]
+        border = (inner[sides].mean() + inner[~sides].mean()) / 2
         places[held] = _positions(latents, labels, known, held, whiten) - border
         right = np.where(labels[held], places[held] > 0, places[held] < 0)
         folds.append(float(np.mean([right[labels[held] == side].mean() for side in (True, False)])))
@@ -155,23 +157,23 @@ def cross_validate(
 
 
 def hold_out(latents: Tensor, labels: np.ndarray, *, whiten: bool = False) -> np.ndarray:
-    """The position (n,) of each latent along the direction that others, which don't include it, make."""
+    """The position (n,) of each latent along a direction computed from the other folds."""
     places = np.zeros(len(labels))
-    for known, held in _parts(labels):
+    for known, held in _folds(labels):
         places[held] = _positions(latents, labels, known, held, whiten)
     return places
 
 
-def _parts(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Who is known and who is held out, in turn."""
+def _folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The indices of the known and of the held-out latents of each fold."""
     from sklearn.model_selection import StratifiedKFold
 
-    parts = StratifiedKFold(min(FOLDS, labels.sum(), (~labels).sum()), shuffle=True, random_state=0)
-    yield from parts.split(labels, labels)
+    folds = StratifiedKFold(min(FOLDS, labels.sum(), (~labels).sum()), shuffle=True, random_state=0)
+    yield from folds.split(labels, labels)
 
 
 def _positions(latents: Tensor, labels: np.ndarray, known: np.ndarray, held: np.ndarray, whiten: bool) -> np.ndarray:
-    """Where held latents lie along the direction of the known ones."""
+    """The positions of held-out latents along the direction of the known ones; the known means are at ± ½."""
     one, two = known[labels[known]], known[~labels[known]]
     direction = direction_between(latents[one], latents[two], whiten=whiten)
     scores = (latents.flatten(1).double() @ direction.flatten().double()).numpy()

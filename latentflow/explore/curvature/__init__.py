@@ -1,1 +1,1 @@
-"""Curvature: how a decoder bends space."""
+"""Curvature: the pull-back metric of a decoder on a plane, and a geodesic across it."""

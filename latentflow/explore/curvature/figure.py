@@ -1,51 +1,54 @@
-"""The drawing of a bent plane: maps of its metric, ellipses and pictures on it, and two ways across."""
+"""The figure of a plane's curvature: maps of its metric with ellipses and pictures, and two paths across it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from latentflow.explore.curvature.metric import MetricAt
-from latentflow.explore.grid import mark
+from latentflow.explore.grid import mark_plane
 from latentflow.latents.planes import Plane
 from latentflow.pictures.figure import new_figure
+from latentflow.pictures.files import to_uint8
+from latentflow.pictures.text import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Place = tuple[float, float]
+Place = tuple[float, float]
 
-TILES = 6  # pictures on the plane's shorter side
-MOST_TILES = 24  # on its longer one
-TILE, ELLIPSE = 0.58, 0.54  # how wide they are, of a pitch: those between four tiles touch none
-MAPS, STRIPS = 6.4, 15.2  # inches: height of the maps, width of the strips
-EXAGGERATED = 4
-SPEED = "grey levels a standard deviation"
+TILES_ON_SHORT_SIDE = 6  # small pictures on the plane's shorter side
+MAX_TILES_ON_LONG_SIDE = 24
+TILE_WIDTH, ELLIPSE_WIDTH = 0.58, 0.54  # fractions of a pitch; ellipses between four tiles touch none of them
+FIGURE_INCHES, MAPS_INCHES, STRIPS_INCHES = 16.0, 6.4, 15.2  # width of the figure, height of the maps, width of strips
+DIFFERENCE_GAIN = 4
+SPEED = "gray levels per standard deviation"
 COLORS = {"straight": "black", "geodesic": "#ff4a1c"}
 LINES = {"straight": "-", "geodesic": (0, (3, 1.5))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
-    """Where on a plane the metric is measured, `points` row by row from the top, `columns` in each; where `ellipses`
-    are drawn; and where `tiles`, small pictures, go between them, `pitch` from one to the next."""
+    """Coordinates on a plane: `points` where the metric is measured, row by row from the top with `columns` in each;
+    the centers of `ellipses`; and of `tiles`, small pictures between them, `pitch` apart."""
 
-    points: list["Place"]
+    points: list[Place]
     columns: int
-    ellipses: list["Place"]
-    tiles: list["Place"]
+    ellipses: list[Place]
+    tiles: list[Place]
     pitch: float
 
 
-def lay_lattice(plane: Plane, resolution: int) -> Lattice:
-    """About square meshes on a plane, with `resolution` points on its longer side."""
+def make_lattice(plane: Plane, resolution: int) -> Lattice:
+    """A lattice of nearly square cells, with `resolution` points on the plane's longer side."""
     left, right, bottom, top = plane.extent
     width, height = right - left, top - bottom
     columns, rows = (max(2, round(resolution * side / max(width, height))) for side in (width, height))
-    pitch = max(min(width, height) / TILES, max(width, height) / MOST_TILES)
+    pitch = max(min(width, height) / TILES_ON_SHORT_SIDE, max(width, height) / MAX_TILES_ON_LONG_SIDE)
     across, up = (max(2, round(side / pitch)) for side in (width, height))
     xs, ys = np.linspace(left, right, across + 1).tolist(), np.linspace(bottom, top, up + 1).tolist()
     return Lattice(
@@ -59,40 +62,55 @@ def lay_lattice(plane: Plane, resolution: int) -> Lattice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedPath:
-    """A way across a plane: the `places` above which it runs, how far its pictures move in each of equal parts of it,
-    `stretches`, in grey levels, and a few of its `pictures` (h, w, 3), evenly spread over its length."""
+    """A path across a plane: `places` (n, 2), the coordinates of its latents' projections on the plane; `steps`, the
+    lengths of its pieces in pictures, in gray levels; and `pictures` (h, w, 3) uint8, evenly spaced by length."""
 
     places: np.ndarray
-    stretches: np.ndarray
+    steps: np.ndarray
     pictures: list[np.ndarray]
 
     @property
     def length(self) -> float:
-        """Its length in pictures, in grey levels."""
-        return float(self.stretches.sum())
+        """Its length in pictures, in gray levels."""
+        return float(self.steps.sum())
 
 
-def draw_bending(
+def draw_curvature(
     name: str,
     plane: Plane,
     lattice: Lattice,
-    bends: Sequence[MetricAt],
+    metrics: Sequence[MetricAt],
     tiles: Sequence[np.ndarray],
-    ways: dict[str, DecodedPath],
+    paths: Mapping[str, DecodedPath],
     chord: float,
 ) -> "Figure":
-    """The whole figure; `bends` are those of the lattice's points, then those of its ellipses; `chord` is how far the
-    ends' pictures are apart in grey levels."""
-    strips = {f"{label}: {way.length:.1f} grey levels long": _strip(way.pictures) for label, way in ways.items()}
-    one, other = ways.values()
-    strips[f"their difference × {EXAGGERATED}, around grey"] = _strip(
-        [_difference(*pair) for pair in zip(one.pictures, other.pictures)]
+    """The figure of the autoencoder `name`.
+
+    `metrics` are those of the lattice's points, then those of its ellipses, `tiles` the pictures (h, w, 3) uint8 of its
+    tiles. `paths` are the "straight" one and the "geodesic"; `chord` is the distance of the pictures at their ends, in
+    gray levels.
+    """
+    strips = {f"{label}: {path.length:.1f} gray levels long": _strip(path.pictures) for label, path in paths.items()}
+    straight, geodesic = paths["straight"], paths["geodesic"]
+    strips[f"geodesic − straight, × {DIFFERENCE_GAIN}, around gray"] = _strip(
+        [_difference(*pair) for pair in zip(straight.pictures, geodesic.pictures)]
     )
-    below = sum(STRIPS * strip.shape[0] / strip.shape[1] + 0.3 for strip in strips.values())
-    figure = new_figure(16, MAPS + below)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[MAPS, below])
-    _maps(parts[0], plane, lattice, bends, tiles, ways, chord)
-    parts[0].suptitle(f"How the decoder bends a plane of its latent space, G = JᵀJ: {name}", fontsize=14)
+    strips_height = sum(STRIPS_INCHES * strip.shape[0] / strip.shape[1] + 0.3 for strip in strips.values())
+    figure = new_figure(FIGURE_INCHES, MAPS_INCHES + strips_height)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[MAPS_INCHES, strips_height])
+    layout = [["volume", "across", "up"], ["volume", "anisotropy", "speed"]]
+    axes = parts[0].subplot_mosaic(layout, width_ratios=[2.3, 1, 1])
+    measured, ellipses = metrics[: len(lattice.points)], metrics[len(lattice.points) :]
+    _draw_maps(axes, plane, lattice, measured)
+    _draw_tiles(axes["volume"], lattice, tiles)
+    change = _draw_ellipses(axes["volume"], lattice, ellipses)
+    _draw_paths(axes["volume"], paths)
+    mark_plane(axes["volume"], plane)
+    axes["volume"].set_title(
+        f"Inside an ellipse the picture changes by less than {change:.2g} gray levels", fontsize=11
+    )
+    _draw_speeds(axes["speed"], paths, chord)
+    parts[0].suptitle(f"Pull-back metric G = JᵀJ of the decoder on a plane: {name}", fontsize=14)
     for row, (title, strip) in zip(parts[1].subplots(len(strips), 1), strips.items()):
         row.imshow(strip)
         row.set_title(title, fontsize=11, loc="left")
@@ -100,63 +118,56 @@ def draw_bending(
     return figure
 
 
-def _maps(
-    figure: Any,
-    plane: Plane,
-    lattice: Lattice,
-    bends: Sequence[MetricAt],
-    tiles: Sequence[np.ndarray],
-    ways: dict[str, DecodedPath],
-    chord: float,
-) -> None:
-    layout = [["main", "across", "up"], ["main", "ratio", "way"]]
-    axes = figure.subplot_mosaic(layout, width_ratios=[2.3, 1, 1])
-    measured, ellipses = bends[: len(lattice.points)], bends[len(lattice.points) :]
-    dimensions = len(bends[0].metric)
+def draw_paths(images: Tensor, paths: Mapping[str, DecodedPath]) -> np.ndarray:
+    """The pictures (n, 3, h, w) of n paths side by side, each under its path's name and length, as (h, w, 3) uint8."""
+    panels = zip(images.split(1), paths.items(), strict=True)
+    return np.concatenate(
+        [titled(to_uint8(image), f"{name}: {path.length:.1f} gray levels") for image, (name, path) in panels], 1
+    )
+
+
+def _draw_maps(axes: Mapping[str, "Axes"], plane: Plane, lattice: Lattice, metrics: Sequence[MetricAt]) -> None:
+    dimensions = len(metrics[0].metric)
     volume = "log area element" if dimensions == 2 else f"log volume element in {dimensions} directions"
-    _heat(axes["main"], plane, lattice, [bend.log_volume for bend in measured], f"{volume}  ½ ln det G")
-    _tiles(axes["main"], lattice, tiles)
-    change = _ellipses(axes["main"], lattice, ellipses)
-    _ways(axes["main"], ways)
-    mark(axes["main"], plane)
-    axes["main"].set_title(f"Inside an ellipse the picture changes by less than {change:.2g} grey levels", fontsize=11)
-    _heat(axes["across"], plane, lattice, [bend.speeds[0] for bend in measured], SPEED, "Speed across")
-    _heat(axes["up"], plane, lattice, [bend.speeds[1] for bend in measured], SPEED, "Speed up")
-    ratios = [bend.anisotropy for bend in measured]
-    _heat(axes["ratio"], plane, lattice, ratios, "fastest over slowest direction", "Anisotropy")
-    _speeds(axes["way"], ways, chord)
+    _heat_map(axes["volume"], plane, lattice, [each.log_volume for each in metrics], f"{volume}  ½ ln det G")
+    _heat_map(axes["across"], plane, lattice, [each.speeds[0] for each in metrics], SPEED, "Speed across")
+    _heat_map(axes["up"], plane, lattice, [each.speeds[1] for each in metrics], SPEED, "Speed up")
+    ratios = [each.anisotropy for each in metrics]
+    _heat_map(axes["anisotropy"], plane, lattice, ratios, "fastest over slowest direction", "Anisotropy")
 
 
-def _heat(axes: "Axes", plane: Plane, lattice: Lattice, values: Sequence[float], label: str, title: str = "") -> None:
+def _heat_map(
+    axes: "Axes", plane: Plane, lattice: Lattice, values: Sequence[float], label: str, title: str = ""
+) -> None:
     left, right, bottom, top = plane.extent
     grid = np.ma.masked_invalid(np.reshape(values, (-1, lattice.columns)))
     across, up = (right - left) / (grid.shape[1] - 1) / 2, (top - bottom) / (grid.shape[0] - 1) / 2
     extent = (left - across, right + across, bottom - up, top + up)
     shown = axes.imshow(grid, extent=extent, interpolation="bilinear", cmap="viridis")
-    bar = axes.inset_axes((1.03, 0, 0.045, 1))  # as high as the map, which keeps its proportions
+    bar = axes.inset_axes((1.03, 0, 0.045, 1))  # as high as the map, whose aspect is fixed
     axes.figure.colorbar(shown, cax=bar, label=label)
     axes.set_title(title, fontsize=11)
 
 
-def _tiles(axes: "Axes", lattice: Lattice, pictures: Sequence[np.ndarray]) -> None:
+def _draw_tiles(axes: "Axes", lattice: Lattice, pictures: Sequence[np.ndarray]) -> None:
     limits = axes.axis()
     for (x, y), picture in zip(lattice.tiles, pictures):
         height, width = picture.shape[:2]
-        half = TILE / 2 * lattice.pitch / max(height, width)
+        half = TILE_WIDTH / 2 * lattice.pitch / max(height, width)
         axes.imshow(
             picture, extent=(x - half * width, x + half * width, y - half * height, y + half * height), zorder=2
         )
     axes.axis(limits)
 
 
-def _ellipses(axes: "Axes", lattice: Lattice, bends: Sequence[MetricAt]) -> float:
-    """Tissot's indicatrices {v: vᵀGv = r²}, r such that they fit between the tiles; gives r, in grey levels."""
+def _draw_ellipses(axes: "Axes", lattice: Lattice, metrics: Sequence[MetricAt]) -> float:
+    """Draw Tissot's indicatrices {v: vᵀGv = r²}, and return r, in gray levels: the largest that fits between tiles."""
     from matplotlib.patches import Ellipse
 
-    found = [(bend.place, *np.linalg.eigh(bend.metric[:2, :2])) for bend in bends]
+    found = [(each.place, *np.linalg.eigh(each.metric[:2, :2])) for each in metrics]
     found = [each for each in found if each[1][0] > 0]
     slowest = min((values[0] for _, values, _ in found), default=0.0)
-    change = ELLIPSE / 2 * lattice.pitch * float(np.sqrt(slowest))
+    change = ELLIPSE_WIDTH / 2 * lattice.pitch * float(np.sqrt(slowest))
     for place, values, vectors in found:
         longer, shorter = 2 * change / np.sqrt(values)
         angle = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
@@ -165,25 +176,25 @@ def _ellipses(axes: "Axes", lattice: Lattice, bends: Sequence[MetricAt]) -> floa
     return change
 
 
-def _ways(axes: "Axes", ways: dict[str, DecodedPath]) -> None:
-    for label, way in ways.items():
-        axes.plot(*way.places.T, color="white", linewidth=5, zorder=4)
-        axes.plot(*way.places.T, color=COLORS[label], linewidth=3, linestyle=LINES[label], zorder=5)
+def _draw_paths(axes: "Axes", paths: Mapping[str, DecodedPath]) -> None:
+    for label, path in paths.items():
+        axes.plot(*path.places.T, color="white", linewidth=5, zorder=4)
+        axes.plot(*path.places.T, color=COLORS[label], linewidth=3, linestyle=LINES[label], zorder=5, label=label)
 
 
-def _speeds(axes: "Axes", ways: dict[str, DecodedPath], chord: float) -> None:
-    for label, way in ways.items():
-        shares = (np.arange(len(way.stretches)) + 0.5) / len(way.stretches)
-        speeds = way.stretches * len(way.stretches)
-        axes.plot(shares, speeds, color=COLORS[label], linewidth=2.5, linestyle=LINES[label], label=label)
-    axes.axhline(chord, color="gray", linestyle=":", label="pictures mixed")
-    axes.set(xlabel="share of the way", ylabel="grey levels a whole way")
-    axes.set_title("Speed along both ways", fontsize=11)
+def _draw_speeds(axes: "Axes", paths: Mapping[str, DecodedPath], chord: float) -> None:
+    for label, path in paths.items():
+        fractions = (np.arange(len(path.steps)) + 0.5) / len(path.steps)
+        speeds = path.steps * len(path.steps)
+        axes.plot(fractions, speeds, color=COLORS[label], linewidth=2.5, linestyle=LINES[label], label=label)
+    axes.axhline(chord, color="gray", linestyle=":", label="cross-fade of the ends")
+    axes.set(xlabel="fraction of the path", ylabel="gray levels per path")
+    axes.set_title("Speed along both paths", fontsize=11)
     axes.legend(fontsize=9)
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.clip(128 + EXAGGERATED * (other.astype(int) - one), 0, 255).astype(np.uint8)
+    return np.clip(128 + DIFFERENCE_GAIN * (other.astype(int) - one), 0, 255).astype(np.uint8)
 
 
 def _strip(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""How the decoder bends a plane of its latent space, and a shorter way across it."""
+"""The curvature of a plane of the latent space, and a geodesic across it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,39 @@ import torch
 from torch import Tensor
 
 from latentflow.explore.config import CurvatureConfig
-from latentflow.explore.curvature.figure import DecodedPath, Lattice, draw_bending, lay_lattice
+from latentflow.explore.curvature.figure import DecodedPath, Lattice, draw_curvature, draw_paths, make_lattice
 from latentflow.explore.curvature.metric import (
     Curve,
     MetricAt,
-    apart,
-    basis,
+    decode_curves,
     find_geodesic,
+    gray_level_distance,
     measure_plane,
-    straight,
-    stretches,
-    trace,
+    plane_basis,
+    straight_line,
 )
-from latentflow.explore.moving import write_moving
-from latentflow.explore.report import ViewReport, check_outputs, sweep_path, write_view_manifest
-from latentflow.interrupts import NOTHING, Interrupts, Say
-from latentflow.latents.paths import frame_times, place_evenly
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, run_view
+from latentflow.latents.decode import decode_frames
+from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.draw import titled
 from latentflow.pictures.figure import check_figure_path, save_figure
 from latentflow.pictures.files import to_uint8
 from latentflow.records import AnyRecord, Frame
-from latentflow.runs.run import load
-from latentflow.sinks import Collect, Sink, run_sinks
+from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.sinks import Collect, run_sinks
 from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.progress import Progress
 
-PIECES = np.linspace(0, 1, 65)  # where a way is cut to measure its length
-SHOWN = 13  # pictures of a way in the figure
-UNITS = "pictures: grey levels (1/255), RMS; latents: standard deviations, RMS"
+MEASURED = np.linspace(0, 1, 65)  # fractions of a path between which its length is measured
+PICTURES_IN_STRIP = 13
+MIN_STEP = 1e-12  # gray levels; keeps ratios of speeds finite
+UNITS = "pictures: gray levels (1/255), RMS; latents: standard deviations, RMS"
 
 
-def ends(plane: Plane) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The places of a plane to go between: its first two marks, or where there are none, its left and right."""
+def path_ends(plane: Plane) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The coordinates that paths across a plane connect: its first two marks, or where there are fewer, its left and
+    right edge."""
     if len(plane.marks) > 1:
         first, second, *_ = plane.marks.values()
         return first, second
@@ -54,194 +52,178 @@ def ends(plane: Plane) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def project(plane: Plane, latents: Tensor) -> tuple[np.ndarray, float]:
-    """The places (n, 2) of a plane nearest to latents (n, c, rows, columns), and how far the farthest of them is away
-    from its place, in standard deviations, RMS."""
+    """The coordinates (n, 2) on a plane that are nearest to latents (n, c, rows, columns), and the largest distance of
+    a latent from the plane in standard deviations, RMS."""
     offsets = latents - plane.origin
     x, y = ((offsets * axis).mean((1, 2, 3), keepdim=True) for axis in (plane.across, plane.up))
     away = offsets - x * plane.across - y * plane.up
     return torch.cat([x, y], 1).flatten(1).cpu().numpy(), float(away.square().mean((1, 2, 3)).sqrt().max())
 
 
-def side_by_side(
-    autoencoder: Autoencoder, curves: Sequence[Curve], shares: Sequence[np.ndarray], size: tuple[int, int]
-) -> Iterator[Frame]:
-    """Frames whose latents and pictures, (n, …), are those of n curves, each at shares of its own."""
-    for frames in zip(*(trace(autoencoder, curve, at, size) for curve, at in zip(curves, shares))):
-        latents, images = torch.cat([frame.latent for frame in frames]), torch.cat([frame.image for frame in frames])
-        yield Frame(index=frames[0].index, total=frames[0].total, latent=latents, image=images)
+def measure_path(autoencoder: Autoencoder, plane: Plane, curve: Curve, session: Session | None = None) -> DecodedPath:
+    """Decode a curve, measure its length in pictures, and take pictures at equal distances along it."""
+
+    def decode(fractions: np.ndarray) -> Iterator[Frame]:
+        frames = decode_curves(autoencoder, [curve], [fractions], plane.size)
+        return (session or Session()).watch(frames, NOTHING_WRITTEN)
+
+    steps = step_sizes(decode(MEASURED), gray_level_distance)
+    even = place_evenly(MEASURED, steps, frame_times(PICTURES_IN_STRIP))
+    return DecodedPath(
+        places=project(plane, _latents(curve))[0],
+        steps=np.array(steps),
+        pictures=[to_uint8(frame.image) for frame in decode(even)],
+    )
 
 
-def run_curvature(
-    sources: Sequence[str], config: CurvatureConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False
-) -> ViewReport:
+def compare_paths(
+    plane: Plane, curves: Mapping[str, Curve], paths: Mapping[str, DecodedPath], chord: float
+) -> dict[str, Any]:
+    """Figures of the paths "straight" and "geodesic" as plain values: lengths in gray levels, distance from the plane,
+    RMS of the latents, and how much of the detour over the `chord`, the distance of the pictures at their ends, the
+    geodesic saves."""
+    figures: dict[str, Any] = {"ends": path_ends(plane), "chord": chord}
+    for name, curve in curves.items():
+        latents, steps = _latents(curve), paths[name].steps
+        rms = latents.square().mean((1, 2, 3)).sqrt()
+        figures[name] = {
+            "length": paths[name].length,
+            "speed_ratio": float(steps.max() / max(steps.min(), MIN_STEP)),
+            "off_plane": project(plane, latents)[1],
+            "latent_rms": {"least": float(rms.min()), "largest": float(rms.max())},
+        }
+    before, after = paths["straight"].length, paths["geodesic"].length
+    detour = before - chord
+    figures["ratio"] = after / before if before else 1.0
+    figures["detour_saved"] = (before - after) / detour if detour > 0 else 0.0
+    return figures
+
+
+def _latents(curve: Curve) -> Tensor:
+    return curve(torch.from_numpy(MEASURED).to(curve.start))
+
+
+def run_curvature(sources: Sequence[str], config: CurvatureConfig, session: Session) -> ViewReport:
     """Measure a plane, find a geodesic across it, draw both; raises `LatentflowError` as the parts do."""
+    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
     check_plane(sources)
     output = Path(config.output_path).expanduser()
-    moving = sweep_path(output, config.sweep)
+    frames = frames_beside(output, config.sweep)
     check_figure_path(output)
-    check_frames_path(moving, config.fps, config.overwrite)
-    check_outputs([output, moving], sources)
-    loaded = load(config, say)
+    check_frames_path(frames, config.fps, config.overwrite)
+    return Files(outputs=[output, frames], inputs=sources, shown={"plane": list(sources)})
+
+
+def _make(job: Job[CurvatureConfig]) -> None:
+    config, autoencoder, report = job.config, job.autoencoder, job.report
     plane = make_plane(
-        *(sources, loaded.autoencoder, config.size, config.fit, interrupts, say),
+        *(job.sources, autoencoder, config.size, config.fit, job.session),
         seed=config.seed,
         reach=config.reach,
-        quiet=quiet,
+        written=report.written,
     )
-    scene = _Scene(loaded.autoencoder, plane, interrupts, quiet)
     began = time.monotonic()
-    lattice = lay_lattice(plane, config.resolution)
-    bends = scene.bends(lattice, basis(plane, config.subspace, config.seed))
+    lattice = make_lattice(plane, config.resolution)
+    metrics = _measure(job, plane, lattice)
     measured = time.monotonic()
-    curves = scene.curves(config.steps)
-    ways = {name: scene.way(curve) for name, curve in curves.items()}
+    curves = _find_curves(job, plane)
+    paths = {name: measure_path(autoencoder, plane, curve, job.session) for name, curve in curves.items()}
     found = time.monotonic()
-    report = ViewReport(written=[output, moving, *plane.written])
-    report.figures = _of_plane(plane, lattice, bends) | {"ways": scene.lengths(curves, ways)}
-    report.figures["seconds"] = {"metric": round(measured - began, 2), "ways": round(found - measured, 2)}
+    start, end = (frame.image for frame in _decode(job, plane, path_ends(plane)))
+    chord = gray_level_distance(start, end)
+    report.figures = _plane_figures(plane, metrics[: len(lattice.points)])
+    report.figures["paths"] = compare_paths(plane, curves, paths, chord)
+    report.figures["seconds"] = {"metric": round(measured - began, 2), "paths": round(found - measured, 2)}
     report.lines = _lines(report.figures)
-    tiles = [to_uint8(scene.decoded(plane.at(*place))) for place in lattice.tiles]
-    chord = report.figures["ways"]["chord"]
-    save_figure(draw_bending(loaded.autoencoder.name, plane, lattice, bends, tiles, ways, chord), output)
-    scene.write_moving(moving, config, curves, ways, report)
-    write_view_manifest(output, config, {"plane": list(sources)}, loaded, report)
-    return report
+    tiles = [to_uint8(frame.image) for frame in _decode(job, plane, lattice.tiles)]
+    save_figure(draw_curvature(autoencoder.name, plane, lattice, metrics, tiles, paths, chord), job.output)
+    _write_paths(job, plane, curves, paths)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """What all parts work with: they stop at interrupts, and show how far they are."""
-
-    autoencoder: Autoencoder
-    plane: Plane
-    interrupts: Interrupts
-    quiet: bool
-
-    def bends(self, lattice: Lattice, directions: Tensor) -> list[MetricAt]:
-        """The metric at the lattice's points, then at its ellipses."""
-        places = [*lattice.points, *lattice.ellipses]
-        records = measure_plane(self.autoencoder, self.plane, places, directions)
-        return self._kept(records, len(places) - 1, "point", lambda bend: f"anisotropy {bend.anisotropy:.2f}")
-
-    def curves(self, steps: int) -> dict[str, Curve]:
-        """The straight line across the plane, and the geodesic."""
-        start, end = (self.plane.at(*place) for place in ends(self.plane))
-        records = find_geodesic(self.autoencoder, start, end, self.plane.size, steps=steps)
-        relaxed = self._kept(records, steps, "step", lambda record: f"root of the energy {record.energy**0.5:.2f}")
-        return {"straight": straight(start, end), "geodesic": relaxed[-1].curve}
-
-    def way(self, curve: Curve) -> DecodedPath:
-        """A curve as its pictures have it."""
-        frames = self.interrupts.watch(trace(self.autoencoder, curve, PIECES, self.plane.size), NOTHING)
-        steps = stretches(frames)
-        even = place_evenly(PIECES, list(steps), frame_times(SHOWN))
-        shown = self.interrupts.watch(trace(self.autoencoder, curve, even, self.plane.size), NOTHING)
-        pictures = [to_uint8(frame.image) for frame in shown]
-        return DecodedPath(places=project(self.plane, self._latents(curve))[0], stretches=steps, pictures=pictures)
-
-    def lengths(self, curves: dict[str, Curve], ways: dict[str, DecodedPath]) -> dict[str, Any]:
-        """How long the ways are, how far they leave the plane, and how their latents' RMS runs."""
-        start, end = (self.decoded(self.plane.at(*place)) for place in ends(self.plane))
-        figures: dict[str, Any] = {"ends": ends(self.plane), "chord": apart(start, end)}
-        for name, curve in curves.items():
-            latents = self._latents(curve)
-            rms = latents.square().mean((1, 2, 3)).sqrt()
-            figures[name] = {
-                "length": ways[name].length,
-                "speed_ratio": float(ways[name].stretches.max() / max(ways[name].stretches.min(), 1e-12)),
-                "off_plane": project(self.plane, latents)[1],
-                "latent_rms": {"least": float(rms.min()), "largest": float(rms.max())},
-            }
-        before, after = ways["straight"].length, ways["geodesic"].length
-        detour = before - figures["chord"]
-        figures["ratio"] = after / before if before else 1.0
-        figures["detour_saved"] = (before - after) / detour if detour > 0 else 0.0
-        return figures
-
-    def write_moving(
-        self,
-        path: Path,
-        config: CurvatureConfig,
-        curves: dict[str, Curve],
-        ways: dict[str, DecodedPath],
-        report: ViewReport,
-    ) -> None:
-        """Write both ways beside each other, at an even pace in pictures; what breaks that off goes to the report."""
-        shares = [place_evenly(PIECES, list(way.stretches), frame_times(config.frames)) for way in ways.values()]
-
-        def draw(frame: Frame) -> np.ndarray:
-            return np.concatenate(
-                [
-                    titled(to_uint8(image), f"{name}: {way.length:.1f} grey levels")
-                    for image, (name, way) in zip(frame.image.split(1), ways.items())
-                ],
-                1,
-            )
-
-        sink = open_frames(path, fps=config.fps, overwrite=config.overwrite, draw=draw)
-        records = side_by_side(self.autoencoder, list(curves.values()), shares, self.plane.size)
-        write_moving(
-            *(sink, records, config.frames - 1, self.interrupts, report),
-            quiet=self.quiet,
-            describe=lambda frame: "written",
-        )
-
-    def decoded(self, latent: Tensor) -> Tensor:
-        """The picture (1, 3, height, width) of a latent."""
-        self.interrupts.check()
-        with torch.no_grad():
-            return self.autoencoder.decode(latent, self.plane.size)
-
-    def _latents(self, curve: Curve) -> Tensor:
-        return curve(torch.from_numpy(PIECES).to(curve.start))
-
-    def _kept(
-        self, records: Iterator[AnyRecord], total: int, unit: str, describe: Callable[[Any], str]
-    ) -> list[AnyRecord]:
-        kept: Collect[AnyRecord] = Collect()
-        self._drive(records, [kept], total, unit, describe)
-        return kept
-
-    def _drive(
-        self, records: Iterator[Any], sinks: list[Sink[Any]], total: int, unit: str, describe: Callable[[Any], str]
-    ) -> None:
-        line = [] if self.quiet else [Progress(total, describe=describe, unit=unit)]
-        run_sinks(self.interrupts.watch(records), [*sinks, *line])
+def _measure(job: Job[CurvatureConfig], plane: Plane, lattice: Lattice) -> list[MetricAt]:
+    """The metric at the lattice's points, then at its ellipses."""
+    places = [*lattice.points, *lattice.ellipses]
+    directions = plane_basis(plane, job.config.subspace, job.config.seed)
+    records = measure_plane(job.autoencoder, plane, places, directions)
+    return _collect(job, records, len(places) - 1, "point", lambda each: f"anisotropy {each.anisotropy:.2f}")
 
 
-def _of_plane(plane: Plane, lattice: Lattice, bends: Sequence[MetricAt]) -> dict[str, Any]:
-    points = bends[: len(lattice.points)]
+def _find_curves(job: Job[CurvatureConfig], plane: Plane) -> dict[str, Curve]:
+    """The straight line across the plane, and the geodesic."""
+    start, end = (plane.at(*place) for place in path_ends(plane))
+    records = find_geodesic(job.autoencoder, start, end, plane.size, steps=job.config.steps)
+    found = _collect(job, records, job.config.steps, "step", lambda step: f"root of the energy {step.energy**0.5:.2f}")
+    return {"straight": straight_line(start, end), "geodesic": found[-1].curve}
+
+
+def _collect(
+    job: Job[CurvatureConfig],
+    records: Iterator[AnyRecord],
+    total: int,
+    unit: str,
+    describe: Callable[[AnyRecord], str],
+) -> list[AnyRecord]:
+    collected: Collect[AnyRecord] = Collect()
+    run_sinks(job.session.watch(records, NOTHING_WRITTEN), [collected, Progress(job.session, total, describe, unit)])
+    return collected
+
+
+def _decode(job: Job[CurvatureConfig], plane: Plane, places: Sequence[tuple[float, float]]) -> Iterator[Frame]:
+    """The pictures at coordinates of the plane."""
+    latents = [plane.at(*place) for place in places]
+    return job.session.watch(decode_frames(job.autoencoder, latents, plane.size), NOTHING_WRITTEN)
+
+
+def _write_paths(
+    job: Job[CurvatureConfig], plane: Plane, curves: Mapping[str, Curve], paths: Mapping[str, DecodedPath]
+) -> None:
+    """Write both paths side by side, with pictures that change evenly."""
+    config = job.config
+    fractions = [place_evenly(MEASURED, list(path.steps), frame_times(config.frames)) for path in paths.values()]
+
+    def draw(frame: Frame) -> np.ndarray:
+        return draw_paths(frame.image, paths)
+
+    sink = open_frames(job.outputs[1], fps=config.fps, overwrite=config.overwrite, draw=draw)
+    frames = decode_curves(job.autoencoder, list(curves.values()), fractions, plane.size)
+    job.write_frames(sink, frames, config.frames - 1, lambda frame: "written")
+
+
+def _plane_figures(plane: Plane, metrics: Sequence[MetricAt]) -> dict[str, Any]:
     return {
         "units": UNITS,
-        "extent": list(map(float, plane.extent)),
+        "extent": list(plane.extent),
         "marks": plane.marks,
         "axes": list(plane.axes),
-        "volume_directions": len(points[0].metric),
-        "log_volume": _range([bend.log_volume for bend in points]),
-        "speed_across": _range([bend.speeds[0] for bend in points]),
-        "speed_up": _range([bend.speeds[1] for bend in points]),
-        "anisotropy": _range([bend.anisotropy for bend in points]),
-        "points": [{"place": bend.place, "metric": bend.metric[:2, :2].tolist()} for bend in points],
+        "volume_directions": len(metrics[0].metric),
+        "log_volume": _range([each.log_volume for each in metrics]),
+        "speed_across": _range([each.speeds[0] for each in metrics]),
+        "speed_up": _range([each.speeds[1] for each in metrics]),
+        "anisotropy": _range([each.anisotropy for each in metrics]),
+        "points": [{"place": each.place, "metric": each.metric[:2, :2].tolist()} for each in metrics],
     }
 
 
 def _range(values: Sequence[float]) -> dict[str, float | None]:
-    """The least, the middle and the largest of the finite values; nothing where there are none."""
+    """The least, the median and the largest of the finite values; None where there are none."""
     finite = [value for value in values if np.isfinite(value)]
     found = np.quantile(finite, [0, 0.5, 1]).tolist() if finite else [None] * 3
     return dict(zip(("least", "median", "largest"), found))
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:
-    def said(name: str) -> str:
-        least, middle, largest = figures[name].values()
-        return "nowhere finite" if middle is None else f"{middle:.3g} ({least:.3g} to {largest:.3g})"
+    def describe(name: str) -> str:
+        least, median, largest = figures[name].values()
+        return "nowhere finite" if median is None else f"{median:.3g} ({least:.3g} to {largest:.3g})"
 
-    ways = figures["ways"]
+    paths = figures["paths"]
     return [
-        f"speed    across {said('speed_across')}, up {said('speed_up')} grey levels a standard deviation",
-        f"ratio    of the fastest to the slowest direction: {said('anisotropy')}",
-        f"volume   log element in {figures['volume_directions']} directions: {said('log_volume')}",
-        f"ways     straight {ways['straight']['length']:.2f}, geodesic {ways['geodesic']['length']:.2f} grey levels "
-        f"({ways['ratio']:.3f} of it); their ends are {ways['chord']:.2f} apart",
+        f"speed    across {describe('speed_across')}, up {describe('speed_up')} gray levels per standard deviation",
+        f"ratio    of the fastest to the slowest direction: {describe('anisotropy')}",
+        f"volume   log element in {figures['volume_directions']} directions: {describe('log_volume')}",
+        f"paths    straight {paths['straight']['length']:.2f}, geodesic {paths['geodesic']['length']:.2f} gray levels "
+        f"(ratio {paths['ratio']:.3f}); the pictures at their ends are {paths['chord']:.2f} apart",
     ]

@@ -1,1 +1,1 @@
-"""Evaluations: what autoencoders keep of images."""
+"""Evaluations: how well autoencoders reconstruct images."""

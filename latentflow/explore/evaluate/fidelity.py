@@ -1,4 +1,4 @@
-"""rFID: how far reconstructions are from their originals as a crowd, by torch-fidelity's InceptionV3."""
+"""rFID: the distance of reconstructions from their originals as distributions, by torch-fidelity's InceptionV3."""
 
 import io
 from collections.abc import Callable
@@ -8,27 +8,28 @@ from torch import Tensor
 
 from latentflow.models.weights import INCEPTION
 
-FEATURES = "2048"  # the layer that a FID is defined on
-ENOUGH = 2048  # images; with fewer, the covariance of that many features is short of rank
+FEATURES = "2048"  # the layer that FID is defined on
+MIN_FID_IMAGES = 2048  # with fewer, the covariance of that many features does not have full rank
 
 Extract = Callable[[Tensor], Tensor]
 
 
 def unavailable() -> str:
-    """Why there can be no rFID on this machine, in one line; an empty string when there can."""
+    """Why there can be no rFID on this machine, in one line; empty where there can."""
     try:
         import torch_fidelity.feature_extractor_inceptionv3  # noqa: F401
     except ImportError as error:
-        return f"torch-fidelity can't be imported ({error}): pip install torch-fidelity"
+        return f'torch-fidelity can\'t be imported ({error}): pip install "latentflow[rfid]"'
     if not INCEPTION.path.exists():
         return f"InceptionV3 is not in the cache ({INCEPTION.path}): latentflow weights fetch --inception"
     return ""
 
 
 def load_inception(device: torch.device | str = "cpu") -> Extract:
-    """The features (n, 2048) of pictures (n, 3, h, w) in [0, 1], which are clamped and rounded to 8 bits first.
+    """A function that computes the features (n, 2048) of pictures (n, 3, h, w) in [0, 1], which it clamps and rounds to
+    8 bits first.
 
-    Raises `WeightsError` when the cached weights are not those of their name.
+    Raises `WeightsError` when the cached weights do not have the hash in their name.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -46,7 +47,7 @@ def load_inception(device: torch.device | str = "cpu") -> Extract:
 
 
 def frechet_distance(features: Tensor) -> float:
-    """The Fréchet distance of the Gaussians laid through features (n, 2, d) of originals and of reconstructions, n ≥ 2:
+    """The Fréchet distance between Gaussians fitted to features (n, 2, d) of originals and of reconstructions, n ≥ 2:
     |m₁ − m₂|² + tr(C₁ + C₂ − 2 √(C₁ C₂)). Heusel et al. 2017, arXiv:1706.08500, as torch-fidelity computes it."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 

@@ -1,4 +1,4 @@
-"""What reconstructions are measured with: figures of pixels, and networks that are on this machine."""
+"""What reconstructions are measured with: metrics of pixels, and networks that are on this machine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,24 +8,24 @@ from torch import Tensor
 
 from latentflow import losses
 from latentflow.explore.evaluate import fidelity
-from latentflow.explore.evaluate.scorebook import Score
-from latentflow.explore.evaluate.scores import JUDGED
+from latentflow.explore.evaluate.scores import VERDICT_NETWORK, Score
 from latentflow.inversion.metrics import image_metrics
 from latentflow.models.networks import Networks, PretrainedAlexLPIPS
 from latentflow.models.weights import ALEXNET
 
-PERFECT = 100.0  # dB, in the place of infinity, which has no mean
+MAX_PSNR = 100.0  # dB, instead of infinity, which has no mean
 ALEXNET_MISSING = "AlexNet is not in the cache: latentflow weights fetch --alexnet"
 LPIPS_NOTES = {
     "vgg": f"VGG trunk; the thresholds are for AlexNet's, so no verdict. {ALEXNET_MISSING}",
     "bundled stand-in": f"a stand-in, the bundled encoder, that no threshold applies to. {ALEXNET_MISSING}",
 }
-NETWORKS = {"lpips[alex]": JUDGED, "lpips": "vgg", "lpips[bundled]": "bundled stand-in"}
+NETWORKS = {"lpips[alex]": VERDICT_NETWORK, "lpips": "vgg", "lpips[bundled]": "bundled stand-in"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconstructionMetrics:
-    """What pictures are measured with: the network of LPIPS, and the features of rFID or why there are none."""
+    """What reconstructions are measured with: the network of LPIPS, and `extract`, which gives the features for rFID,
+    or None; `missing` then says why."""
 
     lpips: Any
     extract: fidelity.Extract | None
@@ -33,38 +33,44 @@ class ReconstructionMetrics:
 
     @property
     def network(self) -> str:
-        """What LPIPS is measured with: alex, vgg, or the bundled stand-in."""
+        """The network that LPIPS is measured with: alex, vgg, or bundled stand-in."""
         return NETWORKS[self.lpips.label]
 
     @torch.no_grad()
     def score(self, image: Tensor, target: Tensor) -> Score:
-        """The figures of a picture (1, 3, h, w) against its target; those are left out whose window is larger."""
-        figures = image_metrics(image, target, lambda name: self.lpips)
-        figures["psnr"] = min(figures["psnr"], PERFECT)
-        if self.lpips.label in figures:
-            figures["lpips"] = figures.pop(self.lpips.label)
+        """The metrics of a reconstruction (1, 3, h, w) against its target, without those whose window is larger than
+        the picture: psnr in dB, at most 100, ssim, ms_ssim and lpips."""
+        metrics = image_metrics(image, target, lambda name: self.lpips)
+        metrics["psnr"] = min(metrics["psnr"], MAX_PSNR)
+        if self.lpips.label in metrics:
+            metrics["lpips"] = metrics.pop(self.lpips.label)
         ms_ssim = losses.find("ms_ssim")
         if min(target.shape[-2:]) >= ms_ssim.declaration.min_size:  # type: ignore[attr-defined]
-            figures["ms_ssim"] = 1 - float(ms_ssim()(image.clamp(0, 1), target)[0])
+            metrics["ms_ssim"] = 1 - float(ms_ssim()(image.clamp(0, 1), target)[0])
         features = None if self.extract is None else torch.cat([self.extract(target), self.extract(image)])
-        return Score(figures, features)
+        return Score(metrics, features)
 
     def notes(self, count: int) -> dict[str, str]:
-        """What is to be known of LPIPS and of the rFID of `count` images, by these names; nothing where all is well."""
+        """What a reader must know of LPIPS and of the rFID of `count` images, by these headings; empty where there is
+        nothing to say."""
         rfid = ""
         if self.missing:
             rfid = f"empty; {self.missing}"
         elif count < 2:
             rfid = "empty; it takes two images"
-        elif count < fidelity.ENOUGH:
-            rfid = f"of {count} images, and so too high: under {fidelity.ENOUGH} its covariances are short of rank"
+        elif count < fidelity.MIN_FID_IMAGES:
+            limit = fidelity.MIN_FID_IMAGES
+            rfid = f"of {count} images, and so too high: under {limit} its covariances don't have full rank"
         notes = {"LPIPS": LPIPS_NOTES.get(self.network, ""), "rFID": rfid}
-        return {title: note for title, note in notes.items() if note}
+        return {heading: note for heading, note in notes.items() if note}
 
 
 def find_metrics(device: torch.device | str = "cpu") -> ReconstructionMetrics:
-    """The networks that are on this machine: nothing is downloaded for a figure. LPIPS has the AlexNet trunk where it
-    is in the cache, else VGG16's, else the bundled encoder; raises `WeightsError` for files that are corrupt."""
+    """The metrics with the networks that are on this machine: nothing is downloaded for them.
+
+    LPIPS has the AlexNet trunk where it is in the cache, else VGG16's, else the bundled encoder. Raises `WeightsError`
+    for files that are corrupt.
+    """
     lpips = PretrainedAlexLPIPS(device) if ALEXNET.path.exists() else Networks("auto", device)("lpips")
     missing = fidelity.unavailable()
     return ReconstructionMetrics(

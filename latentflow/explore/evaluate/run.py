@@ -1,295 +1,233 @@
-"""Evaluations: how much of a folder's images is left behind encoder and decoder."""
+"""Evaluations: how well autoencoders reconstruct the images of a folder."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from latentflow import losses
 from latentflow.errors import InputError, Interrupted
 from latentflow.explore.config import EvaluateConfig
 from latentflow.explore.evaluate import fidelity
 from latentflow.explore.evaluate.metrics import ReconstructionMetrics, find_metrics
-from latentflow.explore.evaluate.scorebook import Evaluated, Score, Scorebook
-from latentflow.explore.evaluate.scores import FIGURES, Row, cells, markdown, summarize
-from latentflow.explore.evaluate.worst import AMPLIFIED, Strip, difference, draw_worst
-from latentflow.explore.report import ViewReport, beside, check_outputs
-from latentflow.explore.walk import refine
-from latentflow.files import check_writable, write_whole
-from latentflow.interrupts import Interrupts, Say
+from latentflow.explore.evaluate.reconstruction import evaluate, read_target, reconstruct
+from latentflow.explore.evaluate.score_table import ScoreTable
+from latentflow.explore.evaluate.scores import METRICS, Row, Score, markdown, summarize, table_cells
+from latentflow.explore.evaluate.worst import AMPLIFICATION, PictureRow, difference, draw_worst
+from latentflow.explore.view import ViewReport, beside
+from latentflow.files import WrittenFiles, check_outputs, check_writable, manifest_path, write_file
 from latentflow.latents.index import check_folder
-from latentflow.models.autoencoder import Autoencoder, load_autoencoder
+from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.device import pick_device, pick_dtype
 from latentflow.models.weights import FoundWeights, find_weights
 from latentflow.pictures.figure import check_figure_path, save_figure
-from latentflow.pictures.files import fit as fitted
-from latentflow.pictures.files import read_image, to_tensor, to_uint8
+from latentflow.pictures.files import to_uint8
 from latentflow.runs.report import circumstances, table
-from latentflow.sinks import Sink, run_sinks
-from latentflow.sinks.manifest import manifest_path
+from latentflow.session import Session
+from latentflow.sinks import run_sinks
+from latentflow.sinks.manifest import write_manifest
 from latentflow.sinks.progress import Progress
 
 
-def evaluate(
-    autoencoder: Autoencoder,
-    paths: Sequence[Path],
-    *,
-    size: int = 256,
-    fit: str = "contain",
-    steps: int = 0,
-    judges: ReconstructionMetrics | None = None,
-    interrupts: Interrupts | None = None,
-) -> Iterator[Evaluated]:
-    """Encode and decode images, one after the other, and measure what came back; a record each, from 1 on.
+def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Session) -> ViewReport:
+    """Evaluate autoencoders over a folder, the one source, and write table, worst images and manifest.
 
-    Each is fitted to `size` pixels as `images.fit` does. With `steps` it is measured again after so many steps of
-    optimization of its latent, which `interrupts` may stop. An image that can't be read has a record that says so.
+    Raises `LatentflowError` as its parts do. What is measured when it is stopped is in the table, and is not measured
+    again.
     """
-    judges = judges or find_metrics(autoencoder.device)
-    for index, path in enumerate(paths, 1):
-        record = Evaluated(
-            index=index, total=len(paths), path=path, autoencoder=autoencoder.name, sha256=autoencoder.sha256
-        )
-        try:
-            target = read_target(path, size, fit).to(autoencoder.device)
-        except InputError as error:
-            yield replace(record, problem=str(error))
-            continue
-        pictures = reconstruct(autoencoder, target, steps, interrupts)
-        yield replace(record, scores={count: judges.score(picture, target) for count, picture in pictures.items()})
-
-
-def read_target(path: Path, size: int, fit: str) -> Tensor:
-    """An image as (1, 3, height, width) in [0, 1], fitted to `size` pixels; raises `InputError` when it can't be."""
-    return to_tensor(fitted(read_image(path, "The image").image, size, fit))
-
-
-def reconstruct(
-    autoencoder: Autoencoder, target: Tensor, steps: int = 0, interrupts: Interrupts | None = None
-) -> dict[int, Tensor]:
-    """The picture of the encoder's latent of a target (1, 3, h, w), and that after `steps` steps, by these numbers."""
-    shape = (target.shape[-2], target.shape[-1])
-    with torch.no_grad():
-        latent = autoencoder.encode(target)
-        pictures = {0: autoencoder.decode(latent, shape)}
-    if steps:
-        better, _, _ = refine(autoencoder, latent, target, steps, interrupts)
-        with torch.no_grad():
-            pictures[steps] = autoencoder.decode(better, shape)
-    return pictures
-
-
-def run_evaluate(
-    folder: Path, config: EvaluateConfig, interrupts: Interrupts, say: Say, *, quiet: bool = False
-) -> ViewReport:
-    """Evaluate autoencoders over a folder and write table, worst images and manifest; raises `LatentflowError` as the
-    parts do. Stopped, the rows so far are in the table, and are not computed again."""
-    names = split(config.vae)
-    output = Path(config.output_path).expanduser()
-    images = _checked(folder, output)
+    folder, output = Path(sources[0]).expanduser(), Path(config.output_path).expanduser()
+    names = split_names(config.vae)
+    images = _check(folder, output, overwrite=config.overwrite)
     device = pick_device(config.device)
-    judges = find_metrics(device)
-    shared = {"size": str(config.size), "fit": config.fit, "lpips_network": judges.network}
-    shared["dtype"] = str(pick_dtype(config.dtype, device)).removeprefix("torch.")
-    features = beside(output, ".features.safetensors") if judges.extract else None
-    book = Scorebook(beside(output, ".csv"), folder, images, shared, features)
+    metrics = find_metrics(device)
+    settings = {"size": str(config.size), "fit": config.fit, "lpips_network": metrics.network}
+    settings["dtype"] = str(pick_dtype(config.dtype, device)).removeprefix("torch.")
+    features = beside(output, ".features.safetensors") if metrics.extract else None
+    scores = ScoreTable(beside(output, ".csv"), folder, images, settings, features)
     found = [find_weights(name, config.weights) for name in names]
-    for resolved in found:
-        if resolved.notice:
-            say(resolved.notice)
-    load = lru_cache(1)(lambda resolved: load_autoencoder(resolved, device, config.dtype))
-    evaluation = _Evaluation(config, images, found, judges, book, load)
+    steps = [0, config.optimize] if config.optimize else [0]
+    scores.claim({each.name: each.sha256 for each in found}, steps, overwrite=config.overwrite)
+    files = [output, scores.path, beside(output, ".md"), *([features] if features else []), manifest_path(output)]
+    report = ViewReport(written=WrittenFiles(files))
+    loaded = [session.load(name, config.weights, config.device, config.dtype) for name in names]
+    autoencoders = {weights.name: each.autoencoder for weights, each in zip(found, loaded)}
+    evaluation = _Evaluation(config, folder, images, autoencoders, steps, metrics, scores, session)
     try:
-        for resolved in found:
-            evaluation.measure(resolved, interrupts, quiet=quiet)
+        for name in autoencoders:
+            evaluation.measure(name)
+        for problem in scores.problems.values():
+            session.say(f"{problem} It is left out.")
+        scores.finish({each.name: each.sha256 for each in found}, steps)
+        evaluation.report(output, report)
     except Interrupted as error:
-        error.remedy = f"The same command goes on from {book.path}."
+        error.remedy = f"The same command goes on from {scores.path}."
         raise
-    for problem in book.problems.values():
-        say(f"{problem} It is left out.")
-    book.keep({resolved.name: resolved.sha256 for resolved in found}, evaluation.counts)
-    return evaluation.finish(folder, output, interrupts)
+    _write_manifest(evaluation, found, output, report)
+    return report
 
 
-def split(vae: str | None) -> list[str | None]:
-    """The autoencoders that --vae names; raises `InputError` when one stands twice or has no name."""
+def _check(folder: Path, output: Path, *, overwrite: bool) -> list[Path]:
+    """The images of a folder, after all outputs were checked but the table, which is checked when it is read."""
+    check_figure_path(output)
+    for suffix in (".csv", ".md", ".features.safetensors"):
+        check_writable(beside(output, suffix), "`output_path`")
+    images = check_folder(folder)
+    check_outputs([output, beside(output, ".md")], [folder], overwrite=overwrite)
+    return images
+
+
+def split_names(vae: str | None) -> list[str | None]:
+    """The autoencoders that `vae` names, separated by commas; raises `InputError` for an empty name and for one that
+    is given twice."""
     if vae is None:
         return [None]
     names = [name.strip() for name in vae.split(",")]
     if not all(names):
-        raise InputError(f"--vae {vae!r} has an empty name in it.", "Part the names by single commas.")
+        raise InputError(f"`vae` {vae!r} has an empty name in it.", "Separate the names by single commas.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(f"--vae: {twice} stands twice.")
+        raise InputError(f"`vae` names {twice} twice.")
     return list(names)
 
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """What an evaluation works on, and what it came to once all is in the book."""
+    """What an evaluation works on; `autoencoders` are by the names of the rows, `steps` those of the scores."""
 
     config: EvaluateConfig
+    folder: Path
     images: list[Path]
-    found: list[FoundWeights]
-    judges: ReconstructionMetrics
-    book: Scorebook
-    load: Callable[[FoundWeights], Autoencoder]
+    autoencoders: dict[str, Autoencoder]
+    steps: list[int]
+    metrics: ReconstructionMetrics
+    table: ScoreTable
+    session: Session
 
-    @property
-    def counts(self) -> list[int]:
-        return [0, self.config.optimize] if self.config.optimize else [0]
-
-    def measure(self, resolved: FoundWeights, interrupts: Interrupts, *, quiet: bool) -> None:
-        """Bring the images that aren't there yet into the book."""
+    def measure(self, name: str) -> None:
+        """Add to the table the images that it lacks for an autoencoder."""
+        config, autoencoder = self.config, self.autoencoders[name]
         missing = [
             image
             for image in self.images
-            if any(self.book.known(image, resolved.sha256, steps) is None for steps in self.counts)
+            if any(self.table.known(image, autoencoder.sha256, steps) is None for steps in self.steps)
         ]
         if not missing:
             return
-        config = self.config
-        sinks: list[Sink[Evaluated]] = [self.book]
-        if not quiet:
-            sinks.append(
-                Progress(len(missing), describe=lambda record: f"{resolved.name}: {record.path.name}", unit="image")
-            )
-        records = evaluate(
-            *(self.load(resolved), missing),
-            size=config.size,
-            fit=config.fit,
-            steps=config.optimize,
-            judges=self.judges,
-            interrupts=interrupts,
-        )
-        run_sinks(interrupts.watch(records), sinks)
+        options: dict[str, Any] = {"size": config.size, "fit": config.fit, "steps": config.optimize}
+        records = evaluate(autoencoder, missing, **options, metrics=self.metrics, session=self.session)
+        progress = Progress(self.session, len(missing), lambda record: f"{name}: {record.path.name}", "image")
+        run_sinks(self.session.watch(records), [self.table, progress])
 
-    def scores(self, resolved: FoundWeights, steps: int) -> dict[Path, Score]:
-        found = {image: self.book.known(image, resolved.sha256, steps) for image in self.images}
+    def scores(self, name: str, steps: int) -> dict[Path, Score]:
+        """The scores of all images that could be read."""
+        sha256 = self.autoencoders[name].sha256
+        found = {image: self.table.known(image, sha256, steps) for image in self.images}
         return {image: score for image, score in found.items() if score is not None}
 
     def rows(self) -> list[Row]:
+        """The rows of the table of means."""
         rows = []
-        for resolved in self.found:
-            for steps in self.counts:
-                scores = list(self.scores(resolved, steps).values())
+        for name in self.autoencoders:
+            for steps in self.steps:
+                scores = list(self.scores(name, steps).values())
                 if not scores:
                     raise InputError("The folder holds no image that can be read.")
                 features = [score.features for score in scores if score.features is not None]
                 rfid = fidelity.frechet_distance(torch.stack(features)) if len(features) > 1 else None
-                summary = summarize([score.figures for score in scores], self.judges.network, rfid)
-                rows.append(Row(autoencoder=resolved.name, steps=steps, figures=summary))
+                summary = summarize([score.metrics for score in scores], self.metrics.network, rfid)
+                rows.append(Row(autoencoder=name, steps=steps, metrics=summary))
         return rows
 
     def notes(self, rows: Sequence[Row]) -> dict[str, str]:
-        """What is to be known of the figures, by their titles."""
-        count = rows[0].figures["psnr"].count
-        notes = self.judges.notes(count)
+        """What a reader must know of the metrics, by their headings."""
+        count = rows[0].metrics["psnr"].count
+        notes = self.metrics.notes(count)
         for name in ("ssim", "ms_ssim", "lpips"):
-            measured = rows[0].figures[name].count if name in rows[0].figures else 0
+            measured = rows[0].metrics[name].count if name in rows[0].metrics else 0
             if measured < count:
                 least = losses.find(name).declaration.min_size  # type: ignore[attr-defined]
-                said = f"of {measured} of {count} images; it takes sides of {least} pixels"
-                notes[FIGURES[name].title] = "; ".join(filter(None, [notes.get(FIGURES[name].title), said]))
-        return {title: note for title, note in notes.items() if note}
+                note = f"of {measured} of {count} images; it takes sides of {least} pixels"
+                heading = METRICS[name].heading
+                notes[heading] = "; ".join(filter(None, [notes.get(heading), note]))
+        return notes
 
     def worst(self) -> tuple[str, list[Path]]:
-        """The images with the worst figure in the mean over autoencoders, the worst first, and which figure it is."""
-        every = [self.scores(resolved, 0) for resolved in self.found]
-        by = self.config.by if any(self.config.by in score.figures for score in every[0].values()) else "psnr"
-        sign = FIGURES[by].sign
+        """The images with the worst mean of a metric over the autoencoders, the worst first, and the metric's name."""
+        scores = [self.scores(name, 0) for name in self.autoencoders]
+        by = self.config.by if any(self.config.by in score.metrics for score in scores[0].values()) else "psnr"
+        sign = METRICS[by].sign
         means = {
-            image: sign * float(np.mean([scores[image].figures[by] for scores in every]))
-            for image in every[0]
-            if all(image in scores and by in scores[image].figures for scores in every)
+            image: sign * float(np.mean([each[image].metrics[by] for each in scores]))
+            for image in scores[0]
+            if all(image in each and by in each[image].metrics for each in scores)
         }
         return by, sorted(means, key=lambda image: (means[image], image))[: self.config.worst]
 
-    def strips(self, images: Sequence[Path], interrupts: Interrupts) -> list[Strip]:
-        """The lines of the figure: the originals, then what each autoencoder makes of them, and what it gets wrong."""
+    def picture_rows(self, images: Sequence[Path]) -> list[PictureRow]:
+        """The pictures of the figure: the originals, then for each row of the table reconstructions and differences."""
         targets = [read_target(image, self.config.size, self.config.fit) for image in images]
-        originals = [to_uint8(target) for target in targets]
-        strips = [Strip("original", originals, [""] * len(images))]
-        for resolved in self.found:
-            autoencoder = self.load(resolved)
+        originals, no_captions = [to_uint8(target) for target in targets], [""] * len(images)
+        rows = [PictureRow("original", originals, no_captions)]
+        for name, autoencoder in self.autoencoders.items():
             made = []
             for target in targets:
-                interrupts.check()
-                made.append(reconstruct(autoencoder, target.to(autoencoder.device), self.config.optimize, interrupts))
-            for steps in self.counts:
+                self.session.check()
+                on_device = target.to(autoencoder.device)
+                made.append(reconstruct(autoencoder, on_device, self.config.optimize, self.session))
+            for steps in self.steps:
                 pictures = [to_uint8(each[steps]) for each in made]
-                scores = self.scores(resolved, steps)
-                row = Row(autoencoder=Path(resolved.name).name, steps=steps, figures={})
+                scores = self.scores(name, steps)
+                title = Row(autoencoder=Path(name).name, steps=steps, metrics={}).title
+                rows.append(PictureRow(title, pictures, [score_caption(scores[image]) for image in images]))
                 apart = [difference(one, two) for one, two in zip(originals, pictures)]
-                strips.append(Strip(row.title, pictures, [_caption(scores[image]) for image in images]))
-                strips.append(Strip(f"difference × {AMPLIFIED}", apart, [""] * len(images)))
-        return strips
+                rows.append(PictureRow(f"difference × {AMPLIFICATION}", apart, no_captions))
+        return rows
 
-    def finish(self, folder: Path, output: Path, interrupts: Interrupts) -> ViewReport:
-        """Write table, figure and manifest."""
+    def report(self, output: Path, report: ViewReport) -> None:
+        """Write the table of means and the figure, and fill in the report."""
         rows = self.rows()
         notes = self.notes(rows)
-        head, lines = cells(rows, self.judges.network)
+        headings, lines = table_cells(rows, self.metrics.network)
         by, images = self.worst()
-        names = [image.relative_to(folder).as_posix() for image in images]
-        count = rows[0].figures["psnr"].count
+        names = [image.relative_to(self.folder).as_posix() for image in images]
+        count = rows[0].metrics["psnr"].count
         title = (
-            f"The worst {len(images)} of {count} images by {FIGURES[by].title.removesuffix(' dB')}\n"
-            f"encoder and decoder, longer side {self.config.size} pixels, LPIPS: {self.judges.network}"
+            f"The worst {len(images)} of {count} images by {METRICS[by].heading.removesuffix(' dB')}\n"
+            f"encoder and decoder, longer side {self.config.size} pixels, LPIPS: {self.metrics.network}"
         )
-        save_figure(draw_worst(title, names, self.strips(images, interrupts)), output)
-        said = [f"{name}: {note}" for name, note in notes.items()]
-        write_whole(beside(output, ".md"), markdown(head, lines, said).encode(), "--output_path")
-        figures = {
+        save_figure(draw_worst(title, names, self.picture_rows(images)), output)
+        sentences = [f"{heading}: {note}" for heading, note in notes.items()]
+        write_file(beside(output, ".md"), markdown(headings, lines, sentences).encode(), "`output_path`")
+        report.figures = {
             "images": count,
             "rows": [row.as_dict() for row in rows],
-            "lpips_network": self.judges.network,
-            "notes": said,
+            "lpips_network": self.metrics.network,
+            "notes": sentences,
             "worst": {"by": by, "images": names},
-            "problems": list(self.book.problems.values()),
+            "problems": list(self.table.problems.values()),
         }
-        written = [output, self.book.path, beside(output, ".md")]
-        if self.book.features_path:
-            written.append(self.book.features_path)
-        report = ViewReport(written=written, figures=figures)
-        report.lines = [f"images   {count} of {folder}", *table(head, lines)]
-        report.lines += [f"{name:<8} {note}" for name, note in notes.items()]
-        self._write_manifest(folder, output, report)
-        return report
-
-    def _write_manifest(self, folder: Path, output: Path, report: ViewReport) -> None:
-        """As other views have it, with the weights of every autoencoder."""
-        options = asdict(self.config) | {"dtype": self.book.shared["dtype"]}
-        known = [circumstances(options, resolved, pick_device(self.config.device)) for resolved in self.found]
-        names = ",".join(content["options"]["vae"] for content in known)
-        content = known[0] | {
-            "options": known[0]["options"] | {"vae": names},
-            "weights": [content["weights"] for content in known],
-        }
-        content = {"inputs": {"folder": str(folder.resolve())}, **content, "result": report.summary()}
-        path = manifest_path(output)
-        write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), "--output_path")
-        report.written.append(path)
+        report.lines = [f"images   {count} of {self.folder}", *table(headings, lines)]
+        report.lines += [f"{heading:<8} {note}" for heading, note in notes.items()]
 
 
-def _checked(folder: Path, output: Path) -> list[Path]:
-    """The images of a folder, after all outputs were checked."""
-    check_figure_path(output)
-    for suffix in (".csv", ".md", ".features.safetensors"):
-        check_writable(beside(output, suffix), "--output_path")
-    images = check_folder(folder)
-    begun = beside(output, ".csv").exists()  # which says itself whose it is
-    check_outputs([output] if begun else [output, beside(output, ".md")], [folder])
-    return images
-
-
-def _caption(score: Score) -> str:
-    figures = score.figures
-    parts = [f"{figures['psnr']:.1f} dB"]
-    parts += [f"{FIGURES[name].title} {figures[name]:.3f}" for name in ("ssim", "lpips") if name in figures]
+def score_caption(score: Score) -> str:
+    """PSNR, SSIM and LPIPS of a reconstruction in one line."""
+    parts = [f"{score.metrics['psnr']:.1f} dB"]
+    parts += [
+        f"{METRICS[name].heading} {score.metrics[name]:.3f}" for name in ("ssim", "lpips") if name in score.metrics
+    ]
     return "  ".join(parts)
+
+
+def _write_manifest(evaluation: _Evaluation, found: Sequence[FoundWeights], output: Path, report: ViewReport) -> None:
+    """As other views have it, with the weights of every autoencoder."""
+    config = evaluation.config
+    options = asdict(config) | {"dtype": evaluation.table.settings["dtype"]}
+    known = [circumstances(options, each, pick_device(config.device)) for each in found]
+    content = {"inputs": {"folder": str(evaluation.folder.resolve())}, **known[0]}
+    content["options"]["vae"] = ",".join(each["options"]["vae"] for each in known)
+    content |= {"weights": [each["weights"] for each in known], "result": report.summary()}
+    write_manifest(manifest_path(output), content, report.written.paths)

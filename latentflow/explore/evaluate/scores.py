@@ -1,50 +1,62 @@
-"""Figures of reconstruction, what they are over a folder, and what people say of them."""
+"""Metrics of reconstructions: their values for an image, their mean over a folder, the table of both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-BELOW = "below good"
+BELOW_GOOD = "below good"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """How a figure is called and shown; beyond `good` and `excellent`, in their direction, it is called that."""
+class Metric:
+    """How a metric is shown: its heading and the digits after the point. A mean beyond `good` or `excellent` gets that
+    verdict; without these limits there is none."""
 
-    title: str
+    heading: str
     digits: int
     good: float | None = None
     excellent: float | None = None
 
     @property
     def sign(self) -> int:
-        """1 for a figure that is better the larger it is, −1 for the others."""
+        """1 for a metric that is better the larger it is, −1 for the others."""
         return -1 if self.good is not None and self.excellent is not None and self.excellent < self.good else 1
 
     def verdict(self, value: float) -> str:
-        """excellent, good or below good; empty for a figure that nothing is said of."""
+        """excellent, good or below good; empty for a metric without limits."""
         if self.good is None or self.excellent is None:
             return ""
         if self.sign * value > self.sign * self.excellent:
             return "excellent"
-        return "good" if self.sign * value > self.sign * self.good else BELOW
+        return "good" if self.sign * value > self.sign * self.good else BELOW_GOOD
 
 
-FIGURES = {
-    "psnr": Figure("PSNR dB", 2, 25, 30),
-    "ssim": Figure("SSIM", 4, 0.90, 0.95),
-    "ms_ssim": Figure("MS-SSIM", 4),
-    "lpips": Figure("LPIPS", 4, 0.15, 0.10),
-    "rfid": Figure("rFID", 2, 5, 2),
+METRICS = {
+    "psnr": Metric("PSNR dB", 2, 25, 30),
+    "ssim": Metric("SSIM", 4, 0.90, 0.95),
+    "ms_ssim": Metric("MS-SSIM", 4),
+    "lpips": Metric("LPIPS", 4, 0.15, 0.10),
+    "rfid": Metric("rFID", 2, 5, 2),
 }
-JUDGED = "alex"  # the trunk that LPIPS' verdicts are for
+VERDICT_NETWORK = "alex"  # the network that the limits of LPIPS are for
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The metrics of one reconstruction by name, and what rFID needs: Inception features (2, d) of the original and of
+    the reconstruction, or None."""
+
+    metrics: dict[str, float]
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A figure over `count` images: its mean, and its sample standard deviation, None where there is none."""
+    """A metric over `count` images: its mean, its sample standard deviation, or None where there is none, and the
+    verdict on the mean."""
 
     count: int
     mean: float
@@ -54,60 +66,61 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of the table: an autoencoder after `steps` steps of optimization of each latent, and its figures."""
+    """A row of the table: an autoencoder, the `steps` of optimization of each latent, 0 for the encoder's own, and the
+    metrics by name."""
 
     autoencoder: str
     steps: int
-    figures: dict[str, Summary]
+    metrics: dict[str, Summary]
 
     @property
     def title(self) -> str:
-        """The line's first cell."""
+        """The row's first cell."""
         return f"{self.autoencoder}, {self.steps} steps" if self.steps else self.autoencoder
 
     def as_dict(self) -> dict[str, Any]:
-        """The line as plain values, for JSON."""
-        figures = {name: asdict(summary) for name, summary in self.figures.items()}
-        return {"autoencoder": self.autoencoder, "steps": self.steps, "figures": figures}
+        """The row as plain values, for JSON."""
+        metrics = {name: asdict(summary) for name, summary in self.metrics.items()}
+        return {"autoencoder": self.autoencoder, "steps": self.steps, "metrics": metrics}
 
 
-def summarize(scores: Sequence[Mapping[str, float]], network: str, rfid: float | None = None) -> dict[str, Summary]:
-    """The figures of images over all that have them; `network` is what LPIPS was measured with."""
+def summarize(metrics: Sequence[Mapping[str, float]], network: str, rfid: float | None = None) -> dict[str, Summary]:
+    """Each metric over all images that have it; `network` is the one that LPIPS was measured with."""
     found = {}
-    for name, figure in FIGURES.items():
-        values = [each[name] for each in scores if name in each]
+    for name, metric in METRICS.items():
+        values = [each[name] for each in metrics if name in each]
         if values:
             mean = float(np.mean(values))
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            judged = name != "lpips" or network == JUDGED
-            found[name] = Summary(len(values), mean, spread, figure.verdict(mean) if judged else "")
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            has_verdict = name != "lpips" or network == VERDICT_NETWORK
+            found[name] = Summary(len(values), mean, std, metric.verdict(mean) if has_verdict else "")
     if rfid is not None:
-        found["rfid"] = Summary(len(scores), rfid, None, FIGURES["rfid"].verdict(rfid))
+        found["rfid"] = Summary(len(metrics), rfid, None, METRICS["rfid"].verdict(rfid))
     return found
 
 
-def cells(rows: Sequence[Row], network: str) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of the table as text, a verdict beside each figure that is judged."""
-    head, lines = ["autoencoder"], [[row.title] for row in rows]
-    for name, figure in FIGURES.items():
-        found = [row.figures.get(name) for row in rows]
-        head.append(f"LPIPS ({network})" if name == "lpips" else figure.title)
+def table_cells(rows: Sequence[Row], network: str) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table as text, with a verdict beside each metric that has one."""
+    headings, lines = ["autoencoder"], [[row.title] for row in rows]
+    for name, metric in METRICS.items():
+        found = [row.metrics.get(name) for row in rows]
+        headings.append(f"LPIPS ({network})" if name == "lpips" else metric.heading)
         for line, summary in zip(lines, found):
-            line.append(shown(summary, figure.digits) if summary else "")
+            line.append(mean_and_std(summary, metric.digits) if summary else "")
         if any(summary and summary.verdict for summary in found):
-            head.append("verdict")
+            headings.append("verdict")
             for line, summary in zip(lines, found):
                 line.append(summary.verdict if summary else "")
-    return head, lines
+    return headings, lines
 
 
-def shown(summary: Summary, digits: int) -> str:
+def mean_and_std(summary: Summary, digits: int) -> str:
     """mean ± std, or the mean alone."""
-    spread = "" if summary.std is None else f" ± {summary.std:.{digits}f}"
-    return f"{summary.mean:.{digits}f}{spread}"
+    std = "" if summary.std is None else f" ± {summary.std:.{digits}f}"
+    return f"{summary.mean:.{digits}f}{std}"
 
 
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
     """The table as Markdown, with notes below it."""
-    rows = [head, ["---"] * len(head), *lines]
+    rows = [headings, ["---"] * len(headings), *lines]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows) + "".join(f"\n{note}\n" for note in notes)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from latentflow.errors import InputError, LatentflowError, MissingPackageError
-from latentflow.interrupts import Interrupts, Say
 from latentflow.runs.batch.plan import BatchPlan, Item
 from latentflow.runs.batch.table import Row, failed
+from latentflow.session import Session
 
 ATTEMPTS = 3  # at an image whose worker died: then it is taken to be what kills them
 PATIENCE = 0.5  # seconds between looks at Ctrl-C
@@ -26,18 +26,18 @@ class RayWorker:
 
         torch.set_num_threads(threads)  # Ray's own default is one
         self.notices: list[str] = []
-        self.worker = Worker(plan, self.notices.append)
+        self.worker = Worker(plan, Session(self.notices.append))
 
     def work(self, item: Item) -> tuple[Row, list[str]]:
         """The row of an image, and what there was to say."""
-        (row,) = self.worker.work([item], Interrupts())
+        (row,) = self.worker.work([item])
         notices, self.notices[:] = list(self.notices), []
         return row, notices
 
 
-def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, say: Say) -> Iterator[Row]:
+def ray_engine(plan: BatchPlan, items: Sequence[Item], session: Session) -> Iterator[Row]:
     """The rows of images, as workers of a Ray cluster come by them; a worker that dies is replaced and its image done
-    again. Without --address a Ray of this machine is started, on loopback and without a dashboard.
+    again. Without `address` a Ray of this machine is started, on loopback and without a dashboard.
 
     Raises `MissingPackageError` without Ray, `Interrupted` when told to stop, and what a worker's start raises.
     """
@@ -49,7 +49,7 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
         import ray
         from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
     except ImportError as error:
-        raise MissingPackageError(f"--engine ray needs Ray: {error}.", "pip install ray") from error
+        raise MissingPackageError(f"`engine` ray needs Ray: {error}.", 'pip install "latentflow[ray]"') from error
     count = min(config.workers, len(items))
     if local:
         cores = os.cpu_count() or 1
@@ -70,7 +70,7 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
     if config.gpus_per_worker > gpus:
         ray.shutdown()
         raise InputError(
-            f"--gpus_per_worker {config.gpus_per_worker:g}: no machine of the cluster has more than {gpus:g}."
+            f"`gpus_per_worker` {config.gpus_per_worker:g}: no machine of the cluster has more than {gpus:g}."
         )
     actor = ray.remote(RayWorker).options(num_cpus=threads, num_gpus=config.gpus_per_worker, max_restarts=0)
     waiting = deque((item, 1) for item in items)
@@ -88,10 +88,10 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
         waited = 0.0
         while busy:
             ready, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
-            interrupts.check()
+            session.check()
             waited = 0.0 if ready else waited + PATIENCE
             if waited == SILENCE:
-                say("Nothing has come back for a minute: the cluster may have no room for the workers.")
+                session.say("Nothing has come back for a minute: the cluster may have no room for the workers.")
             for reference in ready:
                 worker, item, attempt = busy.pop(reference)
                 try:
@@ -100,7 +100,7 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
                     if isinstance(error.__cause__, LatentflowError):
                         raise error.__cause__ from None
                     if attempt < ATTEMPTS:
-                        say(f"The worker of {item.name} died; another one takes its place.")
+                        session.say(f"The worker of {item.name} died; another one takes its place.")
                         waiting.appendleft((item, attempt + 1))
                     else:
                         yield failed(item, LatentflowError(f"{ATTEMPTS} workers died of it."), 0.0)
@@ -111,7 +111,7 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, s
                 for notice in notices:
                     if notice not in said:
                         said.add(notice)
-                        say(notice)
+                        session.say(notice)
                 yield row
                 give(worker)
     finally:

@@ -2,28 +2,23 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from latentflow.config import BatchConfig, RunConfig, check_start, located
-from latentflow.errors import InputError, OutputError
-from latentflow.files import check_writable, sha256, writing
-from latentflow.inversion.methods import settle
-from latentflow.inversion.objective import parse
-from latentflow.inversion.plugins import load_plugin
+from latentflow.config import BatchConfig, RunConfig, located, options_that
+from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
+from latentflow.files import check_writable, manifest_path, sha256, writing
+from latentflow.inversion.checks import check_options
 from latentflow.pictures.files import image_files
-from latentflow.sinks.frames import check_frames_path
-from latentflow.sinks.manifest import manifest_path, read_manifest
+from latentflow.runs.outputs import BESIDE_FRAMES
+from latentflow.runs.plan import check_output_paths, name_outputs
+from latentflow.sinks.manifest import read_manifest
 
 TABLE, SHEET = "batch.jsonl", "batch.png"
-OUTPUTS = ("save_latent", "save_image", "metrics", "plot")  # beside the frames; their names hold a {stem}
-# What doesn't make other results of it.
-FREE = {
-    *("image_path", "output_path", "output_dir", "overwrite", "device", "batch_size", "max_failures", "shard"),
-    *("checkpoint_every", "checkpointing", "compile", "engine", "address", "workers", "gpus_per_worker"),
-    *("seed", "dtype"),  # looked at by itself, or settled by the machine
-}
+# What another value of makes no other results: what only decides how the work is done, what each image has its own
+# of, and dtype, which the machine settles.
+INDIFFERENT = options_that(RunConfig, affects="nothing") | {"image_path", "output_path", "seed", "dtype"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +49,24 @@ class BatchPlan:
             "overwrite": True,
         }
         stem = "-".join(item.output.relative_to(self.folder).with_suffix("").parts)  # unlike the image's, it is alone
-        for option in OUTPUTS:
+        for option in BESIDE_FRAMES:
             if values[option] is not None:
                 values[option] = values[option].replace("{stem}", stem.replace("{", "{{").replace("}", "}}"))
         return RunConfig(**values)
 
     def differences(self, item: Item, then: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
-        """What makes an image's run another than one with the options `then`, in words; but for those `without`."""
+        """How an image's run differs from one with the options `then`, in words; options `without` are not compared."""
         config = self.run_config(item)
-        optimizer, lr = settle(config.method, config.optimizer, config.lr, config.steps)
-        now = located(asdict(replace(config, optimizer=optimizer, lr=lr)))
+        now = located(asdict(check_options(config)))
         if config.vae is None:  # whatever the default found
             now.pop("vae")
         changed = [
-            f"--{key} {then[key]} → {value}"
+            f"`{key}` {then[key]} → {value}"
             for key, value in now.items()
-            if key in then and key not in FREE and key not in without and then[key] != value
+            if key in then and key not in INDIFFERENT and key not in without and then[key] != value
         ]
         if then.get("seed") != now["seed"]:
-            changed.append(f"--seed (of {item.name} {then.get('seed')} → {now['seed']})")
+            changed.append(f"`seed` (of {item.name} {then.get('seed')} → {now['seed']})")
         return changed
 
     @property
@@ -104,42 +98,63 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     found: dict[Path, str] = {}
     for source in sources:
         if Path(source).expanduser().resolve() == folder.resolve():
-            raise InputError(f"--output_dir {folder} is where the images are; results need a folder of their own.")
+            raise InputError(f"`output_dir` {folder} is where the images are; results need a folder of their own.")
         for path, name in _found(Path(source).expanduser()):
-            whole = path.resolve()
-            if folder.resolve() in whole.parents:  # results of an earlier call
+            resolved = path.resolve()
+            if folder.resolve() in resolved.parents:  # results of an earlier call
                 continue
-            if whole not in found:
-                found[whole] = name if name not in found.values() else str(path)
+            if resolved not in found:
+                found[resolved] = name if name not in found.values() else str(path)
     if not found:
         raise InputError("There are no images to work on.", "Name a folder, images, or a .txt file that lists them.")
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"--output_dir {folder} is a file.")
+        raise OutputError(f"`output_dir` {folder} is a file.")
     if not folder.parent.is_dir():
         raise OutputError(
-            f"--output_dir {folder}: the folder {folder.parent} does not exist.", f"mkdir -p {folder.parent}"
+            f"`output_dir` {folder}: the folder {folder.parent} does not exist.", f"mkdir -p {folder.parent}"
         )
-    with writing(folder, "--output_dir"):
+    with writing(folder, "`output_dir`"):
         folder.mkdir(exist_ok=True)
-    check_writable(folder / TABLE, "--output_dir")
-    _check(config, folder)
+    check_writable(folder / TABLE, "`output_dir`")
     items = list(_items(found, folder, config.suffix))
     index, count = _shard(config.shard)
-    return BatchPlan(config, folder, items[index - 1 :: count])
+    plan = BatchPlan(config, folder, items[index - 1 :: count])
+    if plan.items:
+        _check(plan)
+    return plan
 
 
-def _check(config: BatchConfig, folder: Path) -> None:
-    """What would fail for every image alike fails before the first one."""
-    if config.plugin is not None:
-        load_plugin(Path(config.plugin))
-    parse(config.loss_type)
-    settle(config.method, config.optimizer, config.lr, config.steps)
-    check_start(config.init)
-    check_frames_path(folder / f"frames{config.suffix}", config.fps, overwrite=True)
-    for option in OUTPUTS:
-        value = getattr(config, option)
+def _check(plan: BatchPlan) -> None:
+    """What would fail for every image alike fails before the model is loaded, by the checks of a single run; so do two
+    images that would write one file."""
+    for option in BESIDE_FRAMES:
+        value = getattr(plan.config, option)
         if value is not None and "{stem}" not in value:
-            raise InputError(f"--{option} {value}: with several images its name needs a {{stem}}.")
+            raise InputError(f"`{option}` {value}: with several images its name needs a {{stem}}.")
+    check_options(plan.run_config(plan.items[0]))
+    named = {item.path.resolve(): f"the image {item.name}" for item in plan.items}
+    problem: LatentflowError | None = None
+    checked = False
+    for item in plan.items:
+        config = plan.run_config(item)
+        outputs = name_outputs(config, item.path.stem, config.seed or 0)
+        for option, path in outputs.items():
+            other = named.setdefault(path.resolve(), f"`{option}` of {item.name}")
+            if other != f"`{option}` of {item.name}":
+                raise InputError(
+                    f"`{option}` of {item.name} and {other} would be the same file, {path}.",
+                    "Put more into its name, such as another folder, or work on the images in two batches.",
+                )
+        if not checked:
+            try:
+                with writing(item.output, "`output_dir`"):
+                    item.output.parent.mkdir(parents=True, exist_ok=True)
+                check_output_paths(config, outputs)
+                checked = True
+            except OutputError as error:  # of this image's name alone, perhaps: the next one tells
+                problem = problem or error
+    if problem is not None and not checked:
+        raise problem
 
 
 def _found(source: Path) -> Iterator[tuple[Path, str]]:
@@ -153,7 +168,7 @@ def _found(source: Path) -> Iterator[tuple[Path, str]]:
             raise InputError(f"The list {source} can't be read: {error}.") from error
         for line in lines:
             if "\0" in line:
-                raise InputError(f"The list {source} is no text: a path holds a zero byte.")
+                raise InputError(f"The list {source} is not text: a path holds a zero byte.")
             if line.strip() and not line.startswith("#"):
                 path = source.parent / Path(line.strip()).expanduser()
                 yield path, path.name
@@ -162,12 +177,12 @@ def _found(source: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _items(found: dict[Path, str], folder: Path, suffix: str) -> Iterator[Item]:
-    """Outputs are named as the images are; those that would share a name get the whole one, or a number."""
+    """Outputs are named as the images are; where two would have one name, the suffix or a number is added."""
     taken: set[Path] = set()
     for path, name in sorted(found.items(), key=lambda pair: (pair[1], pair[0])):
         plain = Path(name)
         inside = [part for part in plain.parts if part not in ("..", "/")]  # nothing leaves the folder
-        base = folder.joinpath(*inside)
+        base = folder.joinpath(*(inside or ["image"]))  # of a path such as ".."
         for number in range(len(found) + 2):
             stem = base.stem if number == 0 else base.name if number == 1 else f"{base.name}-{number}"
             if not suffix:  # a folder, whose name must not end as a file's does
@@ -184,7 +199,7 @@ def _shard(text: str | None) -> tuple[int, int]:
         return 1, 1
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
-        raise InputError(f"--shard {text}: it is i/n, as 1/8, with i from 1 to n.")
+        raise InputError(f"`shard` {text}: it is i/n, as 1/8, with i from 1 to n.")
     return int(index), int(count)
 
 
@@ -195,7 +210,9 @@ def finished(plan: BatchPlan, item: Item) -> dict[str, Any] | None:
         return None
     try:
         content = read_manifest(manifest)
-    except InputError:  # whatever it is, no result is known to be whole
+    except FormatVersionError:
+        raise
+    except InputError:  # not a manifest: nothing says that the result is complete
         return None
     if content.get("outcome") != "done":
         return None
@@ -203,7 +220,7 @@ def finished(plan: BatchPlan, item: Item) -> dict[str, Any] | None:
     if changed:
         raise InputError(
             f"{plan.folder} holds results of other options: {', '.join(changed)}.",
-            "Add --overwrite to do them again, or name another --output_dir.",
+            "Add `overwrite` to do them again, or name another `output_dir`.",
         )
     if item.path.exists() and content.get("image", {}).get("sha256") != sha256(item.path):
         return None  # another picture under the same name

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentflow.errors import LatentflowError
-from latentflow.interrupts import Interrupts, Say
+from latentflow.files import WrittenFiles
 from latentflow.runs.batch.plan import BatchPlan, Item, finished
 from latentflow.runs.batch.sheet import write_sheet
-from latentflow.runs.batch.table import Row, Table, succeeded
+from latentflow.runs.batch.table import Row, Table, seconds_per_step, succeeded
+from latentflow.runs.report import counted
+from latentflow.session import Session
 
-Engine = Callable[[BatchPlan, Sequence[Item], Interrupts, Say], Iterator[Row]]
+Engine = Callable[[BatchPlan, Sequence[Item], Session], Iterator[Row]]
 
 
 @dataclass(slots=True)
 class BatchReport:
-    """What a batch came to."""
+    """The outcome of a batch."""
 
     plan: BatchPlan
     done: int
@@ -24,6 +26,7 @@ class BatchReport:
     failed: list[Row]
     left: int
     seconds: float
+    written: WrittenFiles
     error: LatentflowError | None = None
 
     @property
@@ -40,24 +43,24 @@ class BatchReport:
             "skipped": self.skipped,
             "failed": {row["image"]: row["error"] for row in self.failed},
             "left": self.left,
-            "images_an_hour": rate,
+            "images_per_hour": rate,
+            "written": [str(path) for path in self.written.paths],
             "outcome": "done" if self.error is None else str(self.error),
         }
 
     def __str__(self) -> str:
         """The report for people."""
         summary = self.summary()
-        lines = [f"done     {self.done} images, {summary['images_an_hour']:.0f} an hour"]
+        lines = [f"done     {counted(self.done, 'image')}, {summary['images_per_hour']:.0f} per hour"]
         lines += [f"skipped  {self.skipped}, finished before"] if self.skipped else []
         lines += [f"failed   {row['image']}: {row['error']}" for row in self.failed]
         lines += [f"left     {self.left}"] if self.left else []
-        return "\n".join([*lines, f"wrote    {self.plan.table}, .csv, {self.plan.sheet.name}"])
+        return "\n".join([*lines, *(f"wrote    {path}" for path in self.written.paths)])
 
 
 def run_batch(
     plan: BatchPlan,
-    interrupts: Interrupts,
-    say: Say,
+    session: Session,
     engine: Engine,
     progress: Callable[[int, int, float], None] = lambda done, total, seconds: None,
 ) -> BatchReport:
@@ -65,6 +68,7 @@ def run_batch(
 
     Raises `LatentflowError` for what is wrong before the first image.
     """
+    written = WrittenFiles([plan.table, plan.table.with_suffix(".csv"), plan.sheet])
     table = Table(plan.table)
     todo = []
     for item in plan.items:
@@ -73,10 +77,10 @@ def run_batch(
             todo.append(item)
         elif item.name not in table.rows and "result" in content:  # finished, and stopped before it was written down
             seed, result = content["options"]["seed"], content["result"]
-            table.add(succeeded(item, seed, result, result["seconds_a_step"] * (result["steps"] + 1)))
+            table.add(succeeded(item, seed, result, seconds_per_step(result) * (result["steps"] + 1)))
     began = time.perf_counter()
-    report = BatchReport(plan, 0, len(plan.items) - len(todo), [], len(todo), 0.0)
-    rows = engine(plan, todo, interrupts, say) if todo else iter(())
+    report = BatchReport(plan, 0, len(plan.items) - len(todo), [], len(todo), 0.0, written)
+    rows = engine(plan, todo, session) if todo else iter(())
     try:
         for row in rows:
             table.add(row)
@@ -85,12 +89,12 @@ def run_batch(
                 report.done += 1
             else:
                 report.failed.append(row)
-                say(f"{row['image']} failed: {row['error']}")
+                session.say(f"{row['image']} failed: {row['error']}")
             report.seconds = time.perf_counter() - began
             progress(len(todo) - report.left, len(todo), report.seconds)
             limit = plan.config.max_failures
             if limit is not None and len(report.failed) >= limit and report.left:
-                say(f"{len(report.failed)} images have failed: stopping, as --max_failures says.")
+                session.say(f"{counted(len(report.failed), 'image')} failed, so it stops, as `max_failures` says.")
                 break
     except LatentflowError as error:
         if not table.rows:
@@ -104,8 +108,8 @@ def run_batch(
     return report
 
 
-def local(plan: BatchPlan, items: Sequence[Item], interrupts: Interrupts, say: Say) -> Iterator[Row]:
+def local(plan: BatchPlan, items: Sequence[Item], session: Session) -> Iterator[Row]:
     """The engine that works here, in this process."""
     from latentflow.runs.batch.worker import Worker  # and torch
 
-    yield from Worker(plan, say).work(items, interrupts)
+    yield from Worker(plan, session).work(items)

@@ -1,4 +1,4 @@
-"""A contact sheet of a batch: each image beside what became of it."""
+"""The contact sheet of a batch: each image beside its result."""
 
 import io
 from collections import deque
@@ -8,19 +8,21 @@ import numpy as np
 from PIL import Image
 
 from latentflow.errors import InputError
-from latentflow.files import write_whole
-from latentflow.pictures.draw import columns_for
+from latentflow.files import write_file
+from latentflow.pictures.draw import tiled
 from latentflow.pictures.files import fit, read_image
+from latentflow.pictures.text import BACKGROUND
 from latentflow.runs.batch.plan import BatchPlan
 
-THUMBNAIL = 128
+THUMBNAIL = 128  # pixels
+MARGIN = 2
 
 
 def write_sheet(plan: BatchPlan) -> None:
-    """A contact sheet of all results there are: each image beside what became of it."""
+    """Write the contact sheet of all results that exist: each image to the left of the last frame of its output."""
     pairs = []
     for item in plan.items:
-        last = _last_picture(item.output)
+        last = _last_frame(item.output)
         if last is not None:
             try:
                 image = read_image(item.path).image
@@ -29,23 +31,20 @@ def write_sheet(plan: BatchPlan) -> None:
             pairs.append(np.concatenate([_thumbnail(image), _thumbnail(last)], 1))
     if not pairs:
         return
-    columns = columns_for(len(pairs), pairs[0].shape[1], pairs[0].shape[0])
-    pairs += [np.full_like(pairs[0], 24)] * (-len(pairs) % columns)
-    rows = [np.concatenate(pairs[first : first + columns], 1) for first in range(0, len(pairs), columns)]
     content = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(content, "PNG")
-    write_whole(plan.sheet, content.getvalue(), "--output_dir")
+    Image.fromarray(tiled(pairs)).save(content, "PNG")
+    write_file(plan.sheet, content.getvalue(), "`output_dir`")
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray:
-    square = Image.new("RGB", (THUMBNAIL, THUMBNAIL), (24, 24, 24))
-    small = fit(image, THUMBNAIL - 4)
+    square = Image.new("RGB", (THUMBNAIL, THUMBNAIL), BACKGROUND)
+    small = fit(image, THUMBNAIL - 2 * MARGIN)
     square.paste(small, ((THUMBNAIL - small.width) // 2, (THUMBNAIL - small.height) // 2))
     return np.asarray(square)
 
 
-def _last_picture(output: Path) -> Image.Image | None:
-    """The last frame that was written to an output, of whatever kind."""
+def _last_frame(output: Path) -> Image.Image | None:
+    """The last frame of an output: a moving picture or a folder of PNGs; None where there is none."""
     if output.is_dir():
         frames = sorted(output.glob("*.png"))
         return Image.open(frames[-1]).convert("RGB") if frames else None

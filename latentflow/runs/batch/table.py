@@ -1,20 +1,18 @@
-"""The table of a batch: a line an image."""
+"""The table of a batch: a row for each image, as JSON lines and as CSV."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from latentflow.errors import is_out_of_memory
-from latentflow.files import write_whole, writing
+from latentflow.files import write_csv, write_file, writing
 from latentflow.runs.batch.plan import Item
 
 Row = dict[str, Any]
 
 
 class Table:
-    """`batch.jsonl`: a line an image, appended as it is done; a later line of an image counts."""
+    """`batch.jsonl`: a line is appended for each image that is done; of several lines for an image the last counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,45 +22,46 @@ class Table:
                 try:
                     row = json.loads(line)
                     self.rows[row["image"]] = row
-                except (ValueError, TypeError, KeyError):  # cut off by a kill, in the middle of a line
+                except (ValueError, TypeError, KeyError):  # a line cut off when the process was killed
                     continue
 
     def add(self, row: Row) -> None:
-        """Append one line."""
+        """Append the row of one image; raises `OutputError`."""
         self.rows[row["image"]] = row
-        with writing(self.path, "--output_dir"):
-            whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
+        with writing(self.path, "`output_dir`"):
+            complete = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(("" if whole else "\n") + json.dumps(row) + "\n")
+                file.write(("" if complete else "\n") + json.dumps(row) + "\n")
 
     def write(self) -> None:
-        """Put down every image once, and the same as a spreadsheet."""
+        """Rewrite the table with one line for each image, sorted by name, and write it as CSV; raises `OutputError`."""
         rows = [self.rows[name] for name in sorted(self.rows)]
-        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode(), "--output_dir")
+        write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode(), "`output_dir`")
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.path.with_suffix(".csv"), text.getvalue().encode(), "--output_dir")
+        write_csv(self.path.with_suffix(".csv"), columns, rows, "`output_dir`")
 
 
 def succeeded(item: Item, seed: int, result: dict[str, Any], seconds: float) -> Row:
-    """The row of an image whose result is written."""
-    figures = {key: round(value, 4) for key, value in result["quality"].items()}
+    """The row of an image whose outputs are written; `seconds` is the time it took."""
+    metrics = result["metrics"] if "metrics" in result else result["quality"]  # its name in manifests of 0.1.0
     return {
         **{"image": item.name, "status": "done", "output": str(item.output), "seed": seed},
-        **{"steps": result["steps"], "loss": result["loss_last"], **figures},
-        **{"seconds": round(seconds, 3), "error": ""},
+        **{"steps": result["steps"], "loss": result["loss_last"], **metrics},
+        **{"seconds": seconds, "error": ""},
     }
 
 
+def seconds_per_step(result: dict[str, Any]) -> float:
+    """The seconds per step in the result of a manifest, of this version or of 0.1.0."""
+    return float(result["seconds_per_step"] if "seconds_per_step" in result else result["seconds_a_step"])
+
+
 def failed(item: Item, error: BaseException, seconds: float) -> Row:
-    """The row of an image that came to nothing, and why."""
+    """The row of an image that failed, with the first line of the error."""
     words = str(error).splitlines()[0] if str(error) else type(error).__name__
     if is_out_of_memory(error):
         words = "Out of memory."
     return {
         **{"image": item.name, "status": "failed", "output": "", "seed": None},
-        **{"seconds": round(seconds, 3), "error": words},
+        **{"seconds": seconds, "error": words},
     }

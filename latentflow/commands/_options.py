@@ -2,14 +2,14 @@
 
 import inspect
 import json
-import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
 import click
 
+from latentflow.commands._terminal import as_options
 from latentflow.config import Options, RunConfig
 from latentflow.errors import LatentflowError
 
@@ -22,10 +22,10 @@ _Command = typing.TypeVar("_Command", bound=Callable[..., Any])
 
 
 def config_options(
-    config: type[Options] = RunConfig, without: tuple[str, ...] = (), **short: str
+    config: type[Options] = RunConfig, without: tuple[str, ...] = (), short: Mapping[str, str] | None = None
 ) -> Callable[[_Command], _Command]:
     """Give a command the options of a config, its own before those it shares, some left out, some with a `short` name
-    too (count="-k"); limits are checked by the config."""
+    too ({"count": "-k"}); limits are checked by the config."""
     kinds = typing.get_type_hints(config)
     own = inspect.get_annotations(config)
     chosen = sorted(
@@ -39,13 +39,14 @@ def config_options(
             assert each.default is not MISSING
             undecided = kind is bool and each.default is None
             function = click.option(
-                *([short[each.name]] if each.name in short else []),
+                *([short[each.name]] if short and each.name in short else []),
                 f"--{each.name}/--no_{each.name}" if undecided else f"--{each.name}",
                 type=Several(kind) if each.metadata["many"] else None if kind is bool else kind,
                 is_flag=kind is bool,
                 default=each.default,
-                show_default=each.metadata["shown_default"] or (each.default is not None and kind is not bool),
-                help=each.metadata["help"],
+                show_default=as_options(each.metadata["shown_default"])
+                or (each.default is not None and kind is not bool),
+                help=as_options(each.metadata["help"]),
                 metavar="|".join(choices) or each.metadata["metavar"] or None,
                 callback=_underscores if choices else None,
             )(function)
@@ -77,18 +78,13 @@ class Report(typing.Protocol):
 
 def show(report: Report, as_json: bool) -> None:
     """Print a report; raises what broke its run off."""
-    click.echo(json.dumps(report.summary(), indent=2) if as_json else str(report))
+    click.echo(json.dumps(report.summary(), indent=2) if as_json else as_options(str(report)))
     if report.error is not None:
         raise report.error
 
 
-def say(line: str) -> None:
-    """A line on stderr; at a terminal it takes the place of the progress line, which is drawn again below it."""
-    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + f"latentflow: {line}", err=True)
-
-
 class Several(click.ParamType):
-    """One value, or several parted by commas: a tuple."""
+    """One value, or several separated by commas: a tuple."""
 
     def __init__(self, kind: type) -> None:
         self.kind = click.types.convert_type(kind)

@@ -1,0 +1,117 @@
+"""The command line's session: sentences and progress on stderr, Ctrl-C and SIGTERM as one source of `stop`."""
+
+import codecs
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentflow.errors import PARAMETER
+
+if TYPE_CHECKING:
+    from latentflow.session import Session
+
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "terminated"}
+# What a terminal or a pipe that isn't UTF-8 gets instead; anything else becomes a question mark.
+PLAIN = {
+    "→": "->",
+    "²": "^2",
+    "×": "x",
+    "σ": "sigma",
+    "−": "-",
+    "·": "*",
+    "ρ": "rho",
+    "…": "...",
+    "±": "+-",
+    "½": "1/2",
+}
+ERRORS = "latentflow_plain"
+
+
+def write_any_encoding() -> None:
+    """Let stdout and stderr write what their encoding lacks as plain ASCII, so that no finished work ends in an
+    error."""
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end]
+        return "".join(PLAIN.get(each, "?") for each in text), error.end
+
+    codecs.register_error(ERRORS, plain)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # whatever stands in for a stream may lack it
+        if reconfigure is not None:
+            reconfigure(errors=ERRORS)
+
+
+def as_options(text: str) -> str:
+    """A sentence of the library as the command line says it: parameters, which stand in backticks, as options."""
+    return PARAMETER.sub(r"--\1", text)
+
+
+def say(line: str) -> None:
+    """A line on stderr; at a terminal it takes the place of the progress line, which is drawn again below it."""
+    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + f"latentflow: {as_options(line)}", err=True)
+
+
+class Bar:
+    """A tqdm line on stderr: the number of the record, a few words, and the time left."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        from tqdm import tqdm
+
+        self._line: Any = tqdm(
+            total=total,
+            desc=unit,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{desc} {n_fmt}/{total_fmt} {bar} {postfix}, {remaining} left",
+        )
+
+    def update(self, done: int, text: str) -> None:
+        """Show a record."""
+        self._line.n = done
+        self._line.set_postfix_str(text)
+
+    def close(self) -> None:
+        """Clear the line."""
+        self._line.close()
+
+
+def start_bar(total: int, unit: str) -> Bar | None:
+    """A progress line where stderr is a terminal."""
+    return Bar(total, unit) if sys.stderr.isatty() else None
+
+
+@contextmanager
+def terminal_session(*, quiet: bool = False) -> "Iterator[Session]":
+    """A session of this process, which SIGINT and SIGTERM stop.
+
+    While records flow, the first signal waits for the one in hand. Before that, and the second time, it raises
+    KeyboardInterrupt on its way up, which no `except Exception` of a library swallows; it leaves as `Interrupted`.
+    """
+    from latentflow.session import Session, no_meter
+
+    session = Session(say, no_meter if quiet else start_bar, tune=True, quiet=quiet)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        again = session.is_stopped
+        session.stop(SIGNALS[signal.Signals(number)], 128 + number)
+        if again or not session.between_records:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield session
+    except KeyboardInterrupt:
+        if session.is_stopped:
+            raise session.interrupted() from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""gradient: follow the gradient of the objective through the decoder.
+
+z ← optimizer(z, s · ∇L(D(z))), where s = 1 / RMS(∇L(D(z₀))), image by image: so `lr` is in units of the latent for
+every optimizer, loss and picture size. Figures in the records are of the loss as it is.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentflow.inversion.methods import Choice
+from latentflow.inversion.objective import Objective
+from latentflow.inversion.rules import (
+    BACKWARD,
+    FORWARD,
+    Evaluation,
+    UpdateRule,
+    restored_latent,
+    set_lr,
+    unit_scale,
+)
+from latentflow.models.autoencoder import Autoencoder
+
+
+class Gradient(UpdateRule):
+    """Follows the gradient of an objective through the decoder."""
+
+    def __init__(self, autoencoder: Autoencoder, objective: Objective, latent: Tensor, choice: Choice) -> None:
+        super().__init__(autoencoder, objective, latent, choice)
+        self.latent = latent.detach().clone().requires_grad_()
+        self.optimizer = choice.optimizer.make([self.latent], choice.lr)
+        self.scale: Tensor | None = None
+
+    def advance(self, fraction: float, *, last: bool) -> Evaluation:
+        """Decode, compare, and move down the gradient."""
+        if last:
+            return self._evaluate(0.0, backward=False)
+        lr = fraction * self.choice.lr
+        seen: list[Evaluation] = []
+
+        def closure() -> float:
+            now = self._evaluate(lr)
+            if seen:  # a line search asks again, of latents it may not keep
+                seen[0].passes += now.passes
+            else:
+                seen.append(now)
+            assert self.scale is not None
+            return float((now.loss * self.scale).sum()) if self.choice.optimizer.couples_batch else 0.0
+
+        set_lr(self.optimizer, lr)
+        self.optimizer.step(closure)
+        return seen[0]
+
+    def _evaluate(self, lr: float, *, backward: bool = True) -> Evaluation:
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(backward):
+            image = self.autoencoder.decode(self.latent, self.size)
+            loss, parts = self.objective(image)
+        norm = None
+        if backward:
+            loss.sum().backward()
+            assert self.latent.grad is not None
+            norm = self.latent.grad.flatten(1).norm(dim=1)
+            if self.scale is None:
+                self.scale = unit_scale(norm, self.latent[0].numel())
+            self.latent.grad.mul_(self.scale[:, None, None, None])
+        passes = FORWARD + BACKWARD if backward else FORWARD
+        return Evaluation(self.latent.detach().clone(), image.detach(), loss.detach(), parts, norm, passes, lr)
+
+    def state(self) -> dict[str, Any]:
+        """Latent, optimizer and the scale of the first gradient."""
+        return {
+            "by_gradient": True,
+            "latent": self.latent,
+            "updater": self.optimizer.state_dict(),
+            "scale": self.scale,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state()`."""
+        self.latent.data.copy_(restored_latent(self.latent, state))
+        self.optimizer.load_state_dict(state["updater"])
+        self.scale = None if state["scale"] is None else state["scale"].to(self.latent.device)

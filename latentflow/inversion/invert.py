@@ -1,0 +1,279 @@
+"""A run in memory: an image becomes a latent, and no file is written."""
+
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from latentflow import losses
+from latentflow.config import RunConfig
+from latentflow.errors import InputError
+from latentflow.inversion.checks import check_options
+from latentflow.inversion.metrics import encoder_metrics, image_metrics
+from latentflow.inversion.objective import Objective, parse
+from latentflow.inversion.optimize import Inversion, optimize
+from latentflow.latents.sources import initial_latent
+from latentflow.models.autoencoder import Autoencoder
+from latentflow.models.loading import Loaded
+from latentflow.models.memory import compiling_pays, is_tight
+from latentflow.models.networks import Networks
+from latentflow.pictures.files import fit, read_image, standardized, to_tensor, to_uint8
+from latentflow.records import Step
+from latentflow.session import Session
+
+_PREPARING = threading.Lock()
+ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of a run so far: its last latent (1, c, rows, columns) and the picture of it, `image` (1, 3, h, w) in
+    [0, 1].
+
+    `metrics` are PSNR (dB), SSIM and LPIPS of the picture against the target, under the keys psnr, ssim and the label
+    of the network LPIPS was measured with; `encoder_metrics` are those of the encoder's own reconstruction. `loss` is
+    the label of the loss, `loss_first` and `loss_last` its values; `steps` counts the updates.
+    """
+
+    latent: Tensor
+    image: Tensor
+    steps: int
+    seed: int
+    loss: str
+    loss_first: float
+    loss_last: float
+    metrics: dict[str, float]
+    encoder_metrics: dict[str, float]
+    seconds_per_step: float
+
+    @property
+    def picture(self) -> Image.Image:
+        """The picture as 8-bit RGB."""
+        return Image.fromarray(to_uint8(self.image))
+
+
+class Run:
+    """An optimization of one image, as `invert` makes it.
+
+    Iterating yields a `Step` for the start and one after every update. `stop()`, from any thread, ends the loop after
+    the step in hand; iterating again goes on from there. A session that is stopped ends it with `Interrupted`. Two runs
+    may go on at once, in threads, with one autoencoder.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        target: Tensor,
+        loaded: Loaded,
+        seed: int,
+        session: Session,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """`target` is (1, 3, h, w) in [0, 1]; `notes` say what reading it has changed."""
+        autoencoder = loaded.autoencoder
+        self.config, self.loaded, self.seed, self.notes, self._session = config, loaded, seed, tuple(notes), session
+        self.target = target.to(autoencoder.device)
+        self.latent = initial_latent(config.init, autoencoder, self.target, seed)
+        prepare_decoder(config, autoencoder, self.size, session)
+        self.objective = make_objective(config.loss_type, self.target, loaded.networks, session)
+        self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
+        self.first: Step | None = None
+        self.last: Step | None = None
+        self._seconds = 0.0
+        self._stopped = threading.Event()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.target.shape[-2], self.target.shape[-1]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last step is done, or the PSNR that was wanted is reached."""
+        goal = self.config.target_psnr
+        near = goal is not None and self.last is not None and float(self.last.psnr[0]) >= goal
+        return near or self.inversion.index > self.inversion.steps
+
+    def __iter__(self) -> Iterator[Step]:
+        while not self.is_finished:
+            if self._stopped.is_set():
+                self._stopped.clear()
+                return
+            if self._session.is_stopped:
+                raise self._session.interrupted("Stopped before the next step")
+            step = next(self.inversion)
+            self.first = self.first or step
+            self.last = step
+            self._seconds += step.seconds
+            yield step
+
+    def stop(self) -> None:
+        """End the loop after the step in hand, or the next loop before its first; works from any thread."""
+        self._stopped.set()
+
+    def result(self, *, finish: bool = True) -> Result:
+        """The outcome so far; with `finish` the run goes on to the end first, unless `stop()` is called.
+
+        Raises `InputError` when there is no step yet, and what the run raises.
+        """
+        if finish:
+            for _ in self:
+                pass
+        if self.first is None or self.last is None:
+            raise InputError("The run has no step yet, so there is no result.")
+        return Result(
+            latent=self.last.latent,
+            image=self.last.image.clamp(0, 1),
+            steps=self.last.index,
+            seed=self.seed,
+            loss=loss_label(self.config, self.objective),
+            loss_first=float(self.first.loss[0]),
+            loss_last=float(self.last.loss[0]),
+            metrics=image_metrics(self.last.image, self.target, self.loaded.metrics),
+            encoder_metrics=encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics),
+            seconds_per_step=self._seconds / (self.last.index + 1),
+        )
+
+
+def invert(
+    image: ImageLike,
+    loss: str = RunConfig.loss_type,
+    *,
+    vae: str | PathLike[str] | Autoencoder = "bundled",
+    size: int = RunConfig.size,
+    fit: str = RunConfig.fit,
+    steps: int = RunConfig.steps,
+    method: str = RunConfig.method,
+    lr: float | None = None,
+    optimizer: str | None = None,
+    schedule: str = RunConfig.schedule,
+    init: str | PathLike[str] = RunConfig.init,
+    seed: int | None = None,
+    target_psnr: float | None = None,
+    weights: str = RunConfig.weights,
+    device: str = RunConfig.device,
+    dtype: str = RunConfig.dtype,
+    checkpointing: str = RunConfig.checkpointing,
+    compile: bool | None = None,
+    plugin: str | None = None,
+    session: Session | None = None,
+) -> Run:
+    """Begin to turn a latent into an image; iterate over the run for its steps, or ask for its `result()`.
+
+    `image` is a path, a PIL picture, an array (h, w), (h, w, 3) or (h, w, 4) of uint8, or a tensor (3, h, w) or
+    (1, 3, h, w) in [0, 1]; it is fitted to `size` pixels on its longer side. `vae` is a name, a folder, a file or an
+    `Autoencoder`. The options are those of the command line, with its defaults. `session` shares loaded models with
+    other runs and takes what there is to say. No file is written.
+
+    Raises `InputError` for a wrong option and for what is no image, `WeightsError` for weights that are missing, and
+    while it runs `DivergedError`.
+    """
+    session = session or Session()
+    config = RunConfig(
+        plugin=plugin,
+        loss_type=loss,
+        size=size,
+        fit=fit,
+        steps=steps,
+        method=method,
+        lr=lr,
+        optimizer=optimizer,
+        schedule=schedule,
+        init=str(init),
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        target_psnr=target_psnr,
+        weights=weights,
+        device=device,
+        dtype=dtype,
+        checkpointing=checkpointing,
+        compile=compile,
+    )
+    config = check_options(config)
+    assert config.seed is not None
+    picture, notes = read_target(image)
+    loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
+    return Run(config, fitted(picture, config), loaded, config.seed, session, notes)
+
+
+def read_target(image: ImageLike) -> tuple[Image.Image, tuple[str, ...]]:
+    """A picture from what a caller has, and what reading it changed; raises `InputError` for what is no picture."""
+    if isinstance(image, Tensor):
+        shape = tuple(image.shape)
+        if image.ndim == 3:
+            image = image[None]
+        if image.ndim != 4 or image.shape[:2] != (1, 3) or not image.is_floating_point() or not image.numel():
+            raise InputError(f"`image`: a tensor is (3, h, w) or (1, 3, h, w) of floats, not {shape}.")
+        if not image.isfinite().all():
+            raise InputError("`image`: the tensor has values that are not finite.")
+        if image.min() < -0.5 or image.max() > 1.5:  # decoded pictures leave [0, 1] a little
+            raise InputError(f"`image`: a tensor is in [0, 1], not up to {float(image.abs().max()):g}.")
+        return Image.fromarray(to_uint8(image)), ()
+    if isinstance(image, np.ndarray):
+        right = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+        if image.dtype != np.uint8 or not right or not image.size:
+            raise InputError(f"`image`: an array is (h, w[, 3 or 4]) of uint8, not {image.dtype} {image.shape}.")
+        image = Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        picture = standardized(image, "`image`")
+    elif isinstance(image, str | PathLike):
+        picture = read_image(Path(image), "`image`")
+    else:
+        raise InputError(f"`image` is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
+    return picture.image, picture.notes
+
+
+def fitted(picture: Image.Image, config: RunConfig) -> Tensor:
+    """A picture as the target of a run, (1, 3, h, w) in [0, 1]."""
+    return to_tensor(fit(picture, config.size, config.fit))
+
+
+def make_objective(text: str, target: Tensor, networks: Networks, session: Session) -> Objective:
+    """A loss against targets (n, 3, h, w); a network that replaces a missing one is reported."""
+    objective = Objective(text, target, networks)
+    for notice in network_notices(text, networks):
+        session.say_once(notice)
+    return objective
+
+
+def network_notices(text: str, networks: Networks) -> list[str]:
+    """What `networks` have to say about the networks of a loss, once it is made."""
+    names = [name for term in parse(text) for name in losses.find(term.name).declaration.weights]
+    return [networks.notices[name] for name in names if name in networks.notices]
+
+
+def make_inversion(config: RunConfig, autoencoder: Autoencoder, objective: Objective, latent: Tensor) -> Inversion:
+    """The optimization that a config asks for."""
+    names: dict[str, Any] = {name: getattr(config, name) for name in ("steps", "method", "lr", "optimizer", "schedule")}
+    return optimize(autoencoder, objective, latent, **names)
+
+
+def prepare_decoder(config: RunConfig, autoencoder: Autoencoder, size: tuple[int, int], session: Session) -> None:
+    """Turn on what memory and time ask for: gradient checkpointing, compiling.
+
+    They stay on for the autoencoder, and so for later runs with it: they change no result.
+    """
+    with _PREPARING:
+        if autoencoder.is_checkpointed or autoencoder.is_compiled:  # by the run before
+            return
+        tight = config.checkpointing == "auto" and is_tight(autoencoder, *size)
+        if tight:
+            session.say(
+                "Memory is tight for a picture of this size: gradient checkpointing is on, and steps take a third "
+                "longer."
+            )
+        if tight or config.checkpointing == "on":
+            autoencoder.checkpoint_decoder()
+        if compiling_pays(autoencoder, *size, config.steps) if config.compile is None else config.compile:
+            autoencoder.compile_decoder()
+
+
+def loss_label(config: RunConfig, objective: Objective) -> str:
+    """The name of what a run's loss is."""
+    return "residual" if config.method == "gradient_free" else objective.label

@@ -1,0 +1,30 @@
+"""Refine the encoder's latent of a picture by a short optimization."""
+
+import math
+
+from torch import Tensor
+
+from latentflow.inversion.objective import Objective
+from latentflow.inversion.optimize import optimize
+from latentflow.models.autoencoder import Autoencoder
+from latentflow.session import Session
+
+REFINE_LR = 0.04
+
+
+def refine(
+    autoencoder: Autoencoder, latent: Tensor, target: Tensor, steps: int, session: Session | None = None
+) -> tuple[Tensor, float, float]:
+    """Optimize a latent (1, c, rows, columns) for `steps` steps towards a picture (1, 3, h, w) in [0, 1], by MSE.
+
+    Returns the best latent found, and its PSNR in dB before and after. Raises `DivergedError` as `optimize` does, and
+    `Interrupted` when the session is stopped.
+    """
+    best, before, after = latent, 0.0, -math.inf
+    records = optimize(autoencoder, Objective("mse", target), latent, steps=steps, lr=REFINE_LR)
+    for step in (session or Session()).watch(records, "the refinement is not finished"):
+        psnr = float(step.psnr[0])
+        before = psnr if step.index == 0 else before
+        if psnr > after:
+            best, after = step.latent, psnr
+    return best, before, after
