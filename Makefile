@@ -1,9 +1,10 @@
-# make demo: set everything up and turn a random latent into an example image.  make test: set up and run the tests.
+# make demo: install everything into .venv and turn a random latent into an example image.
+# make test: install everything into .venv and run all tests.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-ray fuzz lint bench bench-model docs examples bundled clean
+.PHONY: demo test test-fast test-ray fuzz faults lint bench bench-model docs examples bundled clean
 
 demo: $(INSTALLED)
 	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
@@ -11,14 +12,22 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
 
-# The tests of --engine ray, which needs a package of its own.
+# Without the tests that take long.
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The tests of --engine ray, which needs another package.
 test-ray: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable .[ray]
 	$(BIN)/python -m pytest tests/test_cluster.py
 
-# Broken files by the thousand; a short run of it is in the suite.
+# Reads thousands of broken files; a short version is part of the tests.
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/fuzz.py
+
+# Plants thirty faults, one at a time, in a copy and counts how many the tests notice: half an hour.
+faults: $(INSTALLED)
+	$(BIN)/python tests/plant_faults.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -26,6 +35,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/performance.py --json benchmarks/performance.json
+	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/quality.py
 
 bench-model: $(INSTALLED)
@@ -37,7 +47,7 @@ docs: $(INSTALLED)
 examples: $(INSTALLED)
 	$(BIN)/python examples/make_pictures.py examples
 
-# Rebuilds the bundled autoencoder from this repository alone: two hours on two cores. Interrupted, it goes on.
+# Trains the bundled autoencoder from nothing but this repository: two hours on two cores. Repeat it to resume.
 TRAIN := $(BIN)/latentflow train --data generated --config bundled --compile --resume
 bundled: $(INSTALLED)
 	$(TRAIN) --steps 14000 --lr 2e-3 --output_dir bundled.first

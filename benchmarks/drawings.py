@@ -1,4 +1,4 @@
-"""Illustrations to measure an autoencoder on: flat colours, thin dark outlines, faces, a comic panel.
+"""Illustrations to measure an autoencoder on: flat colors, thin dark outlines, faces, a comic panel.
 
 They are drawn with matplotlib's curves and share no line with the pictures the bundled autoencoder is trained on.
 `python benchmarks/drawings.py FOLDER` writes them as PNGs.
@@ -292,7 +292,7 @@ def robot() -> Image.Image:
 
 
 def street() -> Image.Image:
-    """Fronts of houses with many windows, in flat colours."""
+    """Fronts of houses with many windows, in flat colors."""
     sheet = Sheet("#fbd9b0", 0.9)
     sheet.add(Circle((70, 74), 14), "#f7a072", 0)
     left = 0
@@ -374,7 +374,7 @@ def sword() -> Image.Image:
 
 
 def hatching() -> Image.Image:
-    """A pen drawing without colour: a mountain lake in lines and hatching on paper."""
+    """A pen drawing without color: a mountain lake in lines and hatching on paper."""
     sheet = Sheet("#f7f2e6", 1.0)
     ridge = [(0, 52), (14, 66), (22, 60), (38, 86), (48, 72), (56, 78), (74, 56), (86, 64), (100, 50)]
     sheet.add(Polygon([*ridge, (100, 40), (0, 40)]), "#f7f2e6")

@@ -62,7 +62,7 @@ def update(kind: str, size: int, steady: int) -> Row:
         naive(autoencoder.model, target * 2 - 1, latent / autoencoder.geometry.scale, steady + 1, 0.1, after)
     else:
         if kind == "checkpointed":
-            autoencoder.checkpoint()
+            autoencoder.checkpoint_decoder()
         else:
             expected = update_bytes(autoencoder, size, size)
         for step in optimize(autoencoder, Objective("mse", target), latent, steps=steady + 1):
@@ -226,7 +226,7 @@ def cuda() -> Row:
             torch.cuda.reset_peak_memory_stats()
             autoencoder = full()
             if compiled:
-                autoencoder.compile()
+                autoencoder.compile_decoder()
             target = torch.rand(batch, 3, 512, 512, device=autoencoder.device)
             latent = initial_latent("normal", autoencoder, target, seed=0)
             began, first = time.perf_counter(), 0.0

@@ -1,6 +1,6 @@
 """What the bundled autoencoder, or another, keeps of a picture, and how its latent space looks: `make bench-model`.
 
-PSNR and SSIM of encoder → decoder on scikit-image's photographs (centre square, Lanczos to 256 × 256) and on the
+PSNR and SSIM of encoder → decoder on scikit-image's photographs (center square, Lanczos to 256 × 256) and on the
 drawings of `drawings.py`; then straight lines between encoded photographs, small random steps, and random latents.
 None of these pictures was trained on. `--sheet FILE.png` draws what the figures are of.
 """
@@ -16,7 +16,7 @@ from photographs import PHOTOGRAPHS, square
 from PIL import Image
 from torch import Tensor
 
-from latentflow import Autoencoder, image_metrics, load_autoencoder, to_tensor
+from latentflow import Autoencoder, find_weights, image_metrics, load_autoencoder, to_tensor
 
 STEP = 0.1  # of a small random step, in standard deviations of the latent
 
@@ -27,7 +27,7 @@ def decoded(autoencoder: Autoencoder, latent: Tensor) -> Tensor:
 
 
 def detail(image: Tensor) -> float:
-    """Mean absolute difference of neighbouring pixels: low where a picture fades to grey, high where it is noise."""
+    """Mean absolute difference of neighboring pixels: low where a picture fades to gray, high where it is noise."""
     return float((image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()) / 2)
 
 
@@ -82,14 +82,14 @@ def space(autoencoder: Autoencoder, latents: list[Tensor]) -> list[Tensor]:
         cells = torch.nn.functional.avg_pool2d(change, 8).flatten()
         changes.append([float(cells.mean()), float(cells.quantile(0.05)), float(cells.quantile(0.95))])
     mean, low, high = np.mean(changes, axis=0) * 255
-    print(f"a random step of {STEP}: {mean:.1f} grey levels of change, 90 % of the cells {low:.1f} to {high:.1f}")
+    print(f"a random step of {STEP}: {mean:.1f} gray levels of change, 90 % of the cells {low:.1f} to {high:.1f}")
     random = [decoded(autoencoder, torch.randn(1, 4, 32, 32, generator=generator)) for _ in range(8)]
     whole = torch.cat(random)
     saturated = float(((whole < 1 / 255) | (whole > 254 / 255)).float().mean())
     gray = whole.mean(1, keepdim=True)
     print(
         f"random latents: mean {float(whole.mean()):.2f}, spread {float(whole.std()):.2f}, "
-        f"colour spread {float((whole - gray).std()):.2f}, saturated {saturated:.1%}"
+        f"color spread {float((whole - gray).std()):.2f}, saturated {saturated:.1%}"
     )
     return [*lines[:2], torch.cat(random, -1)]
 

@@ -17,5 +17,5 @@ def photograph(name: str) -> Image.Image:
 
 
 def square(name: str, size: int = 256) -> Tensor:
-    """The centre square of a photograph, Lanczos to size × size: (1, 3, size, size)."""
+    """The center square of a photograph, Lanczos to size × size: (1, 3, size, size)."""
     return to_tensor(fit(photograph(name), size, "cover"))

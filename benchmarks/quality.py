@@ -1,6 +1,6 @@
 """How near a default run comes to its target, against the encoder's own reconstruction: `make bench`.
 
-Scikit-image's sample photographs, centre square, Lanczos to 256 × 256; the bundled autoencoder, which was trained on
+Scikit-image's sample photographs, center square, Lanczos to 256 × 256; the bundled autoencoder, which was trained on
 none of them; Adam at a constant 0.1 from a random normal start, as the defaults have it.
 """
 
@@ -11,6 +11,7 @@ from latentflow import (
     Objective,
     RunConfig,
     find_weights,
+    image_metrics,
     initial_latent,
     load_autoencoder,
     optimize,
