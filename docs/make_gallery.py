@@ -1,7 +1,7 @@
-"""Make the pictures of docs/gallery.md by its own command lines: `python docs/make_gallery.py [COMMAND...]`.
+"""Make the pictures of docs/gallery.md with the commands on that page: `python docs/make_gallery.py [COMMAND...]`.
 
-They run one after the other in a folder of their own, with `pictures`, the folder that examples/make_folder.py makes,
-and the examples at hand. A PNG that the page shows as .jpg becomes one.
+They run one after the other in a temporary folder that holds `examples` and `pictures`, which examples/make_folder.py
+makes. A PNG that the page shows as .jpg is converted.
 """
 
 import re
@@ -15,11 +15,11 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-WIDEST = 1400  # pixels
+MAX_WIDTH = 1400  # pixels
 
 
 def command_lines() -> list[list[str]]:
-    """The words of every command line on the page, in its order."""
+    """The words of every command on the page, in order."""
     text = (DOCS / "gallery.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
@@ -27,14 +27,14 @@ def command_lines() -> list[list[str]]:
 
 
 def keep(path: Path, shown: set[str]) -> None:
-    """Put a picture into docs/gallery if it is one of those shown, smaller where it is large."""
+    """Copy a picture into docs/gallery if the page shows it, scaled down if it is wider than MAX_WIDTH."""
     place = DOCS / "gallery" / path.name
     if path.name in shown:
         place.write_bytes(path.read_bytes())
     if path.with_suffix(".jpg").name not in shown:
         return
     image = Image.open(path).convert("RGB")
-    image.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
+    image.thumbnail((MAX_WIDTH, 10 * MAX_WIDTH), Image.Resampling.LANCZOS)
     image.save(place.with_suffix(".jpg"), quality=85, optimize=True)
 
 
@@ -44,11 +44,12 @@ def shown_pictures() -> set[str]:
 
 
 def main() -> None:
-    """Run the lines and keep what the page shows."""
+    """Run the commands and keep the pictures that the page shows."""
     wanted, shown = set(sys.argv[1:]), shown_pictures()
     folder = Path(tempfile.gettempdir()) / "latentflow-gallery"
     folder.mkdir(exist_ok=True)
-    (folder / "examples").exists() or (folder / "examples").symlink_to(ROOT / "examples")
+    if not (folder / "examples").exists():
+        (folder / "examples").symlink_to(ROOT / "examples")
     for words in command_lines():
         if wanted and words[0] == "latentflow" and words[1] not in wanted:
             continue

@@ -7,11 +7,11 @@ autoencoder on the binary cross-entropy (BCE) of the pixels, and as a VAE (Kingm
     holes.png    what the decoder was trained on, what it makes of the plane, how far that is from any digit
     table.txt    the figures, printed as well
 
-A plain decoder is trained on points, and what it makes of the plane beside them is up to chance. The VAE's is trained
-on Gaussians, which KL pulls towards N(0, 1) until together they cover it. Two things to keep in mind: between codes
-that are close the plain one does well too, so its [-2, 2]² is no hole but a part of a larger cloud that shows few
-digits; and a small distance to a digit forgives blur, of which there is much where one digit turns into another.
-Try --beta 0: without KL the Gaussians shrink to points again.
+A plain decoder is trained on points, and nothing determines what it decodes the rest of the plane to. The VAE's is
+trained on Gaussians, which the KL term pulls towards N(0, 1) until together they cover it. Two limits of this example:
+between close codes the plain decoder does well too, so its [-2, 2]² is not a hole but a part of a larger cloud that
+shows few digits; and a small distance to a digit allows for blur, which is common where one digit turns into another.
+With --beta 0, without KL, the Gaussians shrink to points again.
 """
 
 import argparse
@@ -59,7 +59,8 @@ class Network(nn.Module):
 
     def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (n, 2) of each picture's code."""
-        return self.encoder(pictures).chunk(2, dim=1)
+        mean, log_variance = self.encoder(pictures).chunk(2, dim=1)
+        return mean, log_variance
 
     @torch.no_grad()
     def pictures(self, codes: Tensor) -> Tensor:
@@ -83,12 +84,13 @@ class Digits:
 
     @cached_property
     def limit(self) -> float:
-        """What counts as like a digit: as near to a training digit as 95 % of the held-out digits are."""
+        """The distance up to which a picture is like a digit: 95 % of the held-out digits are that near to a training
+        digit."""
         return float(self.nearest(self.test)[0].quantile(0.95))
 
 
 def read_digits(seed: int = 0) -> Digits:
-    """The 1797 digits of scikit-learn, split with the same shares of the classes on both sides."""
+    """The 1797 digits of scikit-learn, split with the same fractions of the classes on both sides."""
     pixels, labels = load_digits(return_X_y=True)
     pictures = torch.tensor(pixels / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
     train, test = train_test_split(np.arange(len(labels)), test_size=0.25, random_state=seed, stratify=labels)
@@ -137,9 +139,9 @@ def held_out(network: Network, digits: Digits) -> float:
 
 
 def shown(classes: np.ndarray) -> float:
-    """How many of the ten digits are shown, 1 to 10: the exponential of the entropy of their shares."""
-    shares = np.bincount(classes, minlength=10) / len(classes)
-    return float(np.exp(-sum(share * np.log(share) for share in shares if share)))
+    """How many of the ten digits are shown, 1 to 10: the exponential of the entropy of their fractions."""
+    fractions = np.bincount(classes, minlength=10) / len(classes)
+    return float(np.exp(-sum(fraction * np.log(fraction) for fraction in fractions if fraction)))
 
 
 @torch.no_grad()
@@ -175,7 +177,7 @@ def make_table(networks: Sequence[Network], figures: Sequence[dict[str, float]])
 
 
 def box_around(center: Tensor, reach: float) -> Box:
-    """A square box that reaches so far from its center (2,)."""
+    """A square box around a center (2,), `reach` being half its side."""
     x, y = center.tolist()
     return (x - reach, x + reach, y - reach, y + reach)
 
@@ -204,7 +206,8 @@ def draw_decoded(axes: Axes, network: Network, box: Box, tiles: int = 20) -> Axe
 def draw_trained(axes: Axes, codes: Tensor, log_variance: Tensor | None) -> None:
     """What a decoder was trained on: points, or Gaussians, as ellipses of one standard deviation."""
     if log_variance is None:
-        axes.scatter(*codes.T.numpy(), s=5)
+        x, y = codes.T.numpy()
+        axes.scatter(x, y, s=5)
     else:
         widths, heights = 2 * torch.exp(log_variance / 2).T.numpy()
         ellipses = EllipseCollection(widths, heights, 0, offsets=codes.numpy(), alpha=0.07, lw=0, units="xy")
@@ -213,7 +216,7 @@ def draw_trained(axes: Axes, codes: Tensor, log_variance: Tensor | None) -> None
 
 
 def draw_distance(axes: Axes, network: Network, digits: Digits, box: Box, cells: int = 120) -> AxesImage:
-    """How far what is decoded is from the nearest training digit, with a line at the limit."""
+    """The distance of decoded pictures to the nearest training digit, with a line at the limit."""
     distance = digits.nearest(network.pictures(centers(box, cells)))[0].reshape(cells, cells).numpy()
     if distance.max() > digits.limit:
         axes.contour(distance, [digits.limit], extent=box, origin="upper", colors="cyan")
@@ -230,8 +233,8 @@ def draw_latents(networks: Sequence[Network], digits: Digits, figures: Sequence[
         low, high = codes.amin(dim=0), codes.amax(dim=0)
         box = box_around((low + high) / 2, 0.54 * float((high - low).max()))
         points = above.scatter(*codes.T.numpy(), c=digits.test_labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=16)
-        share = found["codes in the square [-2, 2]², %"]
-        frame(above, box, f"{network.name}: {share:.0f} % of the held-out\ndigits lie in the square [-2, 2]²")
+        inside = found["codes in the square [-2, 2]², %"]
+        frame(above, box, f"{network.name}: {inside:.0f} % of the held-out\ndigits lie in the square [-2, 2]²")
         square = box_around(torch.zeros(2), SQUARE)
         ink = draw_decoded(below, network, square)
         kinds = found["draws of N(0, 1): digits shown, of 10"]

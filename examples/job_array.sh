@@ -3,8 +3,8 @@
 #SBATCH --array=1-8
 #SBATCH --cpus-per-task=4
 #SBATCH --time=04:00:00
-# Eight jobs share the images of a folder: sbatch examples/job_array.sh photographs results
-# A job that was stopped is submitted again as it is: finished images are skipped, begun ones go on.
+# Eight jobs divide the images of a folder among them: sbatch examples/job_array.sh photographs results
+# If a job was stopped, submit it again: finished images are skipped, unfinished ones are continued.
 set -euo pipefail
 folder=$1 results=$2
 mkdir -p "$results"

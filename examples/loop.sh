@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every image of a folder, one run each: bash examples/loop.sh photographs results
-# (`latentflow batch` does the same with one model, skips what is finished and writes a table.)
+# One run for each image of a folder: bash examples/loop.sh photographs results
+# (`latentflow batch` loads the model only once, skips finished images and writes a table.)
 set -euo pipefail
 folder=$1 results=$2
 mkdir -p "$results"

@@ -1,7 +1,7 @@
-"""Make a folder of pictures to look around in: `python examples/make_folder.py FOLDER [--count 120]`.
+"""Make a folder of pictures for the views: `python examples/make_folder.py FOLDER [--count 120]`.
 
-In three folders: `photographs`, crops of scikit-image's and scikit-learn's samples at different scales (both packages
-are needed); `drawings` and `generated`, drawn by this project. The same number always gives the same pictures.
+It has three folders: `photographs`, crops of the sample images of scikit-image and scikit-learn at different scales
+(both packages are needed), `drawings`, and `generated`, both drawn by this project. They are always the same.
 """
 
 import argparse
@@ -19,7 +19,7 @@ PHOTOGRAPHS = (
     *("hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
 )
 SIZE = 192
-SMALLEST = 0.35  # of a photograph's shorter side
+MIN_CROP = 0.35  # of a photograph's shorter side
 
 
 def photographs() -> dict[str, Image.Image]:
@@ -31,9 +31,9 @@ def photographs() -> dict[str, Image.Image]:
 
 
 def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A square part of random size and place, SIZE pixels wide."""
-    side = int(min(image.size) * rng.uniform(SMALLEST, 1))
-    left, top = (int(rng.integers(0, whole - side + 1)) for whole in image.size)
+    """A square part at a random position and scale, resized to SIZE pixels."""
+    side = int(min(image.size) * rng.uniform(MIN_CROP, 1))
+    left, top = (int(rng.integers(0, length - side + 1)) for length in image.size)
     return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=120, help="pictures in all")
+    parser.add_argument("--count", type=int, default=120, help="number of pictures")
     arguments = parser.parse_args()
     sources = photographs()
     for number in range(arguments.count):
@@ -52,7 +52,7 @@ def main() -> None:
             image = crop(sources[name], rng)
         else:
             name = kind.rstrip("s")
-            image = picture(10_000 + number, SIZE, drawn=float(kind == "drawings"))
+            image = picture(10_000 + number, SIZE, drawings=float(kind == "drawings"))
         path = arguments.folder / kind / f"{name}-{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)

@@ -1,6 +1,6 @@
 """Make the example pictures: `python examples/make_pictures.py FOLDER`.
 
-spheres.png is a small ray tracing (after Whitted 1980: shadows, one reflection), cat.png a drawing with flat colours.
+spheres.png is ray traced (after Whitted 1980, with shadows and one reflection); cat.png is a drawing in flat colors.
 """
 
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Array = np.ndarray
-# center, radius, color, share of light that is reflected
+# center, radius, color, fraction of light that is reflected
 SPHERES = [
     ((-1.25, 0.75, 4.6), 0.75, (0.8, 0.08, 0.06), 0.16),
     ((0.25, 1.0, 5.6), 1.0, (0.95, 0.93, 0.9), 0.55),
@@ -62,7 +62,7 @@ def trace(origin: Array, ray: Array, bounces: int) -> Array:
 
 
 def nearest(origin: Array, ray: Array) -> tuple[Array, Array]:
-    """Distance to what each ray meets first (infinite: nothing) and its number, -1 for the floor."""
+    """The distance (n,) to what each ray hits first, infinite if nothing, and its number (n,), -1 for the floor."""
     with np.errstate(divide="ignore", invalid="ignore"):
         floor = -origin[:, 1] / ray[:, 1]
     best = np.where(floor > 1e-3, floor, np.inf)
@@ -78,14 +78,15 @@ def nearest(origin: Array, ray: Array) -> tuple[Array, Array]:
 
 
 def sky(ray: Array) -> Array:
-    """Orange at the horizon, blue above, a glow about the sun."""
+    """The color (n, 3) of the sky along n rays: orange at the horizon, blue above, a glow around the sun."""
     up = np.clip(ray[:, 1:2] * 1.6, 0, 1) ** 0.6
     glow = np.clip(ray @ SUN, 0, 1)[:, None] ** 8
-    return np.array([0.92, 0.45, 0.2]) * (1 - up) + np.array([0.06, 0.2, 0.5]) * up + glow * [0.5, 0.4, 0.2]
+    color: Array = np.array([0.92, 0.45, 0.2]) * (1 - up) + np.array([0.06, 0.2, 0.5]) * up + glow * [0.5, 0.4, 0.2]
+    return color
 
 
 def cat(size: int = 384) -> Image.Image:
-    """A cat on a sill at night, in flat colours with dark outlines."""
+    """A cat on a sill at night, in flat colors with dark outlines."""
     unit = size * 3 / 100
     canvas = Image.new("RGB", (size * 3, size * 3), (38, 44, 92))
     pen = ImageDraw.Draw(canvas)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A smoke test for continuous integration, on a CPU and without a network: bash examples/smoke.sh image.png
+# A smoke test for continuous integration, without GPU and network: bash examples/smoke.sh examples/cat.png
 set -euo pipefail
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
