@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -294,10 +295,11 @@ def _check_number(name: str, value: Any, kind: Any) -> None:
     kinds = get_args(kind) or (kind,)
     if value is None or not {int, float} & set(kinds):
         return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"`{name}` must be a number, not {value!r}.")
-    if float not in kinds and isinstance(value, float):
-        raise InputError(f"`{name}` must be an integer, not {value!r}.")
+    for each in value if isinstance(value, tuple) else (value,):  # several make a sweep
+        if isinstance(each, bool) or not isinstance(each, Real):
+            raise InputError(f"`{name}` must be a number, not {each!r}.")
+        if float not in kinds and not isinstance(each, Integral):
+            raise InputError(f"`{name}` must be an integer, not {each!r}.")
 
 
 def _check(name: str, value: Any, metadata: Any) -> None:
