@@ -1,4 +1,4 @@
-"""The only loop that decodes: latents in, frames out."""
+"""The loop that decodes latents into frames, for all views and renderings."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
