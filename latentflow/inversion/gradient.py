@@ -4,6 +4,7 @@ z ← optimizer(z, s · ∇L(D(z))), where s = 1 / RMS(∇L(D(z₀))), image by 
 every optimizer, loss and picture size. Figures in the records are of the loss as it is.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from latentflow.inversion.rules import (
 )
 from latentflow.models.autoencoder import Autoencoder
 
+PATIENCE = 5  # updates in a row without a lower loss, after which a line search finds none
+
 
 class Gradient(UpdateRule):
     """Follows the gradient of an objective through the decoder."""
@@ -31,6 +34,7 @@ class Gradient(UpdateRule):
         self.latent = latent.detach().clone().requires_grad_()
         self.optimizer = choice.optimizer.make([self.latent], choice.lr)
         self.scale: Tensor | None = None
+        self.lowest, self.in_vain = math.inf, 0
 
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
         """Decode, compare, and move down the gradient."""
@@ -50,7 +54,15 @@ class Gradient(UpdateRule):
 
         set_lr(self.optimizer, lr)
         self.optimizer.step(closure)
+        if self.choice.optimizer.couples_batch:
+            self._count_in_vain(float(seen[0].loss.sum()))
         return seen[0]
+
+    def _count_in_vain(self, loss: float) -> None:
+        self.in_vain = 0 if loss < self.lowest else self.in_vain + 1
+        self.lowest = min(loss, self.lowest)
+        if self.in_vain >= PATIENCE:
+            self.ended = f"`optimizer` {self.choice.optimizer.name} found no lower loss in {PATIENCE} steps"
 
     def _evaluate(self, lr: float, *, backward: bool = True) -> Evaluation:
         self.optimizer.zero_grad(set_to_none=True)
@@ -75,6 +87,7 @@ class Gradient(UpdateRule):
             "latent": self.latent,
             "updater": self.optimizer.state_dict(),
             "scale": self.scale,
+            "in_vain": (self.lowest, self.in_vain),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -82,3 +95,4 @@ class Gradient(UpdateRule):
         self.latent.data.copy_(restored_latent(self.latent, state))
         self.optimizer.load_state_dict(state["updater"])
         self.scale = None if state["scale"] is None else state["scale"].to(self.latent.device)
+        self.lowest, self.in_vain = state.get("in_vain", (math.inf, 0))  # 0.2.0 didn't count

@@ -34,6 +34,11 @@ class Hybrid(UpdateRule):
         """The latent of the phase."""
         return self.phase.latent
 
+    @property
+    def ended(self) -> str:  # type: ignore[override]
+        """What the phase says."""
+        return self.phase.ended
+
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
         """One step of the phase, and a look at whether the first one still pays."""
         jumping = isinstance(self.phase, _Jump)

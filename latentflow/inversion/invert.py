@@ -96,10 +96,10 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last step is done, or the PSNR that was wanted is reached."""
+        """Whether the last step is done, the PSNR that was wanted is reached, or further steps would change nothing."""
         goal = self.config.target_psnr
         near = goal is not None and self.last is not None and float(self.last.psnr[0]) >= goal
-        return near or self.inversion.index > self.inversion.steps
+        return near or bool(self.inversion.ended) or self.inversion.index > self.inversion.steps
 
     def __iter__(self) -> Iterator[Step]:
         while not self.is_finished:

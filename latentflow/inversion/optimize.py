@@ -109,6 +109,11 @@ class Inversion(Iterator[Step]):
             seconds=time.perf_counter() - began,
         )
 
+    @property
+    def ended(self) -> str:
+        """Why further steps would change nothing, in a sentence; empty as long as they do."""
+        return self.rule.ended
+
     def state(self) -> dict[str, Any]:
         """All that going on after the last record takes: its index, the latent, what the update rule knows. It is a
         copy, which later steps leave alone."""

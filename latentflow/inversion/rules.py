@@ -30,9 +30,13 @@ class Evaluation:
 
 
 class UpdateRule(ABC):
-    """Evaluates `latent` (n, c, rows, columns) against the target of `objective` and moves it."""
+    """Evaluates `latent` (n, c, rows, columns) against the target of `objective` and moves it.
+
+    `ended` says in a sentence why further steps would change nothing, and is empty as long as they do.
+    """
 
     latent: Tensor
+    ended: str = ""
 
     def __init__(self, autoencoder: Autoencoder, objective: Objective, latent: Tensor, choice: Choice) -> None:
         self.autoencoder, self.objective, self.choice = autoencoder, objective, choice

@@ -139,6 +139,7 @@ def run(
         if report.last is None:
             raise
         report.error = error
+    report.ended = inversion.ended
     report.frames_written = outputs.frames.frames
     return report
 
