@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from latentflow.errors import InputError
-from latentflow.inversion.methods import METHODS, OPTIMIZERS
+from latentflow.inversion.methods import BETAS, METHODS, OPTIMIZERS
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -70,7 +70,8 @@ class RunConfig(Options):
     method: str = option(
         "gradient",
         "gradient: follow the gradient of the loss; gradient_free: forward passes only, fast, ignores the loss; "
-        "hybrid: gradient_free first, then gradient.",
+        "hybrid: gradient_free first, then gradient; up to 20 steps it jumps to the picture, with more it goes there "
+        "in even steps.",
         choices=tuple(METHODS),
     )
     lr: float | None = option(
@@ -119,6 +120,14 @@ class RunConfig(Options):
         "The update rule; km and inertial_km (Krasnoselskii-Mann) are for gradient_free.",
         choices=tuple(OPTIMIZERS),
         shown_default="adam; gradient_free km",
+    )
+    betas: tuple[float, float] | None = option(
+        None,
+        "Adam's decay rates: of its average of the gradient, and of the gradient's square.",
+        metavar="B1,B2",
+        minimum=0,
+        shown_default=",".join(map(str, BETAS)),
+        many=True,
     )
     schedule: str = option(
         "constant", "Schedule of the learning rate.", choices=("constant", "cosine", "warmup_cosine")
@@ -218,6 +227,7 @@ class CompareConfig(Options):
     init: str = same("init")
     seed: int | None = same("seed")
     optimizer: str | None = same("optimizer")
+    betas: tuple[float, float] | None = same("betas")
     schedule: str = same("schedule")
     vae: str | None = same("vae")
     weights: str = same("weights")

@@ -28,6 +28,7 @@ from latentflow.pictures.files import fit, read_image, standardized, to_tensor, 
 from latentflow.records import Step
 from latentflow.session import Session
 
+INVERSION_OPTIONS = ("steps", "method", "lr", "optimizer", "betas", "schedule")
 _PREPARING = threading.Lock()
 ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
@@ -153,6 +154,7 @@ def invert(
     method: str = RunConfig.method,
     lr: float | None = None,
     optimizer: str | None = None,
+    betas: tuple[float, float] | None = None,
     schedule: str = RunConfig.schedule,
     init: str | PathLike[str] = RunConfig.init,
     seed: int | None = None,
@@ -185,6 +187,7 @@ def invert(
         method=method,
         lr=lr,
         optimizer=optimizer,
+        betas=betas,
         schedule=schedule,
         init=str(init),
         seed=secrets.randbelow(2**32) if seed is None else seed,
@@ -250,7 +253,7 @@ def network_notices(text: str, networks: Networks) -> list[str]:
 
 def make_inversion(config: RunConfig, autoencoder: Autoencoder, objective: Objective, latent: Tensor) -> Inversion:
     """The optimization that a config asks for."""
-    names: dict[str, Any] = {name: getattr(config, name) for name in ("steps", "method", "lr", "optimizer", "schedule")}
+    names: dict[str, Any] = {name: getattr(config, name) for name in INVERSION_OPTIONS}
     return optimize(autoencoder, objective, latent, **names)
 
 

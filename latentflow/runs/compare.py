@@ -257,6 +257,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
         steps=config.steps,
         lr=config.lr,
         optimizer=config.optimizer,
+        betas=config.betas,
         schedule=config.schedule,
     )
     try:

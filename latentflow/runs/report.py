@@ -51,6 +51,7 @@ class Report(Sink[Any]):
         self.frames_written = 0
         self.error: LatentflowError | None = None
         self.ended = ""  # why it ended before its last step, if it did
+        self.phases: dict[str, int] = {}  # updates of each phase of a method that has several
         self.written = WrittenFiles(plan.files)
         loaded.metrics("lpips")  # a broken network is found before the first step
 
@@ -121,6 +122,7 @@ class Report(Sink[Any]):
             "weights": {"name": found.name, "source": found.source, "notice": found.notice},
             "notices": self.notices,
             "remarks": self.remarks,
+            "phases": self.phases,
             **self.result,
         }
 
@@ -135,6 +137,8 @@ class Report(Sink[Any]):
             f"loss     {self.label}: {values['loss_first']:.5g} → {values['loss_last']:.5g} in "
             f"{counted(values['steps'], 'step')}, {values['seconds_per_step']:.2g} s per step"
         )
+        if self.phases:
+            lines.append(f"method   {self.plan.config.method}: {shown_phases(self.phases)}")
         lines.append(f"seed     {self.plan.seed}")
         instead = f", instead of {DEFAULT_VAE}" if found.notice else f" ({found.source})"
         lines.append(f"weights  {found.name}{instead}")
@@ -145,6 +149,16 @@ class Report(Sink[Any]):
             lines.append(f"{title:<18}" + "  ".join(f"{text:>{width}}" for text, width in zip(row, widths)))
         lines += [f"note     {remark}" for remark in self.remarks]
         return "\n".join(lines)
+
+
+def shown_phases(phases: dict[str, int]) -> str:
+    """The steps of a hybrid run in words, as in "28 even steps to the picture, 3 jumps, 69 by the gradient"."""
+    words = {
+        "walk": counted(phases["walk"], "even step") + " to the picture",
+        "jump": counted(phases["jump"], "jump"),
+        "gradient": f"{phases['gradient']} by the gradient",
+    }
+    return ", ".join(words[name] for name, count in phases.items() if count)
 
 
 def would_pass(config: RunConfig) -> str:

@@ -139,7 +139,7 @@ def run(
         if report.last is None:
             raise
         report.error = error
-    report.ended = inversion.ended
+    report.ended, report.phases = inversion.ended, inversion.phases
     report.frames_written = outputs.frames.frames
     return report
 
