@@ -40,7 +40,7 @@ def test_the_numbers_are_torchs(optimizer):
 
 @by_name
 def test_a_state_of_torch_is_gone_on_with(optimizer):
-    """Checkpoints of 0.1.0 and 0.2.0 hold states of torch's optimizers."""
+    """Checkpoints of 0.1.0 hold states of torch's optimizers."""
     theirs = torch.ones(2, 4, 3, 5)
     reference = TORCH[optimizer](theirs, 0.1)
     *before, after = directions(9)

@@ -98,4 +98,4 @@ class Gradient(UpdateRule):
         self.latent.data.copy_(restored_latent(self.latent, state))
         self.updates.load_state_dict(state["updater"])
         self.scale = None if state["scale"] is None else state["scale"].to(self.latent.device)
-        self.lowest, self.in_vain = state.get("in_vain", (math.inf, 0))  # 0.2.0 didn't count
+        self.lowest, self.in_vain = state.get("in_vain", (math.inf, 0))  # 0.1.0 didn't count

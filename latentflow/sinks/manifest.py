@@ -10,7 +10,7 @@ from latentflow.files import FORMAT_VERSION, check_version, check_writable, writ
 from latentflow.records import Record
 from latentflow.sinks import Sink
 
-BETAS_BEFORE = [0.9, 0.999]  # of Adam in 0.1.0 and 0.2.0, whose manifests don't name them
+BETAS_BEFORE = [0.9, 0.999]  # of Adam in 0.1.0, whose manifests don't name them
 
 
 class Manifest(Sink[Any]):
