@@ -34,12 +34,13 @@ ERRORS = "latentflow_plain"
 
 def write_any_encoding() -> None:
     """Let stdout and stderr write what their encoding lacks as plain ASCII, so that no finished work ends in an
-    error."""
+    error. Bytes in the names of files that are no text are written as they are."""
 
-    def plain(error: UnicodeError) -> tuple[str, int]:
+    def plain(error: UnicodeError) -> tuple[str | bytes, int]:
         assert isinstance(error, UnicodeEncodeError)
-        text = error.object[error.start : error.end]
-        return "".join(PLAIN.get(each, "?") for each in text), error.end
+        lacking = error.object[error.start]
+        is_byte = "\udc80" <= lacking <= "\udcff"  # as surrogateescape has it
+        return bytes([ord(lacking) - 0xDC00]) if is_byte else PLAIN.get(lacking, "?"), error.start + 1
 
     codecs.register_error(ERRORS, plain)
     for stream in (sys.stdout, sys.stderr):

@@ -1,13 +1,16 @@
 """`latentflow batch`: the main command for folders of images."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentflow.commands._options import CONTEXT, config_options, report_options, show
 from latentflow.commands._terminal import terminal_session
 from latentflow.config import BatchConfig
+
+if TYPE_CHECKING:
+    from latentflow.runs.batch.run import BatchReport
 
 
 @click.command(
@@ -43,11 +46,14 @@ def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_j
     context.exit(report.exit_code)
 
 
-def _no_progress(done: int, total: int, seconds: float) -> None:
+def _no_progress(report: "BatchReport") -> None:
     """Show nothing."""
 
 
-def _show_progress(done: int, total: int, seconds: float) -> None:
-    rate, left = done / seconds * 3600, seconds / done * (total - done)
-    line = f"{done}/{total} images, {rate:.0f} per hour, {left / 60:.0f} min left"
+def _show_progress(report: "BatchReport") -> None:
+    worked_on = report.done + len(report.failed)
+    minutes = report.seconds / worked_on * report.left / 60
+    line = (
+        f"{worked_on}/{worked_on + report.left} images, {report.images_per_hour:.0f} per hour, {minutes:.0f} min left"
+    )
     click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=not sys.stderr.isatty(), err=True)

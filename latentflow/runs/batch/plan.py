@@ -1,7 +1,7 @@
 """Which images a batch is of, where each result goes, and what was done before; no torch."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from latentflow.config import BatchConfig, RunConfig, located, options_that
 from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
 from latentflow.files import check_writable, manifest_path, sha256, writing
 from latentflow.inversion.checks import check_options
-from latentflow.pictures.files import image_files
+from latentflow.runs.batch.names import earlier_output, file_stem, image_seed, output_path
+from latentflow.runs.batch.sources import find_images
 from latentflow.runs.outputs import BESIDE_FRAMES
 from latentflow.runs.plan import check_output_paths, name_outputs
 from latentflow.sinks.manifest import read_manifest
@@ -32,11 +33,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A checked batch: every image with its output, all shards' images included."""
+    """A checked batch: the images of its shard with their outputs, and sentences on how the sources were read."""
 
     config: BatchConfig
     folder: Path
     items: list[Item]
+    notes: list[str]
 
     def run_config(self, item: Item) -> RunConfig:
         """The options of one image's run."""
@@ -44,20 +46,20 @@ class BatchPlan:
         values = {name: value for name, value in asdict(self.config).items() if name in shared}
         values |= {
             "image_path": str(item.path),
-            "output_path": str(item.output).replace("{", "{{").replace("}", "}}"),
+            "output_path": _escaped(str(item.output)),
             "seed": image_seed(self.config.seed or 0, item.name),
             "overwrite": True,
         }
-        stem = "-".join(item.output.relative_to(self.folder).with_suffix("").parts)  # unlike the image's, it is alone
+        stem = _escaped(file_stem(self.folder, item.output))
         for option in BESIDE_FRAMES:
             if values[option] is not None:
-                values[option] = values[option].replace("{stem}", stem.replace("{", "{{").replace("}", "}}"))
+                values[option] = values[option].replace("{stem}", stem)
         return RunConfig(**values)
 
     def differences(self, item: Item, then: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
         """How an image's run differs from one with the options `then`, in words; options `without` are not compared."""
         config = self.run_config(item)
-        now = located(asdict(check_options(config)))
+        now = json.loads(json.dumps(located(asdict(check_options(config)))))  # as a manifest has them: no tuples
         if config.vae is None:  # whatever the default found
             now.pop("vae")
         changed = [
@@ -84,29 +86,13 @@ class BatchPlan:
         return self.folder / f"{Path(name).stem}{shard}{Path(name).suffix}"
 
 
-def image_seed(seed: int, name: str) -> int:
-    """The seed of an image: the first 32 bits of the SHA-256 of "SEED:NAME", so that it depends on no other image."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")
-
-
 def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     """Find the images and settle where each result goes; raises `InputError` and `OutputError`.
 
     A source is an image, a folder (searched recursively) or a .txt file with a path a line.
     """
     folder = Path(config.output_dir).expanduser()
-    found: dict[Path, str] = {}
-    for source in sources:
-        if Path(source).expanduser().resolve() == folder.resolve():
-            raise InputError(f"`output_dir` {folder} is where the images are; results need a folder of their own.")
-        for path, name in _found(Path(source).expanduser()):
-            resolved = path.resolve()
-            if folder.resolve() in resolved.parents:  # results of an earlier call
-                continue
-            if resolved not in found:
-                found[resolved] = name if name not in found.values() else str(path)
-    if not found:
-        raise InputError("There are no images to work on.", "Name a folder, images, or a .txt file that lists them.")
+    found = find_images(sources, folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"`output_dir` {folder} is a file.")
     if not folder.parent.is_dir():
@@ -116,9 +102,12 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     with writing(folder, "`output_dir`"):
         folder.mkdir(exist_ok=True)
     check_writable(folder / TABLE, "`output_dir`")
-    items = list(_items(found, folder, config.suffix))
+    items = [
+        Item(name, path, earlier_output(folder, name, config.suffix, path) or output_path(folder, name, config.suffix))
+        for path, name in sorted(found.names.items(), key=lambda pair: (pair[1], pair[0]))
+    ]
     index, count = _shard(config.shard)
-    plan = BatchPlan(config, folder, items[index - 1 :: count])
+    plan = BatchPlan(config, folder, items[index - 1 :: count], found.notes)
     if plan.items:
         _check(plan)
     return plan
@@ -143,7 +132,7 @@ def _check(plan: BatchPlan) -> None:
             if other != f"`{option}` of {item.name}":
                 raise InputError(
                     f"`{option}` of {item.name} and {other} would be the same file, {path}.",
-                    "Put more into its name, such as another folder, or work on the images in two batches.",
+                    "Rename one of the images, or work on them in two batches.",
                 )
         if not checked:
             try:
@@ -157,41 +146,9 @@ def _check(plan: BatchPlan) -> None:
         raise problem
 
 
-def _found(source: Path) -> Iterator[tuple[Path, str]]:
-    if source.is_dir():
-        for path in image_files(source):
-            yield path, path.relative_to(source).as_posix()
-    elif source.suffix == ".txt":
-        try:
-            lines = source.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The list {source} can't be read: {error}.") from error
-        for line in lines:
-            if "\0" in line:
-                raise InputError(f"The list {source} is not text: a path holds a zero byte.")
-            if line.strip() and not line.startswith("#"):
-                path = source.parent / Path(line.strip()).expanduser()
-                yield path, path.name
-    else:
-        yield source, source.name
-
-
-def _items(found: dict[Path, str], folder: Path, suffix: str) -> Iterator[Item]:
-    """Outputs are named as the images are; where two would have one name, the suffix or a number is added."""
-    taken: set[Path] = set()
-    for path, name in sorted(found.items(), key=lambda pair: (pair[1], pair[0])):
-        plain = Path(name)
-        inside = [part for part in plain.parts if part not in ("..", "/")]  # nothing leaves the folder
-        base = folder.joinpath(*(inside or ["image"]))  # of a path such as ".."
-        for number in range(len(found) + 2):
-            stem = base.stem if number == 0 else base.name if number == 1 else f"{base.name}-{number}"
-            if not suffix:  # a folder, whose name must not end as a file's does
-                stem = stem.replace(".", "_")
-            output = base.with_name(stem + suffix)
-            if output not in taken:
-                break
-        taken.add(output)
-        yield Item(name, path, output)
+def _escaped(text: str) -> str:
+    """Text for an option in which {names} are filled in."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _shard(text: str | None) -> tuple[int, int]:

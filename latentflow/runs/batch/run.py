@@ -34,24 +34,27 @@ class BatchReport:
         """0 when all images succeeded, else 1."""
         return 1 if self.failed or self.left else 0
 
+    @property
+    def images_per_hour(self) -> float:
+        """How many images succeed in an hour; those that fail, many of them at once, don't count."""
+        return round(self.done / self.seconds * 3600, 1) if self.seconds else 0.0
+
     def summary(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
-        rate = round(self.done / self.seconds * 3600, 1) if self.seconds else 0.0
         return {
             "output_dir": str(self.plan.folder),
             "done": self.done,
             "skipped": self.skipped,
             "failed": {row["image"]: row["error"] for row in self.failed},
             "left": self.left,
-            "images_per_hour": rate,
+            "images_per_hour": self.images_per_hour,
             "written": [str(path) for path in self.written.paths],
             "outcome": "done" if self.error is None else str(self.error),
         }
 
     def __str__(self) -> str:
         """The report for people."""
-        summary = self.summary()
-        lines = [f"done     {counted(self.done, 'image')}, {summary['images_per_hour']:.0f} per hour"]
+        lines = [f"done     {counted(self.done, 'image')}, {self.images_per_hour:.0f} per hour"]
         lines += [f"skipped  {self.skipped}, finished before"] if self.skipped else []
         lines += [f"failed   {row['image']}: {row['error']}" for row in self.failed]
         lines += [f"left     {self.left}"] if self.left else []
@@ -62,17 +65,23 @@ def run_batch(
     plan: BatchPlan,
     session: Session,
     engine: Engine,
-    progress: Callable[[int, int, float], None] = lambda done, total, seconds: None,
+    progress: Callable[["BatchReport"], None] = lambda report: None,
 ) -> BatchReport:
-    """Work on all images that aren't finished, by an engine that gives their rows, and write table and sheet.
+    """Work on all images that aren't finished, by an engine that gives their rows, and write table and sheet;
+    `progress` gets the report after each image.
 
     Raises `LatentflowError` for what is wrong before the first image.
     """
     written = WrittenFiles([plan.table, plan.table.with_suffix(".csv"), plan.sheet])
+    for note in plan.notes:
+        session.say(note)
     table = Table(plan.table)
     todo = []
     for item in plan.items:
-        content = finished(plan, item)
+        try:
+            content = finished(plan, item)
+        except OSError:  # the work on this image meets it again, and then it is in the image's row
+            content = None
         if content is None:
             todo.append(item)
         elif item.name not in table.rows and "result" in content:  # finished, and stopped before it was written down
@@ -91,7 +100,7 @@ def run_batch(
                 report.failed.append(row)
                 session.say(f"{row['image']} failed: {row['error']}")
             report.seconds = time.perf_counter() - began
-            progress(len(todo) - report.left, len(todo), report.seconds)
+            progress(report)
             limit = plan.config.max_failures
             if limit is not None and len(report.failed) >= limit and report.left:
                 session.say(f"{counted(len(report.failed), 'image')} failed, so it stops, as `max_failures` says.")

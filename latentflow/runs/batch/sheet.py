@@ -22,12 +22,12 @@ def write_sheet(plan: BatchPlan) -> None:
     """Write the contact sheet of all results that exist: each image to the left of the last frame of its output."""
     pairs = []
     for item in plan.items:
-        last = _last_frame(item.output)
+        try:
+            last = _last_frame(item.output)
+            image = read_image(item.path).image
+        except (InputError, OSError):  # gone or broken since
+            continue
         if last is not None:
-            try:
-                image = read_image(item.path).image
-            except InputError:
-                continue
             pairs.append(np.concatenate([_thumbnail(image), _thumbnail(last)], 1))
     if not pairs:
         return

@@ -59,6 +59,7 @@ def seconds_per_step(result: dict[str, Any]) -> float:
 def failed(item: Item, error: BaseException, seconds: float) -> Row:
     """The row of an image that failed, with the first line of the error."""
     words = str(error).splitlines()[0] if str(error) else type(error).__name__
+    words = words.removeprefix("`image_path` ")  # no option of a batch
     if is_out_of_memory(error):
         words = "Out of memory."
     return {

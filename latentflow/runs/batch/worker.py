@@ -25,6 +25,8 @@ from latentflow.runs.run import Outputs, load_for, open_outputs, run
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 
+FAILURES = (LatentflowError, OSError, MemoryError, RuntimeError)
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -103,6 +105,11 @@ class SplitBatch(Sink[Step]):
                 self.errors[index] = own
 
 
+def _is_of_one_image(error: BaseException) -> bool:
+    """Whether an error is a row in the table; anything else is a bug, and ends the batch."""
+    return isinstance(error, (LatentflowError, OSError)) or is_out_of_memory(error)
+
+
 class Worker:
     """Works on images with a model that is loaded once."""
 
@@ -126,8 +133,8 @@ class Worker:
                 job = self._prepared(item, plan)
             except Interrupted:
                 raise
-            except (LatentflowError, MemoryError, RuntimeError) as error:
-                if not (isinstance(error, LatentflowError) or is_out_of_memory(error)):
+            except FAILURES as error:
+                if not _is_of_one_image(error):
                     raise
                 yield failed(item, error, time.perf_counter() - began)
                 continue
@@ -181,8 +188,8 @@ class Worker:
             rows = self._optimized(group)
         except Interrupted:
             raise
-        except (LatentflowError, MemoryError, RuntimeError) as error:
-            if not (isinstance(error, LatentflowError) or is_out_of_memory(error)):
+        except FAILURES as error:
+            if not _is_of_one_image(error):
                 raise
             if len(group) == 1:
                 yield failed(group[0].item, error, time.perf_counter() - began)
