@@ -59,7 +59,33 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(Options):
+class ReadingOptions(Options):
+    """How images are read, for every command that reads any; raises `InputError` naming the option that is wrong."""
+
+    background: str = option(
+        "white", "Color behind transparent pixels: a name, or #rrggbb.", metavar="COLOR", affects="result"
+    )
+    max_pixels: int = option(
+        178_000_000,
+        "Largest image that is read, in pixels; larger ones are refused before they are decoded.",
+        minimum=1,
+        affects="nothing",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from PIL import ImageColor
+
+        try:
+            opaque = len(ImageColor.getrgb(self.background)) == 3
+        except (ValueError, AttributeError, TypeError):
+            opaque = False
+        if not opaque:
+            raise InputError(f"`background` {self.background!r} is no color.", "Give a name such as gray, or #rrggbb.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(ReadingOptions):
     """The options of one run, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = option(None, "The target image.", metavar="FILE")
@@ -183,7 +209,7 @@ def same(name: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewConfig(Options):
+class ViewConfig(ReadingOptions):
     """The options that all views of a latent space share: which autoencoder, and how large its pictures are."""
 
     size: int = option(256, "Longer side of each picture in pixels.", minimum=8, maximum=4096)
@@ -195,7 +221,7 @@ class ViewConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(Options):
+class CompareConfig(ReadingOptions):
     """The options of a comparison, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = same("image_path")

@@ -197,8 +197,8 @@ FAULTS = (
     Fault(
         "similar shows one picture for all matches",
         "latentflow/explore/similar.py",
-        "read_squares([found.paths[neighbor.index]], found.size)",
-        "read_squares([found.paths[0]], found.size)",
+        "read_squares([found.paths[neighbor.index]], found.size, reader)",
+        "read_squares([found.paths[0]], found.size, reader)",
         ("test_similar.py",),
     ),
     Fault(

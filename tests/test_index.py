@@ -23,6 +23,7 @@ from latentflow.latents.index import (
     read_latents,
     read_squares,
 )
+from latentflow.pictures.folders import FoundImages
 from latentflow.session import Session
 
 SIZE = 8
@@ -160,8 +161,8 @@ def test_a_folder_without_any_good_image_is_refused(tmp_path):
 
 
 def test_an_image_that_disappears_meanwhile_is_left_out(folder, monkeypatch):
-    found = [*index.image_files(folder), folder / "gone.png"]
-    monkeypatch.setattr(index, "image_files", lambda folder: found)
+    found = FoundImages([*index.find_images(folder).paths, folder / "gone.png"])
+    monkeypatch.setattr(index, "find_images", lambda folder: found)
     assert "does not exist" in read(folder).problems["gone.png"]
 
 

@@ -21,6 +21,7 @@ from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_eve
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import captioned
 from latentflow.records import Frame
 from latentflow.runs.report import counted
@@ -55,6 +56,8 @@ def walk(
     weights: str = WalkConfig.weights,
     device: str = WalkConfig.device,
     dtype: str = WalkConfig.dtype,
+    background: str = WalkConfig.background,
+    max_pixels: int = WalkConfig.max_pixels,
     session: Session | None = None,
 ) -> Iterator[Frame]:
     """Walk through the latent space from source to source; frames come as they are decoded, and no file is written.
@@ -68,11 +71,12 @@ def walk(
     if isinstance(sources, str):
         raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
     names = [str(source) for source in sources]
-    config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease)
-    check_anchors(names, 2)
+    reading: dict[str, Any] = {"background": background, "max_pixels": max_pixels}
+    config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease, **reading)
+    check_anchors(names, 2, max_pixels=max_pixels)
     session = session or Session()
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    anchors = read_anchors(names, loaded.autoencoder, size, fit)
+    anchors = read_anchors(names, loaded.autoencoder, size, fit, Reader(config, session.say))
     path = LatentPath(anchors.latents, method, loop=loop)
     _, positions = _positions(config, path)
     return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
@@ -146,7 +150,7 @@ def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> Vi
 
 
 def _check(sources: Sequence[str], config: WalkConfig) -> Files:
-    check_anchors(sources, 2)
+    check_anchors(sources, 2, max_pixels=config.max_pixels)
     if not config.even and (config.budget_frames or config.budget_seconds or config.measure != WalkConfig().measure):
         raise InputError("`measure`, `budget_frames` and `budget_seconds` go with `even`.", "Add it.")
     if config.budget_frames and config.budget_seconds:
@@ -178,7 +182,7 @@ def _positions(config: WalkConfig, path: LatentPath) -> tuple[np.ndarray, np.nda
 
 def _make(job: Job[WalkConfig]) -> None:
     config, report = job.config, job.report
-    anchors = read_anchors(job.sources, job.autoencoder, config.size, config.fit)
+    anchors = read_anchors(job.sources, job.autoencoder, config.size, config.fit, job.reader)
     if config.refine:
         anchors = _refined(anchors, job)
     path = LatentPath(anchors.latents, config.method, loop=config.loop)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentflow.config import NAMED_STARTS, did_you_mean
+from latentflow.config import NAMED_STARTS, ReadingOptions, did_you_mean
 from latentflow.errors import InputError
-from latentflow.pictures.files import check_image, cover, fit, read_image, to_tensor
+from latentflow.files import is_stream
+from latentflow.pictures.files import check_image, cover, fit, to_tensor
+from latentflow.pictures.reader import Reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +47,10 @@ class Source:
         """What it is called in pictures and reports."""
         return self.text if self.seed is not None else self.path.stem
 
-    def check(self, label: str = "The image") -> None:
+    def check(self, label: str = "The image", max_pixels: int = ReadingOptions.max_pixels) -> None:
         """Raise `InputError`, beginning with `label`, when its file is missing or not what it should be."""
         if self.is_image:
-            check_image(self.path, label)
+            check_image(self.path, label, max_pixels)
         elif self.is_saved:
             from latentflow.latents.files import saved_notes
 
@@ -58,7 +60,11 @@ class Source:
                 raise InputError(f"{self.text} is a direction, not the latent of a picture.", "concept takes it.")
 
     def latent(
-        self, autoencoder: Autoencoder, size: tuple[int, int], label: str = "The image"
+        self,
+        autoencoder: Autoencoder,
+        size: tuple[int, int],
+        label: str = "The image",
+        reader: Reader | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The latent (1, c, rows, columns) for a picture of `size` (height, width), and that picture (1, 3, height,
         width) where it is an image, cut to `size`.
@@ -81,7 +87,7 @@ class Source:
                     "Use the `size` and `fit` it was made with.",
                 )
             return latent, None
-        picture = cover(read_image(self.path, label).image, size[1], size[0])
+        picture = cover((reader or Reader()).read(self.path, label), size[1], size[0])
         target = to_tensor(picture).to(autoencoder.device)
         with torch.no_grad():
             return autoencoder.encode(target), target
@@ -114,39 +120,49 @@ class Anchors:
         return zip(self.names, self.latents.split(1))
 
 
-def check_anchors(sources: Sequence[str], least: int, most: int | None = None) -> None:
-    """Raise `InputError` unless there are at least `least` and at most `most` sources, each an image, a saved latent,
-    or random:SEED."""
+def check_anchors(
+    sources: Sequence[str], least: int, most: int | None = None, max_pixels: int = ReadingOptions.max_pixels
+) -> None:
+    """Raise `InputError` unless there are at least `least` and at most `most` sources, each an image of at most
+    `max_pixels`, a saved latent, or random:SEED."""
     if len(sources) < least or (most is not None and len(sources) > most):
         wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
         given = "1 was given" if len(sources) == 1 else f"{len(sources)} were given"
         raise InputError(f"{wanted} images, saved latents or random:SEED are wanted; {given}.", EXAMPLE)
     for source in sources:
-        parse_source(source).check()
+        parse_source(source).check(max_pixels=max_pixels)
 
 
-def read_anchors(sources: Sequence[str], autoencoder: Autoencoder, size: int, mode: str = "contain") -> Anchors:
+def read_anchors(
+    sources: Sequence[str],
+    autoencoder: Autoencoder,
+    size: int,
+    mode: str = "contain",
+    reader: Reader | None = None,
+) -> Anchors:
     """Encode, load or draw each source, all for one size of picture: the first image's, fitted as `fit` does it, else
-    the first saved latent's, else a square of `size` pixels. Later images are cut to it.
+    the first saved latent's, else a square of `size` pixels. Later images are cut to it. `reader` says what reading
+    them changed.
 
     Raises `InputError` for what can't be read, and for a latent of another size.
     """
     import torch
 
-    parsed = [parse_source(source) for source in sources]
-    shape = _common_size(parsed, size, mode)
-    read = [source.latent(autoencoder, shape) for source in parsed]
+    parsed, reader = [parse_source(source) for source in sources], reader or Reader()
+    shape = _common_size(parsed, size, mode, reader)
+    read = [source.latent(autoencoder, shape, reader=reader) for source in parsed]
+    reader.say_notes()
     latents, targets = [latent for latent, _ in read], [target for _, target in read]
     return Anchors([source.name for source in parsed], torch.cat(latents), shape, targets)
 
 
-def _common_size(sources: Sequence[Source], size: int, mode: str) -> tuple[int, int]:
+def _common_size(sources: Sequence[Source], size: int, mode: str, reader: Reader) -> tuple[int, int]:
     """Height and width of the pictures."""
     from latentflow.latents.files import saved_size
 
     for source in sources:
         if source.is_image:
-            image = fit(read_image(source.path, "The image").image, size, mode)
+            image = fit(reader.read(source.path, "The image"), size, mode)
             return image.height, image.width
     found = (saved_size(source.path) for source in sources if source.is_saved)
     return next((each for each in found if each), (size, size))
@@ -157,7 +173,8 @@ def check_initial(init: str) -> None:
     if init in NAMED_STARTS:
         return
     try:
-        there = parse_source(init).seed is not None or parse_source(init).path.is_file()
+        source = parse_source(init)
+        there = source.seed is not None or source.path.is_file() or is_stream(source.path)
     except (OSError, ValueError, InputError):  # a name that is too long, or holds a zero byte; ~ of nobody
         there = False
     if not there:
@@ -168,12 +185,15 @@ def check_initial(init: str) -> None:
         )
 
 
-def initial_latent(init: str, autoencoder: Autoencoder, target: Tensor, seed: int = 0) -> Tensor:
+def initial_latent(
+    init: str, autoencoder: Autoencoder, target: Tensor, seed: int = 0, reader: Reader | None = None
+) -> Tensor:
     """The latent (n, c, rows, columns) that a run towards a target (n, 3, h, w) in [0, 1] starts from.
 
     `init` is normal (N(0, 1)), uniform (U(−√3, √3), which has variance 1 too), zeros, encode (the encoder's latent of
     the target), or a source: an image, encoded at the target's size, a saved latent, or random:SEED. Noise is drawn on
-    the CPU, so that a seed means the same on every device. Raises `InputError` for anything else.
+    the CPU, so that a seed means the same on every device. `reader` reads the image and says what that changed. Raises
+    `InputError` for anything else.
     """
     import torch
 
@@ -190,5 +210,7 @@ def initial_latent(init: str, autoencoder: Autoencoder, target: Tensor, seed: in
         with torch.no_grad():
             return autoencoder.encode(target)
     check_initial(init)
-    latent, _ = parse_source(init).latent(autoencoder, (height, width), "`init`")
+    reader = reader or Reader()
+    latent, _ = parse_source(init).latent(autoencoder, (height, width), "`init`", reader)
+    reader.say_notes()
     return latent.expand(shape).clone()

@@ -1,7 +1,7 @@
 """Frames of an earlier run, decoded from its trajectory: in another format, speed or size, without optimizing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import tee
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentflow.config import RenderConfig
+from latentflow.config import ReadingOptions, RenderConfig
 from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.files import sha256
+from latentflow.files import MANIFEST_SUFFIX, sha256
 from latentflow.latents.decode import decode_frames
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.draw import Drawing
-from latentflow.pictures.files import fit, read_image, to_tensor
+from latentflow.pictures.files import fit, to_tensor
+from latentflow.pictures.reader import Reader
 from latentflow.records import Step
 from latentflow.runs.report import counted, readable, size_of
 from latentflow.session import Session
@@ -27,8 +28,6 @@ from latentflow.sinks.frames import check_frames_path, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
 from latentflow.sinks.trajectory import Past, read_trajectory
-
-MANIFEST_SUFFIX = ".manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +116,13 @@ def _trajectory(source: Path) -> Path:
 
 def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
     path, options = Path(facts["options"]["image_path"]), facts["options"]
-    picture = read_image(path)
+    reading = ReadingOptions(**{each.name: options.get(each.name, each.default) for each in fields(ReadingOptions)})
+    picture = Reader(reading).read(path)
     if sha256(path) != facts["image"]["sha256"]:
         raise InputError(
             f"{path} is not the image of the trajectory: its SHA-256 differs.", "Leave out `side_by_side`."
         )
-    target = to_tensor(fit(picture.image, options["size"], options["fit"]))
+    target = to_tensor(fit(picture, options["size"], options["fit"]))
     if tuple(target.shape[-2:]) != size:
         raise InputError(f"{path} has another size than the trajectory.")
     return target

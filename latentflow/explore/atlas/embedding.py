@@ -70,7 +70,7 @@ def embed(latents: Tensor, method: str = "pca", clusters: int | None = None) -> 
 def check_umap() -> None:
     """Raise `MissingPackageError` where umap-learn isn't installed."""
     try:
-        import umap  # noqa: F401
+        from umap import UMAP  # noqa: F401  (a folder named umap is a package too, but an empty one)
     except ImportError as error:
         remedy = 'pip install "latentflow[umap]"'
         raise MissingPackageError(f"`method` umap needs umap-learn: {error}.", remedy) from error
@@ -83,10 +83,10 @@ def umap_points(values: np.ndarray) -> np.ndarray:
     Raises `MissingPackageError` without umap-learn.
     """
     check_umap()
-    import umap
+    from umap import UMAP
 
     neighbors = min(15, len(values) - 1)
-    model = umap.UMAP(n_neighbors=neighbors, init="pca", random_state=0, n_jobs=1)
+    model = UMAP(n_neighbors=neighbors, init="pca", random_state=0, n_jobs=1)
     return np.asarray(model.fit_transform(values), dtype=np.float64)
 
 

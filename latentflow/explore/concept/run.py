@@ -22,6 +22,7 @@ from latentflow.latents.sources import LATENT_SUFFIX, Anchors, check_anchors, re
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import save_figure
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import captioned
 from latentflow.records import Frame
 from latentflow.session import NOTHING_WRITTEN, Session
@@ -146,7 +147,7 @@ def _check(sources: Sequence[str], config: ConceptConfig) -> Files:
     for path in outputs:
         check_writable(path, "`output_path`")
     if config.apply is not None:
-        check_anchors([config.apply], 1, 1)
+        check_anchors([config.apply], 1, 1, config.max_pixels)
         check_frames_path(frames, config.fps, config.overwrite)
         outputs.append(frames)
         inputs.append(config.apply)
@@ -167,7 +168,7 @@ def _make(job: Job[ConceptConfig]) -> None:
     report.lines = _lines(concept)
     anchors, strengths, pictures = None, _strengths(config), dict[float, np.ndarray]()
     if config.apply is not None:
-        anchors = _applied(config.apply, concept, job.autoencoder)
+        anchors = _applied(config.apply, concept, job.autoencoder, job.reader)
         frames = job.session.watch(move_along(job.autoencoder, anchors.latents, concept, strengths), NOTHING_WRITTEN)
         pictures = {strength: to_uint8(frame.image) for strength, frame in zip(strengths, frames)}
         report.figures["strengths"] = strengths
@@ -228,7 +229,7 @@ def _find(job: Job[ConceptConfig]) -> tuple[Concept, HeldOutScore]:
     folders = [Path(folder).expanduser() for folder in (config.positive, config.negative)]
     positive, negative = (
         read_latents(
-            *(folder, job.autoencoder, config.size, session), least=MIN_IMAGES, written=job.report.written
+            *(folder, job.autoencoder, config.size, session, job.reader), least=MIN_IMAGES, written=job.report.written
         ).latents
         for folder in folders
     )
@@ -267,9 +268,9 @@ def _sides(score: Mapping[str, Any], names: tuple[str, str]) -> str:
     )
 
 
-def _applied(source: str, concept: Concept, autoencoder: Autoencoder) -> Anchors:
+def _applied(source: str, concept: Concept, autoencoder: Autoencoder, reader: Reader) -> Anchors:
     """The latent that is moved, for a picture of the direction's size."""
-    anchors = read_anchors([source], autoencoder, concept.size[0], "cover")
+    anchors = read_anchors([source], autoencoder, concept.size[0], "cover", reader)
     if anchors.latents.shape != concept.direction.shape:
         raise InputError(
             f"`apply` {source} is for a picture of {anchors.size[1]} × {anchors.size[0]} pixels, the direction for "

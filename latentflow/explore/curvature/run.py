@@ -109,7 +109,7 @@ def run_curvature(sources: Sequence[str], config: CurvatureConfig, session: Sess
 
 
 def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
-    check_plane(sources)
+    check_plane(sources, config.max_pixels)
     output = Path(config.output_path).expanduser()
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
@@ -120,7 +120,7 @@ def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
 def _make(job: Job[CurvatureConfig]) -> None:
     config, autoencoder, report = job.config, job.autoencoder, job.report
     plane = make_plane(
-        *(job.sources, autoencoder, config.size, config.fit, job.session),
+        *(job.sources, autoencoder, config.size, config.fit, job.session, job.reader),
         seed=config.seed,
         reach=config.reach,
         written=report.written,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from latentflow.config import BatchConfig, RunConfig, located, options_that
 from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
 from latentflow.files import check_writable, manifest_path, sha256, writing
 from latentflow.inversion.checks import check_options
-from latentflow.pictures.files import image_files
+from latentflow.pictures.folders import find_images
 from latentflow.runs.outputs import BESIDE_FRAMES
 from latentflow.runs.plan import check_output_paths, name_outputs
 from latentflow.sinks.manifest import read_manifest
@@ -32,11 +32,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A checked batch: every image with its output, all shards' images included."""
+    """A checked batch: every image with its output, all shards' images included, and what was `passed_over` in
+    folders, in words."""
 
     config: BatchConfig
     folder: Path
     items: list[Item]
+    passed_over: list[str] = field(default_factory=list)
 
     def run_config(self, item: Item) -> RunConfig:
         """The options of one image's run."""
@@ -96,10 +98,11 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     """
     folder = Path(config.output_dir).expanduser()
     found: dict[Path, str] = {}
+    passed_over: list[str] = []
     for source in sources:
         if Path(source).expanduser().resolve() == folder.resolve():
             raise InputError(f"`output_dir` {folder} is where the images are; results need a folder of their own.")
-        for path, name in _found(Path(source).expanduser()):
+        for path, name in _found(Path(source).expanduser(), passed_over):
             resolved = path.resolve()
             if folder.resolve() in resolved.parents:  # results of an earlier call
                 continue
@@ -118,7 +121,7 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     check_writable(folder / TABLE, "`output_dir`")
     items = list(_items(found, folder, config.suffix))
     index, count = _shard(config.shard)
-    plan = BatchPlan(config, folder, items[index - 1 :: count])
+    plan = BatchPlan(config, folder, items[index - 1 :: count], passed_over)
     if plan.items:
         _check(plan)
     return plan
@@ -157,9 +160,11 @@ def _check(plan: BatchPlan) -> None:
         raise problem
 
 
-def _found(source: Path) -> Iterator[tuple[Path, str]]:
+def _found(source: Path, passed_over: list[str]) -> Iterator[tuple[Path, str]]:
     if source.is_dir():
-        for path in image_files(source):
+        images = find_images(source)
+        passed_over += filter(None, [images.passed_over])
+        for path in images.paths:
             yield path, path.relative_to(source).as_posix()
     elif source.suffix == ".txt":
         try:

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentflow.errors import LatentflowError
 from latentflow.files import WrittenFiles
+from latentflow.pictures.reader import Notes
 from latentflow.runs.batch.plan import BatchPlan, Item, finished
 from latentflow.runs.batch.sheet import write_sheet
 from latentflow.runs.batch.table import Row, Table, seconds_per_step, succeeded
@@ -27,6 +28,7 @@ class BatchReport:
     left: int
     seconds: float
     written: WrittenFiles
+    notes: Notes = field(default_factory=Notes)
     error: LatentflowError | None = None
 
     @property
@@ -43,6 +45,7 @@ class BatchReport:
             "skipped": self.skipped,
             "failed": {row["image"]: row["error"] for row in self.failed},
             "left": self.left,
+            "notes": self.notes.sentences(),
             "images_per_hour": rate,
             "written": [str(path) for path in self.written.paths],
             "outcome": "done" if self.error is None else str(self.error),
@@ -55,6 +58,7 @@ class BatchReport:
         lines += [f"skipped  {self.skipped}, finished before"] if self.skipped else []
         lines += [f"failed   {row['image']}: {row['error']}" for row in self.failed]
         lines += [f"left     {self.left}"] if self.left else []
+        lines += [f"note     {sentence}" for sentence in summary["notes"]]
         return "\n".join([*lines, *(f"wrote    {path}" for path in self.written.paths)])
 
 
@@ -78,6 +82,8 @@ def run_batch(
         elif item.name not in table.rows and "result" in content:  # finished, and stopped before it was written down
             seed, result = content["options"]["seed"], content["result"]
             table.add(succeeded(item, seed, result, seconds_per_step(result) * (result["steps"] + 1)))
+    for sentence in plan.passed_over:
+        session.say(sentence)
     began = time.perf_counter()
     report = BatchReport(plan, 0, len(plan.items) - len(todo), [], len(todo), 0.0, written)
     rows = engine(plan, todo, session) if todo else iter(())
@@ -85,6 +91,7 @@ def run_batch(
         for row in rows:
             table.add(row)
             report.left -= 1
+            report.notes.add(row["image"], filter(None, row.get("notes", "").split("; ")))
             if row["status"] == "done":
                 report.done += 1
             else:
