@@ -18,13 +18,19 @@ from photographs import square
 from torch import Tensor
 
 from latentflow import Autoencoder, Objective, find_weights, initial_latent, load_autoencoder, optimize
-from latentflow.models.autoencoder import SD_CONFIG, read_geometry
+from latentflow.models.autoencoder import read_geometry
 from latentflow.models.device import pick_device, pick_dtype
 from latentflow.models.memory import update_bytes
 
 ROOT = Path(__file__).parent.parent
 STEADY = 3  # updates timed, after a first one
 Row = dict[str, Any]
+SD_CONFIG = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+}
 
 
 def full(dtype: str = "auto", *, frozen: bool = True) -> Autoencoder:
@@ -32,7 +38,7 @@ def full(dtype: str = "auto", *, frozen: bool = True) -> Autoencoder:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     torch.manual_seed(0)
-    model = AutoencoderKL(**{key: value for key, value in SD_CONFIG.items() if key[0] != "_"}).eval()
+    model = AutoencoderKL(**SD_CONFIG).eval()
     device = pick_device()
     computing = torch.float32
     if frozen:

@@ -12,6 +12,7 @@ from latentflow.inversion.methods import METHODS, OPTIMIZERS
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
+VAE_CONFIGS = ("sd", "sdxl", "sd3", "flux")
 OUTPUT_SUFFIXES = (".gif", ".mp4", ".webm", ".webp")
 
 
@@ -92,6 +93,12 @@ class RunConfig(Options):
         "be loaded, the run fails; only the default falls back on the bundled one.",
         metavar="NAME",
         shown_default=DEFAULT_VAE,
+    )
+    vae_config: str | None = option(
+        None,
+        f"Whose scale and shift the file of `vae` has: {', '.join(VAE_CONFIGS)}, or the path of its config.json.",
+        metavar="NAME",
+        shown_default="the config.json in its folder, else by its tensors",
     )
     weights: str = option(
         "auto",
@@ -188,6 +195,7 @@ class ViewConfig(Options):
 
     size: int = option(256, "Longer side of each picture in pixels.", minimum=8, maximum=4096)
     vae: str | None = same("vae")
+    vae_config: str | None = same("vae_config")
     weights: str = same("weights")
     device: str = same("device")
     dtype: str = same("dtype")
@@ -220,6 +228,7 @@ class CompareConfig(Options):
     optimizer: str | None = same("optimizer")
     schedule: str = same("schedule")
     vae: str | None = same("vae")
+    vae_config: str | None = same("vae_config")
     weights: str = same("weights")
     device: str = same("device")
     dtype: str = same("dtype")
@@ -329,13 +338,16 @@ def _check(name: str, value: Any, metadata: Any) -> None:
 
 def located(options: dict[str, Any]) -> dict[str, Any]:
     """Options with absolute paths where they name files."""
-    names = {*NAMED_STARTS, "bundled"}
-    paths = {
-        option: str(Path(options[option]).expanduser().resolve())
-        for option in ("init", "vae", "plugin")
-        if options.get(option) not in {None, *names} and Path(options[option]).expanduser().exists()
-    }
-    return options | paths
+    names = {None, *NAMED_STARTS, *VAE_CONFIGS, "bundled"}
+    named = {option: options.get(option) for option in ("init", "vae", "vae_config", "plugin")}
+    paths = {option: Path(str(value)).expanduser() for option, value in named.items() if value not in names}
+    return options | {option: str(path.resolve()) for option, path in paths.items() if holds_something(path)}
+
+
+def holds_something(path: Path) -> bool:
+    """Whether it is a file, or a folder that isn't empty: an empty one may have the name of something else by
+    accident."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def did_you_mean(word: str, known: Any) -> str:

@@ -119,7 +119,7 @@ def run_view(steps: ViewSteps[Any], sources: Sequence[str], config: ViewConfig, 
     check_outputs(files.outputs, files.inputs, overwrite=config.overwrite)
     manifest = manifest_path(files.outputs[0])
     report = ViewReport(written=WrittenFiles([*files.outputs, manifest]))
-    loaded = session.load(config.vae, config.weights, config.device, config.dtype)
+    loaded = session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
     job: Job[Any] = Job(
         sources=sources, config=config, session=session, loaded=loaded, outputs=files.outputs, report=report
     )

@@ -64,11 +64,12 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
         vae, dtype = str(options["vae"]), str(options.get("dtype", "float32"))
+        vae_config = options.get("vae_config") and str(options["vae_config"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The trajectory {source} doesn't describe its run: {error}.") from error
     if output.resolve() == Path(str(options["image_path"])).resolve():
         raise InputError(f"`output_path` {output} is the image of the run.")
-    loaded = session.load(vae, "auto", config.device, dtype)
+    loaded = session.load(vae, "auto", config.device, dtype, vae_config)
     resolved, autoencoder = loaded.weights, loaded.autoencoder
     if resolved.sha256 != owner.get("sha256"):
         raise WeightsError(

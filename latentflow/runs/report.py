@@ -123,7 +123,7 @@ class Report(Sink[Any]):
             f"{counted(values['steps'], 'step')}, {values['seconds_per_step']:.2g} s per step"
         )
         lines.append(f"seed     {self.plan.seed}")
-        instead = f", instead of {DEFAULT_VAE}" if found.notice else f" ({found.source})"
+        instead = f", instead of {DEFAULT_VAE}" if found.is_fallback else f" ({found.source})"
         lines.append(f"weights  {found.name}{instead}")
         lines += [f"networks {notice}" for notice in self.notices]
         headings, rows = metric_rows({"this run": values["metrics"], "encoder's own": values["encoder_metrics"]})

@@ -38,7 +38,7 @@ from latentflow.sinks.trajectory import Trajectory, read_trajectory
 
 def load_for(config: RunConfig, session: Session) -> Loaded:
     """The autoencoder and the networks of a run."""
-    return session.load(config.vae, config.weights, config.device, config.dtype)
+    return session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
 
 
 def begin(plan: Plan, loaded: Loaded, session: Session) -> Run:
