@@ -115,8 +115,14 @@ class RunConfig(Options):
     init: str = option(
         "normal",
         "Initial latent: normal, uniform, zeros, encode (the encoder's latent of the target), random:SEED, an image, "
-        "or a saved latent (.safetensors).",
+        "or a latent (.safetensors, .npy, .latent).",
         metavar="START",
+    )
+    latent_of: str | None = option(
+        None,
+        "Whose a latent of another program is, and in which units: the `vae` it is of, then :scaled (about unit "
+        "variance, as diffusers' pipelines hold it) or :unscaled (as the encoder gives it).",
+        metavar="NAME:UNITS",
     )
     seed: int | None = option(
         None, "Seed of the initial latent; chosen at random and reported if omitted.", minimum=0, maximum=2**63 - 1
@@ -224,6 +230,7 @@ class CompareConfig(Options):
     size: int = option(256, "Longer side of each picture in pixels.", minimum=1, maximum=4096)
     fit: str = same("fit")
     init: str = same("init")
+    latent_of: str | None = same("latent_of")
     seed: int | None = same("seed")
     optimizer: str | None = same("optimizer")
     schedule: str = same("schedule")

@@ -138,7 +138,7 @@ def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Sessio
 
 
 def _check(sources: Sequence[str], config: ChannelsConfig) -> Files:
-    check_anchors(sources, 1, 1)
+    check_anchors(sources, 1, 1, latent_of=config.latent_of)
     output = Path(config.output_path).expanduser()
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
@@ -149,7 +149,7 @@ def _check(sources: Sequence[str], config: ChannelsConfig) -> Files:
 def _make(job: Job[ChannelsConfig]) -> None:
     config, autoencoder = job.config, job.autoencoder
     numbers = _numbers(config.channels, autoencoder.geometry.channels)
-    anchors = read_anchors(job.sources, autoencoder, config.size, config.fit)
+    anchors = read_anchors(job.sources, autoencoder, config.size, config.fit, config.latent_of)
     latent = anchors.latents
     channels = []
     for channel in decode_channels(autoencoder, latent, anchors.size, numbers, config.reach):

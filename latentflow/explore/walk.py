@@ -52,6 +52,7 @@ def walk(
     loop: bool = WalkConfig.loop,
     frames: int | None = None,
     ease: str = WalkConfig.ease,
+    latent_of: str | None = None,
     weights: str = WalkConfig.weights,
     device: str = WalkConfig.device,
     dtype: str = WalkConfig.dtype,
@@ -69,10 +70,10 @@ def walk(
         raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
     names = [str(source) for source in sources]
     config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease)
-    check_anchors(names, 2)
+    check_anchors(names, 2, latent_of=latent_of)
     session = session or Session()
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    anchors = read_anchors(names, loaded.autoencoder, size, fit)
+    anchors = read_anchors(names, loaded.autoencoder, size, fit, latent_of)
     path = LatentPath(anchors.latents, method, loop=loop)
     _, positions = _positions(config, path)
     return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
@@ -146,7 +147,7 @@ def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> Vi
 
 
 def _check(sources: Sequence[str], config: WalkConfig) -> Files:
-    check_anchors(sources, 2)
+    check_anchors(sources, 2, latent_of=config.latent_of)
     if not config.even and (config.budget_frames or config.budget_seconds or config.measure != WalkConfig().measure):
         raise InputError("`measure`, `budget_frames` and `budget_seconds` go with `even`.", "Add it.")
     if config.budget_frames and config.budget_seconds:
@@ -178,7 +179,7 @@ def _positions(config: WalkConfig, path: LatentPath) -> tuple[np.ndarray, np.nda
 
 def _make(job: Job[WalkConfig]) -> None:
     config, report = job.config, job.report
-    anchors = read_anchors(job.sources, job.autoencoder, config.size, config.fit)
+    anchors = read_anchors(job.sources, job.autoencoder, config.size, config.fit, config.latent_of)
     if config.refine:
         anchors = _refined(anchors, job)
     path = LatentPath(anchors.latents, config.method, loop=config.loop)

@@ -80,7 +80,7 @@ class Run:
         autoencoder = loaded.autoencoder
         self.config, self.loaded, self.seed, self.notes, self._session = config, loaded, seed, tuple(notes), session
         self.target = target.to(autoencoder.device)
-        self.latent = initial_latent(config.init, autoencoder, self.target, seed)
+        self.latent = initial_latent(config.init, autoencoder, self.target, seed, config.latent_of)
         prepare_decoder(config, autoencoder, self.size, session)
         self.objective = make_objective(config.loss_type, self.target, loaded.networks, session)
         self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
@@ -155,6 +155,7 @@ def invert(
     optimizer: str | None = None,
     schedule: str = RunConfig.schedule,
     init: str | PathLike[str] = RunConfig.init,
+    latent_of: str | None = None,
     seed: int | None = None,
     target_psnr: float | None = None,
     weights: str = RunConfig.weights,
@@ -187,6 +188,7 @@ def invert(
         optimizer=optimizer,
         schedule=schedule,
         init=str(init),
+        latent_of=latent_of,
         seed=secrets.randbelow(2**32) if seed is None else seed,
         target_psnr=target_psnr,
         weights=weights,

@@ -50,7 +50,7 @@ class Plane:
         return [[(x, y) for x in xs] for y in ys]
 
 
-def check_plane(sources: Sequence[str]) -> None:
+def check_plane(sources: Sequence[str], latent_of: str | None = None) -> None:
     """Raise `InputError` unless the sources are three points, one point, or one folder."""
     if _is_folder(sources):
         check_folder(Path(sources[0]).expanduser())
@@ -60,7 +60,7 @@ def check_plane(sources: Sequence[str]) -> None:
             f"A plane goes through three images, around one, or through a folder; {len(sources)} were given.",
             "For example: examples/spheres.png examples/cat.png random:7",
         )
-    check_anchors(sources, 1)
+    check_anchors(sources, 1, latent_of=latent_of)
 
 
 def make_plane(
@@ -72,6 +72,7 @@ def make_plane(
     *,
     seed: int = 0,
     reach: float = 1.5,
+    latent_of: str | None = None,
     written: WrittenFiles | None = None,
 ) -> Plane:
     """The plane of sources that `check_plane` has passed: `plane_through` three points, `plane_around` one, or
@@ -84,7 +85,7 @@ def make_plane(
         folder = Path(sources[0]).expanduser()
         found = read_latents(folder, autoencoder, size, session, least=3, written=written)
         return principal_plane(found.latents.to(autoencoder.device), (size, size))
-    anchors = read_anchors(sources, autoencoder, size, mode)
+    anchors = read_anchors(sources, autoencoder, size, mode, latent_of)
     if len(sources) == 1:
         return plane_around(anchors, seed=seed, reach=reach)
     if len(set(anchors.names)) < len(sources):

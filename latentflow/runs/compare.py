@@ -220,7 +220,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     picture = read_image(plan.runs.image_path)
     target = fitted(picture.image, config).to(autoencoder.device)
     size = (target.shape[-2], target.shape[-1])
-    latent = initial_latent(config.init, autoencoder, target, plan.runs.seed)
+    latent = initial_latent(config.init, autoencoder, target, plan.runs.seed, config.latent_of)
     prepare_decoder(config, autoencoder, size, session)
     made = [make_objective(text, target, loaded.networks, session) for text in plan.losses]
     report = CompareReport(plan, loaded, target)

@@ -146,7 +146,7 @@ def _check(sources: Sequence[str], config: ConceptConfig) -> Files:
     for path in outputs:
         check_writable(path, "`output_path`")
     if config.apply is not None:
-        check_anchors([config.apply], 1, 1)
+        check_anchors([config.apply], 1, 1, latent_of=config.latent_of)
         check_frames_path(frames, config.fps, config.overwrite)
         outputs.append(frames)
         inputs.append(config.apply)
@@ -167,7 +167,7 @@ def _make(job: Job[ConceptConfig]) -> None:
     report.lines = _lines(concept)
     anchors, strengths, pictures = None, _strengths(config), dict[float, np.ndarray]()
     if config.apply is not None:
-        anchors = _applied(config.apply, concept, job.autoencoder)
+        anchors = _applied(config.apply, concept, job.autoencoder, config.latent_of)
         frames = job.session.watch(move_along(job.autoencoder, anchors.latents, concept, strengths), NOTHING_WRITTEN)
         pictures = {strength: to_uint8(frame.image) for strength, frame in zip(strengths, frames)}
         report.figures["strengths"] = strengths
@@ -267,9 +267,9 @@ def _sides(score: Mapping[str, Any], names: tuple[str, str]) -> str:
     )
 
 
-def _applied(source: str, concept: Concept, autoencoder: Autoencoder) -> Anchors:
+def _applied(source: str, concept: Concept, autoencoder: Autoencoder, latent_of: str | None) -> Anchors:
     """The latent that is moved, for a picture of the direction's size."""
-    anchors = read_anchors([source], autoencoder, concept.size[0], "cover")
+    anchors = read_anchors([source], autoencoder, concept.size[0], "cover", latent_of)
     if anchors.latents.shape != concept.direction.shape:
         raise InputError(
             f"`apply` {source} is for a picture of {anchors.size[1]} × {anchors.size[0]} pixels, the direction for "

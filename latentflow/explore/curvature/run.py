@@ -109,7 +109,7 @@ def run_curvature(sources: Sequence[str], config: CurvatureConfig, session: Sess
 
 
 def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
-    check_plane(sources)
+    check_plane(sources, config.latent_of)
     output = Path(config.output_path).expanduser()
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
@@ -123,6 +123,7 @@ def _make(job: Job[CurvatureConfig]) -> None:
         *(job.sources, autoencoder, config.size, config.fit, job.session),
         seed=config.seed,
         reach=config.reach,
+        latent_of=config.latent_of,
         written=report.written,
     )
     began = time.monotonic()

@@ -144,7 +144,8 @@ class Worker:
     def _prepared(self, item: Item, plan: Plan) -> _Job:
         autoencoder = self.loaded.autoencoder
         target = fitted(read_image(plan.image_path).image, plan.config).to(autoencoder.device)
-        return _Job(item, plan, target, initial_latent(plan.config.init, autoencoder, target, plan.seed))
+        latent = initial_latent(plan.config.init, autoencoder, target, plan.seed, plan.config.latent_of)
+        return _Job(item, plan, target, latent)
 
     def _batch_size(self, size: tuple[int, int]) -> int:
         """How many images of a size go into one forward pass: as many as was said, or as memory has room for."""
