@@ -28,7 +28,7 @@ from latentflow.models import autoencoder as module
 from latentflow.models.autoencoder import LatentGeometry, load_autoencoder
 from latentflow.models.layouts import identify
 from latentflow.models.weight_files import WEIGHTS_FILE
-from latentflow.models.weights import present
+from latentflow.models.weights import layout_of, present
 
 
 def load(path):
@@ -307,10 +307,10 @@ def test_a_config_that_is_named_is_the_one_that_counts(tmp_path):
 def test_a_config_of_something_else_beside_a_lone_file_is_ignored_and_said(tmp_path, content):
     path = save_contiguous(random_model(LONE_KL).state_dict(), tmp_path / "xl.safetensors")
     (tmp_path / "config.json").write_text(content)
-    found = present(str(path)).identified()
-    assert f"{tmp_path / 'config.json'} is not the config of xl.safetensors and is ignored. " in found.notice
-    assert "SDXL, by its name" in found.notice
-    assert float(load_autoencoder(found).geometry.scale) == pytest.approx(0.13025)
+    notice = layout_of(present(str(path))).notice
+    assert f"{tmp_path / 'config.json'} is not the config of xl.safetensors and is ignored. " in notice
+    assert "SDXL, by its name" in notice
+    assert float(load(path).geometry.scale) == pytest.approx(0.13025)
 
 
 # TAESD's own files

@@ -1,6 +1,7 @@
 """`latentflow weights`: list, download, check, describe and convert weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,6 @@ _vae = click.option(
     metavar="NAME",
     help="Hub name repo[:subfolder][@revision], folder or .safetensors file of an autoencoder, or bundled.",
 )
-_existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 NETWORKS = {
     "vgg16": "VGG16, for the losses vgg and lpips",
     "alexnet": "AlexNet, for LPIPS in evaluate",
@@ -139,9 +139,10 @@ def inspect(vae: str, vae_config: str | None) -> None:
     \b
     Example: latentflow weights inspect ae.safetensors
     """
-    found = _present(vae)
-    layout = found.identified(vae_config).layout
-    assert layout is not None
+    from latentflow.models.weights import layout_of
+
+    found = replace(_present(vae), vae_config=vae_config)
+    layout = layout_of(found)
     for title, text in {"path": str(found.path), "sha256": found.sha256, **layout.facts()}.items():
         click.echo(f"{title:<10}  {as_options(text)}")
     if layout.problem:
@@ -149,8 +150,8 @@ def inspect(vae: str, vae_config: str | None) -> None:
 
 
 @weights.command(context_settings=CONTEXT, short_help="Write pickled weights as .safetensors.")
-@click.argument("file", metavar="FILE", type=_existing_file)
-def convert(file: Path) -> None:
+@click.argument("file", metavar="FILE")
+def convert(file: str) -> None:
     """Write what torch pickled (.ckpt, .pt, .pth, .bin) beside it as .safetensors, and print the path of that.
 
     The pickle is read with weights_only=True: a file that needs more than tensors is refused.
@@ -160,7 +161,7 @@ def convert(file: Path) -> None:
     """
     from latentflow.models.pickles import convert
 
-    click.echo(str(convert(file)))
+    click.echo(str(convert(Path(file).expanduser())))
 
 
 def _network_present(network: str) -> Path:

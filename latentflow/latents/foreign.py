@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError  # of numpy's reader of headers
 from typing import TYPE_CHECKING
 
 from latentflow.errors import InputError
@@ -63,8 +64,9 @@ def look_into(path: Path) -> Contents:
         tensors, metadata = read_header(path)
     except FileNotFoundError:
         raise InputError(f"The latent {path} does not exist.") from None
-    except (SafetensorError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a saved latent: {str(error).rstrip('.')}.") from error
+    except (SafetensorError, OSError, ValueError, EOFError, TokenError) as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise InputError(f"{path} is not a saved latent: {reason}.") from error
     return Contents({name: info.shape for name, info in tensors.items()}, metadata)
 
 

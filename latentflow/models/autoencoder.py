@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from latentflow.models.device import pick_dtype
 from latentflow.models.layouts import TAESD, Layout, diffusers_names
 from latentflow.models.served import SERVED
 from latentflow.models.taef2 import add_normalized_blocks
-from latentflow.models.weights import FoundWeights, find_weights
+from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
 _BLOCKS = frozenset().union(*(served.blocks for served in SERVED.values()))
 
@@ -178,10 +178,7 @@ def load_autoencoder(
     """
     if not isinstance(weights, FoundWeights):
         weights = find_weights(str(weights), "pretrained")
-    if weights.layout is None or vae_config is not None:
-        weights = weights.identified(vae_config)
-    layout = weights.layout
-    assert layout is not None
+    layout = layout_of(weights if vae_config is None else replace(weights, vae_config=vae_config))
     if layout.problem:
         raise WeightsError(layout.problem)
     model = _build(weights.path, layout)

@@ -14,7 +14,7 @@ from latentflow.models.headers import DTYPES, TensorInfo, read_header
 from latentflow.models.served import FAMILIES, SERVED, read_config
 
 DIFFUSERS, ORIGINAL, TAESD = "diffusers", "original latent diffusion", "TAESD"  # whose names tensors have
-PREFIXES = ("first_stage_model.", "vae.")  # of the autoencoder in a checkpoint of a whole model
+PREFIXES = ("first_stage_model.", "vae.")  # of the autoencoder in a complete checkpoint
 GROUPS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")  # the tensors of an AutoencoderKL
 
 
@@ -23,8 +23,8 @@ class Layout:
     """What the files of an autoencoder hold.
 
     `config` is that of a diffusers class, empty if none is recognized; `names` says whose names the tensors have, which
-    stand in `tensors` without the prefix of a whole checkpoint. `origin` says where scale and shift come from, `notice`
-    what a user should know of that, and `problem` what is missing before it can be loaded.
+    stand in `tensors` without the prefix of a complete checkpoint. `origin` says where scale and shift come from,
+    `notice` what a user should know of that, and `problem` what is missing before it can be loaded.
     """
 
     config: Mapping[str, Any]

@@ -1,14 +1,14 @@
 """What runs share: an autoencoder and the networks of losses and of figures, each loaded once."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentflow.errors import InputError
 from latentflow.models.autoencoder import Autoencoder, load_autoencoder
 from latentflow.models.device import pick_device, use_fastest_kernels
 from latentflow.models.networks import Networks
-from latentflow.models.weights import FoundWeights, find_weights
+from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,8 @@ class Models:
         where = pick_device(device)
         if self.tune:
             use_fastest_kernels(where)
-        found = find_weights(vae, weights).identified(vae_config)
+        found = replace(find_weights(vae, weights), vae_config=vae_config)
+        found = replace(found, notice=f"{found.notice} {layout_of(found).notice}".strip())
         return Loaded(
             weights=found,
             autoencoder=load_autoencoder(found, where, dtype),

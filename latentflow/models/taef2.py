@@ -12,7 +12,7 @@ GROUPS = 4  # of the normalization
 
 
 class NormalizedTinyBlock(nn.Module):
-    """A block of AutoencoderTiny after a branch of 1 × 1 convolutions, which is normalized over the whole picture."""
+    """A block of AutoencoderTiny after a branch of 1 × 1 convolutions, which is normalized over the entire picture."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()

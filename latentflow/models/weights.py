@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,7 @@ class FoundWeights:
 
     `path` is a folder or a single .safetensors file; `source` is bundled, cache, download, folder, file, or object for
     an `Autoencoder` that was passed in. `notice` is for the user, when the bundled weights are used instead of the
-    default ones or something was assumed, else empty. `layout` says what the files hold, once they are `identified`.
+    default ones or something is assumed of a file, else empty. `vae_config` is what the user says of a file.
     """
 
     name: str
@@ -38,17 +38,17 @@ class FoundWeights:
     path: Path
     sha256: str
     notice: str = ""
-    layout: Layout | None = field(default=None, compare=False, repr=False)
+    vae_config: str | None = None
 
     @property
     def is_fallback(self) -> bool:
         """Whether the bundled weights stand in for the default ones."""
         return self.source == "bundled" and bool(self.notice)
 
-    def identified(self, vae_config: str | None = None) -> "FoundWeights":
-        """The same with its layout, as `identify` finds it: what the files hold, and what is assumed of them."""
-        layout = identify(self.path, weight_files(self.path), vae_config)
-        return replace(self, layout=layout, notice=f"{self.notice} {layout.notice}".strip())
+
+def layout_of(found: FoundWeights) -> Layout:
+    """What the files of weights hold, and what is assumed of them, as `identify` finds it."""
+    return identify(found.path, weight_files(found.path), found.vae_config)
 
 
 def find_weights(vae: str | None = None, policy: str = "auto") -> FoundWeights:
