@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from latentflow.errors import InputError
-from latentflow.inversion.methods import BETAS, METHODS, OPTIMIZERS
+from latentflow.inversion.methods import BETAS, BETAS_NEAR, METHODS, OPTIMIZERS
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -78,7 +78,7 @@ class RunConfig(Options):
         None,
         "Learning rate, in unit-variance latents.",
         above=0,
-        shown_default="0.1; hybrid 0.04; gradient_free by `steps`",
+        shown_default="0.1; hybrid 0.06; gradient_free by `steps`",
     )
     output_path: str = option(
         "grad_result.gif",
@@ -126,7 +126,7 @@ class RunConfig(Options):
         "Adam's decay rates: of its average of the gradient, and of the gradient's square.",
         metavar="B1,B2",
         minimum=0,
-        shown_default=",".join(map(str, BETAS)),
+        shown_default=f"{BETAS[0]},{BETAS[1]}; hybrid {BETAS_NEAR[0]},{BETAS_NEAR[1]}",
         many=True,
     )
     schedule: str = option(
