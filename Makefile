@@ -35,6 +35,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/performance.py --json benchmarks/performance.json
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/quality.py
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentflow.errors import InputError, WeightsError, is_out_of_memory
+from latentflow.models import deep_compression
 from latentflow.models.device import pick_dtype
 from latentflow.models.weights import WEIGHTS_FILE, FoundWeights, find_weights
 
@@ -230,7 +231,8 @@ def load_autoencoder(
     if not isinstance(weights, FoundWeights):
         weights = find_weights(str(weights), "pretrained")
     config = _config(weights.path)
-    model = _build(weights.path, config)
+    own = weights.source == "bundled" and deep_compression.supports(config)
+    model = _build_own(weights.path, config) if own else _build(weights.path, config)
     with _blaming(weights.path):
         geometry = read_geometry(type(model).__name__, model.config, device)
     computing = pick_dtype(dtype, torch.device(device))
@@ -279,6 +281,12 @@ def _config(path: Path) -> dict[str, Any]:
     if channels:
         raise WeightsError(f"The autoencoder at {path} is for pictures of {channels[0]} channels; 3 are served.")
     return config
+
+
+def _build_own(folder: Path, config: dict[str, Any]) -> Any:
+    """The network of the bundled autoencoder, without an import of diffusers."""
+    with _blaming(folder):
+        return deep_compression.load(folder / WEIGHTS_FILE, config)
 
 
 def _build(path: Path, config: dict[str, Any]) -> Any:
