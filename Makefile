@@ -36,6 +36,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/performance.py --json benchmarks/performance.json
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/gif.py
 	$(BIN)/python benchmarks/quality.py
 
 bench-model: $(INSTALLED)
