@@ -156,6 +156,27 @@ class RunConfig(Options):
     )
     fps: float = option(20.0, "Frames per second.", above=0, maximum=240, affects="files")
     hold: float = option(1.5, "Seconds the last frame is shown.", minimum=0, maximum=600, affects="files")
+    loop: int = option(
+        0,
+        "How often a .gif or .webp is played; 0: forever.",
+        minimum=0,
+        maximum=65_535,
+        metavar="N",
+        affects="files",
+    )
+    bounce: bool = option(
+        False,
+        "Show the frames once more in reverse order, from the last, which is held, back to the first. They are kept on "
+        "disk until then: 3 bytes per pixel and frame.",
+        affects="files",
+    )
+    palette: str = option(
+        "frame",
+        "Colors of a .gif: frame: each frame has 255 of its own; global: all frames share 255, chosen from all of them "
+        "at the end of the run. Until then they are kept on disk: 3 bytes per pixel and frame.",
+        choices=("frame", "global"),
+        affects="files",
+    )
     side_by_side: bool = option(False, "Show the target next to each frame.")
     caption: bool = option(False, "Write step, loss and PSNR below each frame.")
     save_latent: str | None = option(None, "Save the final latent as .safetensors.", metavar="FILE", affects="files")
@@ -236,6 +257,9 @@ class CompareConfig(Options):
     plugin: str | None = same("plugin")
     fps: float = same("fps")
     hold: float = same("hold")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     overwrite: bool = same("overwrite")
 
 
@@ -289,6 +313,9 @@ class RenderConfig(Options):
     )
     fps: float = same("fps")
     hold: float = same("hold")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     size: int | None = option(
         None, "Longer side of each frame in pixels.", minimum=2, maximum=16384, shown_default="the size of the run"
     )

@@ -490,9 +490,9 @@ def test_panels_have_the_name_the_picture_and_the_figures_of_their_run(compariso
     texts = []
     for index in range(STEPS + 1):
         frame = read(comparison.folder / "frames" / f"{index:05d}.png")
-        across = frame.shape[1] // WIDTH
+        across = (frame.shape[1] + GAP) // (WIDTH + GAP)
         panels = [
-            frame[row * height :][:height, column * WIDTH :][:, :WIDTH]
+            frame[row * height :][:height, column * (WIDTH + GAP) :][:, :WIDTH]
             for row in range(frame.shape[0] // height)
             for column in range(across)
         ]

@@ -52,6 +52,8 @@ class WalkConfig(ViewConfig):
     caption: bool = option(False, "Write the position on the path under each frame.")
     fit: str = same("fit")
     fps: float = same("fps")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600)
 
 
@@ -66,6 +68,8 @@ class ChannelsConfig(ViewConfig):
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
     fit: str = same("fit")
     fps: float = same("fps")
+    loop: int = same("loop")
+    palette: str = same("palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,9 @@ class CurvatureConfig(ViewConfig):
     )
     fit: str = same("fit")
     fps: float = same("fps")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,3 +201,5 @@ class ConceptConfig(ViewConfig):
     frames: int = option(48, "Number of frames of the sweep, there and back.", minimum=4, maximum=10_000)
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
     fps: float = same("fps")
+    loop: int = same("loop")
+    palette: str = same("palette")
