@@ -67,6 +67,16 @@ def test_one_value_an_image_as_of_the_image_alone(loss, size):
     assert torch.allclose(values, alone, rtol=1e-4)
 
 
+def test_ms_ssim_has_a_gradient_where_a_channel_is_the_negative_of_the_target():
+    target = picture(176, 176)
+    image = target.clone()
+    image[:, 0] = 1 - image[:, 0]
+    image = (0.1 + 0.8 * image).requires_grad_()
+    losses.find("ms_ssim")()(image, target).sum().backward()
+    red, green, blue = image.grad.abs().amax((0, 2, 3))
+    assert red == 0 and green > 0 and blue > 0
+
+
 def test_forward_is_given_the_declared_range(loss, monkeypatch):
     seen = []
     monkeypatch.setattr(loss, "prepare", seen.append)
