@@ -139,7 +139,8 @@ def race(rounds: int) -> Row:
     ways: dict[str, Row] = {
         "gradient": {"method": "gradient"},
         "gradient_free": {"method": "gradient_free", "lr": 1.0, "steps": 12},
-        "hybrid": {"method": "hybrid"},
+        "hybrid, 20 steps": {"method": "hybrid", "steps": 20},
+        "hybrid, 200 steps": {"method": "hybrid"},
         "gradient from the encoder": {"method": "gradient", "init": "encode", "lr": 0.04},
     }
     for name, goal in (("encoder", encoder), ("naive 100", hundred)):

@@ -35,7 +35,7 @@ class Optimizer:
 
 
 # A short memory: an average over some three gradients, scaled by some five. Adam's usual (0.9, 0.999) remembers the
-# large gradients of the beginning, and after 100 steps is up to 7 dB behind. docs/published.md has the measurements.
+# large gradients of the beginning, and is up to 12 dB behind after 100 steps. docs/published.md has the measurements.
 BETAS = (0.7, 0.8)
 BETAS_NEAR = (0.8, 0.9)  # near the target the gradients change less from step to step
 ADAM = Optimizer(name="adam", updates="Adam", constants={"betas": BETAS, "weight_decay": 0.0})
