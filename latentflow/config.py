@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from latentflow.errors import InputError
-from latentflow.inversion.methods import METHODS, OPTIMIZERS
+from latentflow.inversion.methods import BETAS, BETAS_NEAR, METHODS, OPTIMIZERS
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -71,14 +71,15 @@ class RunConfig(Options):
     method: str = option(
         "gradient",
         "gradient: follow the gradient of the loss; gradient_free: forward passes only, fast, ignores the loss; "
-        "hybrid: gradient_free first, then gradient.",
+        "hybrid: gradient_free first, then gradient; up to 20 steps it jumps to the picture, with more it goes there "
+        "in even steps.",
         choices=tuple(METHODS),
     )
     lr: float | None = option(
         None,
         "Learning rate, in unit-variance latents.",
         above=0,
-        shown_default="0.1; hybrid 0.04; gradient_free by `steps`",
+        shown_default="0.1; hybrid 0.06; gradient_free by `steps`",
     )
     output_path: str = option(
         "grad_result.gif",
@@ -133,6 +134,14 @@ class RunConfig(Options):
         choices=tuple(OPTIMIZERS),
         shown_default="adam; gradient_free km",
     )
+    betas: tuple[float, float] | None = option(
+        None,
+        "Adam's decay rates: of its average of the gradient, and of the gradient's square.",
+        metavar="B1,B2",
+        minimum=0,
+        shown_default=f"{BETAS[0]},{BETAS[1]}; hybrid {BETAS_NEAR[0]},{BETAS_NEAR[1]}",
+        many=True,
+    )
     schedule: str = option(
         "constant", "Schedule of the learning rate.", choices=("constant", "cosine", "warmup_cosine")
     )
@@ -160,6 +169,27 @@ class RunConfig(Options):
     )
     fps: float = option(20.0, "Frames per second.", above=0, maximum=240, affects="files")
     hold: float = option(1.5, "Seconds the last frame is shown.", minimum=0, maximum=600, affects="files")
+    loop: int = option(
+        0,
+        "How often a .gif or .webp is played; 0: forever.",
+        minimum=0,
+        maximum=65_535,
+        metavar="N",
+        affects="files",
+    )
+    bounce: bool = option(
+        False,
+        "Show the frames once more in reverse order, from the last, which is held, back to the first. They are kept on "
+        "disk until then: 3 bytes per pixel and frame.",
+        affects="files",
+    )
+    palette: str = option(
+        "frame",
+        "Colors of a .gif: frame: each frame has 255 of its own; global: all frames share 255, chosen from all of them "
+        "at the end of the run. Until then they are kept on disk: 3 bytes per pixel and frame.",
+        choices=("frame", "global"),
+        affects="files",
+    )
     side_by_side: bool = option(False, "Show the target next to each frame.")
     caption: bool = option(False, "Write step, loss and PSNR below each frame.")
     save_latent: str | None = option(None, "Save the final latent as .safetensors.", metavar="FILE", affects="files")
@@ -233,6 +263,7 @@ class CompareConfig(Options):
     latent_of: str | None = same("latent_of")
     seed: int | None = same("seed")
     optimizer: str | None = same("optimizer")
+    betas: tuple[float, float] | None = same("betas")
     schedule: str = same("schedule")
     vae: str | None = same("vae")
     vae_config: str | None = same("vae_config")
@@ -242,6 +273,9 @@ class CompareConfig(Options):
     plugin: str | None = same("plugin")
     fps: float = same("fps")
     hold: float = same("hold")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     overwrite: bool = same("overwrite")
 
 
@@ -295,6 +329,9 @@ class RenderConfig(Options):
     )
     fps: float = same("fps")
     hold: float = same("hold")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     size: int | None = option(
         None, "Longer side of each frame in pixels.", minimum=2, maximum=16384, shown_default="the size of the run"
     )

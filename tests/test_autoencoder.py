@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,11 @@ from standins import (
 
 from latentflow.errors import WeightsError
 from latentflow.models import autoencoder as module
+from latentflow.models import deep_compression
 from latentflow.models.autoencoder import LatentGeometry, load_autoencoder
 from latentflow.models.layouts import identify
 from latentflow.models.weight_files import WEIGHTS_FILE
-from latentflow.models.weights import layout_of, present
+from latentflow.models.weights import bundled, layout_of, present
 
 
 def load(path):
@@ -555,3 +557,113 @@ def test_the_paths_of_a_folder_need_no_particular_place(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert present("here").path == Path("here")
     assert load("~/here").sha256 == load("here").sha256
+
+
+BUNDLED = json.loads((bundled().path / "config.json").read_text())
+COMPRESSIONS = {
+    "a full first stage": {"encoder_layers_per_block": [1, 1, 2], "decoder_layers_per_block": [2, 1, 1]},
+    "an empty first stage": {"encoder_layers_per_block": [0, 2, 1], "decoder_layers_per_block": [0, 1, 3]},
+    "an empty first stage in the encoder alone": {"decoder_layers_per_block": [1, 1, 1], "latent_channels": 8},
+}
+
+
+def compression(name):
+    """The config of a small network without attention."""
+    widths, layers = [8, 16, 32], [0, 1, 1]
+    sizes = {f"{part}_block_out_channels": widths for part in ("encoder", "decoder")}
+    sizes |= {f"{part}_layers_per_block": layers for part in ("encoder", "decoder")}
+    return BUNDLED | sizes | COMPRESSIONS[name]
+
+
+def with_gradient(function, given):
+    """What a function makes of a tensor, and the gradient of the sum of its squares."""
+    given = given.clone().requires_grad_()
+    made = function(given)
+    return made.detach(), torch.autograd.grad(made.float().square().sum(), given)[0]
+
+
+def assert_same(ours, theirs, image, latent):
+    for found, expected in (
+        (
+            with_gradient(lambda x: ours.encode(x).latent, image),
+            with_gradient(lambda x: theirs.encode(x).latent, image),
+        ),
+        (
+            with_gradient(lambda z: ours.decode(z).sample, latent),
+            with_gradient(lambda z: theirs.decode(z).sample, latent),
+        ),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_the_network_of_our_own_is_that_of_diffusers(name):
+    config = compression(name)
+    theirs = random_model(config)
+    generator = torch.Generator().manual_seed(1)
+    for each in theirs.parameters():  # norms too, which begin as ones and zeros
+        each.data += 0.2 * torch.randn(each.shape, generator=generator)
+    assert deep_compression.supports(config)
+    ours = deep_compression.AutoencoderDC(config)
+    shapes, expected = ({key: each.shape for key, each in model.state_dict().items()} for model in (ours, theirs))
+    assert shapes == expected
+    ours.load_state_dict(theirs.state_dict())
+    image = picture(16, 24, count=2) * 2 - 1
+    latent = torch.randn(2, config["latent_channels"], 4, 6, generator=generator)
+    assert_same(ours, theirs, image, latent)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_bundled_autoencoder_is_that_of_diffusers(dtype):
+    ours = load_autoencoder(bundled(), dtype=dtype)
+    theirs = load_autoencoder(replace(bundled(), source="folder"), dtype=dtype)
+    assert type(ours.model) is deep_compression.AutoencoderDC
+    assert type(theirs.model).__module__.startswith("diffusers.")
+    state, expected = ours.state_dict(), theirs.state_dict()
+    assert list(state) == list(expected) and all(torch.equal(state[name], expected[name]) for name in state)
+    image = (picture(40, 48) * 2 - 1).to(ours.dtype)
+    latent = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(2)).to(ours.dtype)
+    assert_same(ours.model, theirs.model, image, latent)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder_block_types": "EfficientViTBlock"},
+        {"decoder_norm_types": ["rms_norm", "batch_norm", "rms_norm"]},
+        {"decoder_act_fns": "relu"},
+        {"upsample_block_type": "interpolate"},
+        {"decoder_in_shortcut": False},
+        {"an_option_to_come": 1},
+        {"_class_name": "AutoencoderKL"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_the_network_of_our_own_lacks_is_left_to_diffusers(change):
+    assert deep_compression.supports(BUNDLED | {"_diffusers_version": "0.40.0"})
+    assert not deep_compression.supports(BUNDLED | change)
+    assert not deep_compression.supports({key: x for key, x in BUNDLED.items() if key != "encoder_layers_per_block"})
+
+
+def test_bundled_weights_of_another_network_are_loaded_by_diffusers(tmp_path):
+    config = TINY["dc"]
+    folder = write_folder(tmp_path, model_files(config))
+    autoencoder = load_autoencoder(replace(bundled(), path=folder))
+    latent = torch.randn(1, 32, 2, 2)
+    expected = random_model(config).decode(latent / config["scaling_factor"]).sample / 2 + 0.5
+    torch.testing.assert_close(autoencoder.decode(latent), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("broken", ["truncated", "missing"])
+def test_broken_bundled_weights_are_one_clear_line(tmp_path, broken):
+    config = compression("a full first stage")
+    state = random_model(config).state_dict()
+    if broken == "missing":
+        del state["decoder.norm_out.bias"]
+    files = model_files(config, state)
+    if broken == "truncated":
+        files[WEIGHTS_FILE] = files[WEIGHTS_FILE][:-10]
+    words = {"truncated": "truncated or not safetensors", "missing": "decoder.norm_out.bias"}[broken]
+    with pytest.raises(WeightsError, match=words) as caught:
+        load_autoencoder(replace(bundled(), path=write_folder(tmp_path, files)))
+    assert "\n" not in str(caught.value)

@@ -53,6 +53,8 @@ class WalkConfig(ViewConfig):
     latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600)
 
 
@@ -68,6 +70,8 @@ class ChannelsConfig(ViewConfig):
     latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")
+    loop: int = same("loop")
+    palette: str = same("palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +141,9 @@ class CurvatureConfig(ViewConfig):
     latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,3 +207,5 @@ class ConceptConfig(ViewConfig):
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
     fps: float = same("fps")
     latent_of: str | None = same("latent_of")
+    loop: int = same("loop")
+    palette: str = same("palette")

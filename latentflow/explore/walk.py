@@ -25,7 +25,7 @@ from latentflow.pictures.text import captioned
 from latentflow.records import Frame
 from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 
 FRAMES_PER_SEGMENT = 48
 EVENING_ROUNDS = 4  # unless a budget is given; a round decodes every frame once
@@ -158,8 +158,12 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
     if frames < 2:
         raise InputError(f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {frames} frames; a walk needs 2.")
     output = Path(config.output_path).expanduser()
-    check_frames_path(output, config.fps, config.overwrite)
+    check_frames_path(output, **_frame_options(config))
     return Files(outputs=[output], inputs=sources, shown={"anchors": list(sources)})
+
+
+def _frame_options(config: WalkConfig) -> dict[str, Any]:
+    return frame_options(config) | {"loop": 0}  # `loop` of a walk is about its path
 
 
 def _segments(config: WalkConfig, anchors: int) -> int:
@@ -196,7 +200,7 @@ def _make(job: Job[WalkConfig]) -> None:
         picture = to_uint8(frame.image)
         return captioned(picture, describe(frame)) if config.caption else picture
 
-    sink = open_frames(job.output, fps=config.fps, hold=config.hold, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.output, **_frame_options(config), hold=config.hold, draw=draw)
     report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
     job.write_frames(sink, decode_path(job.autoencoder, path, list(positions), anchors.size), frames - 1, describe)
     report.lines.insert(0, f"walk     {' → '.join(stops)}, {counted(frames, 'frame')}")

@@ -28,6 +28,7 @@ from latentflow.pictures.files import fit, read_image, standardized, to_tensor, 
 from latentflow.records import Step
 from latentflow.session import Session
 
+INVERSION_OPTIONS = ("steps", "method", "lr", "optimizer", "betas", "schedule")
 _PREPARING = threading.Lock()
 ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
@@ -96,10 +97,10 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last step is done, or the PSNR that was wanted is reached."""
+        """Whether the last step is done, the PSNR that was wanted is reached, or further steps would change nothing."""
         goal = self.config.target_psnr
         near = goal is not None and self.last is not None and float(self.last.psnr[0]) >= goal
-        return near or self.inversion.index > self.inversion.steps
+        return near or bool(self.inversion.ended) or self.inversion.index > self.inversion.steps
 
     def __iter__(self) -> Iterator[Step]:
         while not self.is_finished:
@@ -153,6 +154,7 @@ def invert(
     method: str = RunConfig.method,
     lr: float | None = None,
     optimizer: str | None = None,
+    betas: tuple[float, float] | None = None,
     schedule: str = RunConfig.schedule,
     init: str | PathLike[str] = RunConfig.init,
     latent_of: str | None = None,
@@ -186,6 +188,7 @@ def invert(
         method=method,
         lr=lr,
         optimizer=optimizer,
+        betas=betas,
         schedule=schedule,
         init=str(init),
         latent_of=latent_of,
@@ -252,7 +255,7 @@ def network_notices(text: str, networks: Networks) -> list[str]:
 
 def make_inversion(config: RunConfig, autoencoder: Autoencoder, objective: Objective, latent: Tensor) -> Inversion:
     """The optimization that a config asks for."""
-    names: dict[str, Any] = {name: getattr(config, name) for name in ("steps", "method", "lr", "optimizer", "schedule")}
+    names: dict[str, Any] = {name: getattr(config, name) for name in INVERSION_OPTIONS}
     return optimize(autoencoder, objective, latent, **names)
 
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentflow.errors import InputError, WeightsError, is_out_of_memory
+from latentflow.models import deep_compression
 from latentflow.models.device import pick_dtype
 from latentflow.models.layouts import TAESD, Layout, diffusers_names
 from latentflow.models.served import SERVED
 from latentflow.models.taef2 import add_normalized_blocks
+from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
 _BLOCKS = frozenset().union(*(served.blocks for served in SERVED.values()))
@@ -181,7 +183,8 @@ def load_autoencoder(
     layout = layout_of(weights if vae_config is None else replace(weights, vae_config=vae_config))
     if layout.problem:
         raise WeightsError(layout.problem)
-    model = _build(weights.path, layout)
+    own = weights.source == "bundled" and deep_compression.supports(layout.config)
+    model = _build_own(weights.path, layout) if own else _build(weights.path, layout)
     with _blaming(weights.path):
         geometry = read_geometry(type(model).__name__, model.config, device)
     computing = pick_dtype(dtype, torch.device(device))
@@ -210,6 +213,12 @@ def _blaming(path: Path) -> Iterator[None]:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]) or type(error).__name__
+
+
+def _build_own(folder: Path, layout: Layout) -> Any:
+    """The network of the bundled autoencoder, without an import of diffusers."""
+    with _blaming(folder):
+        return deep_compression.load(folder / WEIGHTS_FILE, layout.config)
 
 
 def _build(path: Path, layout: Layout) -> Any:

@@ -23,7 +23,7 @@ from latentflow.runs.report import counted, readable, size_of
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
 from latentflow.sinks.trajectory import Past, read_trajectory
@@ -59,7 +59,7 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
     if not shown:
         raise InputError(f"The trajectory {source} has no frames yet.")
     output = Path(config.output_path).expanduser()
-    check_frames_path(output, config.fps, config.overwrite)
+    check_frames_path(output, **frame_options(config))
     try:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
@@ -85,9 +85,8 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
 
     frames = open_frames(
         output,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=_Resized(Drawing(target, side_by_side=config.side_by_side, caption=config.caption), config.size),
     )
     chosen = [*shown[:-1][:: config.skip_step], shown[-1]]

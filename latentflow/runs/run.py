@@ -28,7 +28,7 @@ from latentflow.sinks import EveryNth, FrameSink, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.background import Background
 from latentflow.sinks.checkpoint import Checkpoints
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import frame_options, open_frames
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
@@ -64,9 +64,8 @@ def open_outputs(plan: Plan, loaded: Loaded, target: Tensor, label: str, after: 
     report = Report(plan, loaded, target, label)
     frames = open_frames(
         plan.frames,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
     )
     background, facts = Background(frames), report.facts()
@@ -125,7 +124,7 @@ def run(
     if not session.quiet:
         for note in running.notes:
             session.say(f"{plan.image_path} {note}.")
-        sinks.append(Advice(session.say, frame_count(config), outputs.frames, shorter(config)))
+        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), outputs.frames, shorter(config)))
     sinks.append(Progress(session, config.steps))
     goal = config.target_psnr
 
@@ -139,6 +138,7 @@ def run(
         if report.last is None:
             raise
         report.error = error
+    report.ended, report.phases = inversion.ended, inversion.phases
     report.frames_written = outputs.frames.frames
     return report
 

@@ -25,7 +25,7 @@ from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import captioned
 from latentflow.records import Frame
 from latentflow.session import NOTHING_WRITTEN, Session
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 
 SCORE_KEYS = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
 MIN_IMAGES = 4  # in each folder: fewer leave nothing to hold out
@@ -147,7 +147,7 @@ def _check(sources: Sequence[str], config: ConceptConfig) -> Files:
         check_writable(path, "`output_path`")
     if config.apply is not None:
         check_anchors([config.apply], 1, 1, latent_of=config.latent_of)
-        check_frames_path(frames, config.fps, config.overwrite)
+        check_frames_path(frames, **frame_options(config))
         outputs.append(frames)
         inputs.append(config.apply)
     _strengths(config)
@@ -286,6 +286,6 @@ def _write_sweep(job: Job[ConceptConfig], concept: Concept, anchors: Anchors, st
     def draw(frame: Frame) -> np.ndarray:
         return draw_strength(frame.image, float(positions[frame.index]), concept.name)
 
-    sink = open_frames(job.outputs[-1], fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.outputs[-1], **frame_options(config), hold=0, draw=draw)
     frames = move_along(job.autoencoder, anchors.latents, concept, positions.tolist())
     job.write_frames(sink, frames, config.frames - 1, lambda frame: f"strength {positions[frame.index]:+.2f}")

@@ -1,7 +1,7 @@
 """Works on images: some of one size together in one forward pass, each with outputs of its own."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -207,8 +207,9 @@ class Worker:
         outputs = [open_outputs(job.plan, loaded, job.target, label) for job in group]
         split = SplitBatch(outputs, config.target_psnr)
         latent = torch.cat([job.latent for job in group])
-        records: Iterable[Step] = make_inversion(config, loaded.autoencoder, objective, latent)
-        run_sinks(self.session.watch(until(records, lambda step: not split.is_at_work)), [split])
+        inversion = make_inversion(config, loaded.autoencoder, objective, latent)
+        steps = until(inversion, lambda step: bool(inversion.ended) or not split.is_at_work)
+        run_sinks(self.session.watch(steps), [split])
         seconds = (time.perf_counter() - began) / len(group)
         rows = []
         for job, each, error in zip(group, outputs, split.errors, strict=True):
