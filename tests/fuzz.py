@@ -37,6 +37,8 @@ from latentflow.inversion.optimize import optimize  # noqa: E402
 from latentflow.latents.files import load_latent, save_latent  # noqa: E402
 from latentflow.latents.index import read_latents  # noqa: E402
 from latentflow.models.autoencoder import load_autoencoder  # noqa: E402
+from latentflow.models.layouts import identify  # noqa: E402
+from latentflow.models.pickles import convert  # noqa: E402
 from latentflow.models.weights import present  # noqa: E402
 from latentflow.pictures.files import read_image  # noqa: E402
 from latentflow.runs.batch.plan import make_batch_plan  # noqa: E402
@@ -119,6 +121,27 @@ def cases(folder: Path) -> dict[str, Case]:
         weights,
         lambda path: load_autoencoder(present(str(path.rename(path.with_suffix(".safetensors"))))),
     )
+    shapes = {"conv_in": (4, 3, 1, 1), "down.0.block.0.conv2": (4, 4, 1, 1), "mid.attn_1.q": (4, 4, 1, 1)}
+    layers = {f"encoder.{name}.weight": torch.zeros(shape) for name, shape in shapes.items()}
+    layers |= {f"decoder.{name}.weight": torch.zeros(4, 4, 1, 1) for name in ("conv_in", "conv_out")}
+    layouts = {
+        "original names": layers,
+        "taesd": {"0.weight": torch.zeros(4, 3, 1, 1), "1.conv.0.bias": torch.zeros(4)},
+    }
+    for name, tensors in layouts.items():
+        content = save(tensors, {"modelspec.architecture": "flux"})
+        found[name] = (content, lambda path: identify(path, [path]).facts())
+    latents = {"latent_tensor": latent, "latent_format_version_0": torch.zeros(0)}
+    found["comfy latent"] = (save(latents), lambda path: load_latent(path, toy, "linear"))
+    array = io.BytesIO()
+    np.save(array, latent.numpy())
+    found["npy latent"] = (
+        array.getvalue(),
+        lambda path: load_latent(path.rename(path.with_suffix(".npy")), toy, "linear:scaled"),
+    )
+    pickled = io.BytesIO()
+    torch.save({"state_dict": {"a": latent}}, pickled)
+    found["pickle"] = (pickled.getvalue(), convert)
 
     def listed(path: Path) -> object:
         return make_batch_plan(
@@ -193,7 +216,7 @@ def fuzz(count: int, seed: int, folder: Path) -> list[str]:
                 path.write_bytes(mutated(content, rng))
                 kept = path.read_bytes()
                 problem = attempt(path, read)
-                for left in (path, path.with_suffix(".safetensors"), path.with_suffix(".txt")):
+                for left in (path, *(path.with_suffix(suffix) for suffix in (".safetensors", ".txt", ".npy"))):
                     left.unlink(missing_ok=True)
                 if problem:
                     path.write_bytes(kept)

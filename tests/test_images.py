@@ -158,7 +158,10 @@ def test_a_broken_or_unfitting_profile_is_left_out_and_said(saved, mode):
 def test_the_first_frame_of_an_animation(saved, name):
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
     picture = saved(frames[0], name, save_all=True, append_images=frames[1:], lossless=True)
-    assert np.array_equal(pixels(picture)[0, 0], [255, 0, 0]) and picture.notes[0] == "first frame of an animation (3 frames)"
+    assert (
+        np.array_equal(pixels(picture)[0, 0], [255, 0, 0])
+        and picture.notes[0] == "first frame of an animation (3 frames)"
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40000, 2), (2, 5000)])

@@ -265,3 +265,34 @@ def test_a_hybrid_run_is_restored_to_before_its_turn():
 def test_a_number_is_a_number(small, wrong, words):
     with pytest.raises(InputError, match=words):
         invert(small, **QUICK | wrong)
+
+
+def test_a_line_search_that_finds_no_lower_loss_ends_the_run(small, invoke):
+    """A rate this small moves no value, so no step lowers the loss: five in vain, and the run ends with a sentence."""
+    stuck = {"steps": 40, "optimizer": "lbfgs", "lr": 1e-12, "size": 32, "seed": 1}
+    run = invert(small, **stuck)
+    assert [step.index for step in run] == list(range(6))
+    assert run.is_finished and run.inversion.ended == "`optimizer` lbfgs found no lower loss in 5 steps"
+    options = [f"--{name}={value}" for name, value in stuck.items()]
+    code, out, _ = invoke("--image_path", small, "--weights", "bundled", "--output_path", "a.gif", *options)
+    assert code == 0 and "note     --optimizer lbfgs found no lower loss in 5 steps, so the run ended" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 2}, "--method hybrid would pass it"),
+        ({"steps": 2, "loss_type": "l1"}, "--method hybrid with --loss_type mse would pass it"),
+        ({"steps": 1, "method": "hybrid", "lr": 0.01}, "more --steps may pass it"),
+        ({"steps": 1, "init": "encode"}, ""),
+    ],
+)
+def test_the_summary_says_when_a_run_is_below_the_encoders_own(small, invoke, options, words):
+    given = [f"--{name}={value}" for name, value in options.items()]
+    common = ("--image_path", small, "--weights", "bundled", "--size", 32, "--seed", 1, "--output_path", "a.gif")
+    code, out, _ = invoke(*common, *given)
+    rows = {line[:18].strip(): line[18:].split() for line in out.splitlines() if line[:1] in "te"}
+    lacking = float(rows["encoder's own"][0]) - float(rows["this run"][0])
+    notes = [line for line in out.splitlines() if line.startswith("note")]
+    assert code == 0
+    assert len(notes) == bool(words) and all(words in note and f"{lacking:.1f} dB below" in note for note in notes)

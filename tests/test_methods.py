@@ -8,7 +8,9 @@ import torch
 from standins import TINY, model_files, write_folder
 from toys import least_mse, linear_autoencoder, picture
 
+from latentflow import invert
 from latentflow.errors import DivergedError, InputError
+from latentflow.inversion.hybrid import walk_length
 from latentflow.inversion.methods import METHODS, choose
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import optimize
@@ -78,13 +80,43 @@ def test_a_batch_without_gradient_goes_the_way_its_images_go_alone():
 
 
 def test_hybrid_begins_without_the_gradient_and_goes_on_with_the_loss_that_was_chosen():
-    autoencoder, objective, steps = steps_of("hybrid", "l1", steps=40)
-    assert [step.passes for step in steps] == [2] * 3 + [3] * 37 + [1]  # the second step found nothing more to gain
+    autoencoder, objective, steps = steps_of("hybrid", "l1", steps=20)
+    assert [step.passes for step in steps] == [2] * 3 + [3] * 17 + [1]  # the second step found nothing more to gain
     for step in steps:
         loss, parts = objective(step.image)
         assert torch.allclose(step.loss, loss) and parts.keys() == step.parts.keys() == {"l1"}
         assert torch.equal(step.image, autoencoder.decode(step.latent, (8, 8)))
     assert float(steps[-1].loss) < 0.98 * float(steps[2].loss)  # the nearest by squares is not the nearest by l1
+
+
+def test_a_long_hybrid_run_goes_evenly_to_the_picture():
+    """Encoding undoes decoding here, so each of the K steps goes one K-th of the whole distance."""
+    autoencoder, objective, steps = steps_of("hybrid", steps=100)
+    goal, walk = autoencoder.encode(objective.target), walk_length(100)
+    whole = steps[0].latent - goal
+    assert walk == 28 and walk_length(20) == walk_length(1) == 0
+    for index in range(walk + 1):
+        assert torch.allclose(steps[index].latent - goal, whole * (1 - index / walk), atol=1e-4)
+
+
+def test_the_phases_of_a_hybrid_run_are_counted_and_shown(invoke, small):
+    run = invert(small, method="hybrid", size=32, steps=30, seed=1)
+    passes = [step.passes for step in run]
+    phases = run.inversion.phases
+    assert sum(phases.values()) == 30 and phases["walk"] == walk_length(30) == 4
+    assert passes == [2] * (4 + phases["jump"]) + [3] * phases["gradient"] + [1]
+    options = ("--method", "hybrid", "--size", 32, "--steps", 30, "--seed", 1, "--weights", "bundled")
+    code, out, _ = invoke("--image_path", small, *options, "--output_path", "a.gif")
+    shown = f"4 even steps to the picture, {phases['jump']} jumps, {phases['gradient']} by the gradient"
+    assert code == 0 and f"method   hybrid: {shown}" in out
+
+
+def test_no_step_of_a_long_hybrid_run_changes_the_picture_by_leaps(autoencoder, target):
+    latent = initial_latent("normal", autoencoder, target, seed=0)
+    steps = list(optimize(autoencoder, Objective("mse", target), latent, steps=100, method="hybrid"))
+    images = torch.cat([step.image.clamp(0, 1) for step in steps])
+    changes = (images[1:] - images[:-1]).square().mean((1, 2, 3)).sqrt()
+    assert changes.max() < 4 * changes[:50].median()
 
 
 def test_hybrid_refuses_a_batch():
@@ -110,14 +142,14 @@ def target(request):
     return to_tensor(fit(read_image(Path(__file__).parent.parent / "examples" / "spheres.png").image, 96))
 
 
-def test_hybrid_is_nearer_after_fifteen_steps_than_the_gradient_after_sixty(autoencoder, target):
+def test_hybrid_is_as_near_after_fifteen_steps_as_the_gradient_after_sixty(autoencoder, target):
     latent = initial_latent("normal", autoencoder, target, seed=0)
     ends = {}
     for method, steps in (("gradient", 60), ("hybrid", 15), ("gradient_free", 6)):
         rate = 1.0 if method == "gradient_free" else None
         *_, last = optimize(autoencoder, Objective("mse", target), latent, steps=steps, method=method, lr=rate)
         ends[method] = float(last.psnr)
-    assert ends["hybrid"] > ends["gradient"] + 0.2 and ends["gradient_free"] > ends["gradient"] - 2, ends
+    assert ends["hybrid"] > ends["gradient"] - 0.1 and ends["gradient_free"] > ends["gradient"] - 2, ends
 
 
 @pytest.mark.skipif(not computes_bf16(torch.device("cpu")), reason="this processor doesn't compute with bfloat16")

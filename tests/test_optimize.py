@@ -234,3 +234,9 @@ def test_the_bundled_loop_lowers_every_loss(autoencoder, photo):
         steps = list(optimize(autoencoder, Objective(loss, target), latent, steps=15))
         assert float(steps[-1].loss) < float(steps[0].loss)
         assert float(steps[-1].psnr) > float(steps[0].psnr)
+
+
+def test_lbfgs_that_moves_does_not_end_early():
+    autoencoder, target = linear_autoencoder(), picture()
+    latent = initial_latent("normal", autoencoder, target, seed=0)
+    assert len(list(optimize(autoencoder, Objective("mse", target), latent, steps=8, optimizer="lbfgs"))) == 9

@@ -292,7 +292,7 @@ def test_the_page_on_extending_works(tmp_path):
             shutil.copy(source, tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     page = text_of(EXTENDING)
-    assert apply_page(page, tmp_path) == 15
+    assert apply_page(page, tmp_path) == 16
     (model,) = [block for block in blocks(page, "python") if "save_pretrained" in block]
     commands = [words[1:] for words in shell_lines(page)]
     assert len(commands) == 9

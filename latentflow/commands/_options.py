@@ -91,8 +91,8 @@ class Several(click.ParamType):
         self.name = f"{self.kind.name}[,…]"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
+        if isinstance(value, tuple | list):  # converted before, or of a manifest
+            return tuple(value)
         texts = value.split(",") if isinstance(value, str) else [value]
         return tuple(self.kind.convert(text, parameter, context) for text in texts)
 

@@ -85,9 +85,7 @@ def optimize(
         option for option in values if resume and given(option) and option in options_that(RunConfig, may_change=False)
     ]
     if fixed:
-        raise InputError(
-            f"--resume goes on with the options of the run; {typed(context, fixed[0])} can't be changed."
-        )
+        raise InputError(f"--resume goes on with the options of the run; {typed(context, fixed[0])} can't be changed.")
     earlier = None if given("image_path") or given("vae") or given("weights") else from_manifest
     from latentflow.runs.plan import make_plan
 

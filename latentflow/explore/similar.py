@@ -115,7 +115,7 @@ def run_similar(sources: Sequence[str], config: SimilarConfig, session: Session)
 
 def _check(sources: Sequence[str], config: SimilarConfig) -> Files:
     query, folder = sources[0], Path(sources[1]).expanduser()
-    check_anchors([query], 1, 1, config.max_pixels)
+    check_anchors([query], 1, 1, latent_of=config.latent_of, max_pixels=config.max_pixels)
     check_folder(folder)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
@@ -128,7 +128,7 @@ def _check(sources: Sequence[str], config: SimilarConfig) -> Files:
 def _make(job: Job[SimilarConfig]) -> None:
     config, report, autoencoder = job.config, job.report, job.autoencoder
     query, folder, index = job.sources[0], Path(job.sources[1]).expanduser(), check_index(job.config.index)
-    anchor = _read_query(query, autoencoder, config.size, job.reader)
+    anchor = _read_query(query, job)
     found = read_latents(folder, autoencoder, config.size, job.session, job.reader, path=index, written=report.written)
     neighbors = nearest(anchor.latents.cpu(), found.latents, config.count, config.distance, _own_file(query, found))
     if not neighbors:
@@ -145,9 +145,10 @@ def _make(job: Job[SimilarConfig]) -> None:
     ]
 
 
-def _read_query(query: str, autoencoder: Autoencoder, size: int, reader: Reader) -> Anchors:
+def _read_query(query: str, job: Job[SimilarConfig]) -> Anchors:
     """The query as a square of the folder's size."""
-    anchor = read_anchors([query], autoencoder, size, "cover", reader)
+    size, latent_of = job.config.size, job.config.latent_of
+    anchor = read_anchors([query], job.autoencoder, size, "cover", job.reader, latent_of=latent_of)
     if anchor.size != (size, size):
         height, width = anchor.size
         raise InputError(

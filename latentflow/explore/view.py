@@ -121,7 +121,7 @@ def run_view(steps: ViewSteps[Any], sources: Sequence[str], config: ViewConfig, 
     check_outputs(files.outputs, files.inputs, overwrite=config.overwrite)
     manifest = manifest_path(files.outputs[0])
     report = ViewReport(written=WrittenFiles([*files.outputs, manifest]))
-    loaded = session.load(config.vae, config.weights, config.device, config.dtype)
+    loaded = session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
     reader = Reader(config, ignore if session.quiet else session.say)
     made: dict[str, Any] = {"session": session, "loaded": loaded, "reader": reader, "report": report}
     job: Job[Any] = Job(sources=sources, config=config, outputs=files.outputs, **made)

@@ -17,11 +17,11 @@ def check_options(config: RunConfig) -> RunConfig:
     if config.plugin is not None:
         load_plugin(Path(config.plugin))
     parse(config.loss_type)
-    choice = choose(config.method, config.optimizer, config.lr, config.steps)
+    choice = choose(config.method, config.optimizer, config.lr, config.steps, config.betas)
     if not METHODS[config.method].uses_loss and config.loss_type != RunConfig().loss_type:
         raise InputError(
             f"`method` {config.method} follows no loss, so `loss_type` {config.loss_type} would have no effect.",
             "`method` hybrid begins without the gradient and goes on with the loss.",
         )
-    check_initial(config.init)
-    return replace(config, optimizer=choice.optimizer.name, lr=choice.lr)
+    check_initial(config.init, config.latent_of)
+    return replace(config, optimizer=choice.optimizer.name, lr=choice.lr, betas=choice.betas)

@@ -4,6 +4,8 @@ z ← optimizer(z, s · ∇L(D(z))), where s = 1 / RMS(∇L(D(z₀))), image by 
 every optimizer, loss and picture size. Figures in the records are of the loss as it is.
 """
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,10 +19,11 @@ from latentflow.inversion.rules import (
     Evaluation,
     UpdateRule,
     restored_latent,
-    set_lr,
     unit_scale,
 )
 from latentflow.models.autoencoder import Autoencoder
+
+PATIENCE = 5  # updates in a row without a lower loss, after which a line search finds none
 
 
 class Gradient(UpdateRule):
@@ -29,31 +32,43 @@ class Gradient(UpdateRule):
     def __init__(self, autoencoder: Autoencoder, objective: Objective, latent: Tensor, choice: Choice) -> None:
         super().__init__(autoencoder, objective, latent, choice)
         self.latent = latent.detach().clone().requires_grad_()
-        self.optimizer = choice.optimizer.make([self.latent], choice.lr)
+        self.updates = choice.updates(self.latent)
         self.scale: Tensor | None = None
+        self.lowest, self.in_vain = math.inf, 0
 
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
         """Decode, compare, and move down the gradient."""
         if last:
             return self._evaluate(0.0, backward=False)
         lr = fraction * self.choice.lr
+        if self.choice.optimizer.couples_batch:
+            return self._search(lr)
+        now = self._evaluate(lr)
+        assert self.latent.grad is not None
+        self.updates.move(self.latent.grad, lr)
+        return now
+
+    def _search(self, lr: float) -> Evaluation:
+        """Move to the end of a line search, which evaluates latents that it may not keep."""
         seen: list[Evaluation] = []
 
         def closure() -> float:
-            now = self._evaluate(lr)
-            if seen:  # a line search asks again, of latents it may not keep
-                seen[0].passes += now.passes
-            else:
-                seen.append(now)
+            seen.append(self._evaluate(lr))
             assert self.scale is not None
-            return float((now.loss * self.scale).sum()) if self.choice.optimizer.couples_batch else 0.0
+            return float((seen[-1].loss * self.scale).sum())
 
-        set_lr(self.optimizer, lr)
-        self.optimizer.step(closure)
-        return seen[0]
+        self.updates.search(closure, lr)
+        self._count_in_vain(float(seen[0].loss.sum()))
+        return replace(seen[0], passes=sum(each.passes for each in seen))
+
+    def _count_in_vain(self, loss: float) -> None:
+        self.in_vain = 0 if loss < self.lowest else self.in_vain + 1
+        self.lowest = min(loss, self.lowest)
+        if self.in_vain >= PATIENCE:
+            self.ended = f"`optimizer` {self.choice.optimizer.name} found no lower loss in {PATIENCE} steps"
 
     def _evaluate(self, lr: float, *, backward: bool = True) -> Evaluation:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.latent.grad = None
         with torch.set_grad_enabled(backward):
             image = self.autoencoder.decode(self.latent, self.size)
             loss, parts = self.objective(image)
@@ -73,12 +88,14 @@ class Gradient(UpdateRule):
         return {
             "by_gradient": True,
             "latent": self.latent,
-            "updater": self.optimizer.state_dict(),
+            "updater": self.updates.state_dict(),
             "scale": self.scale,
+            "in_vain": (self.lowest, self.in_vain),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a `state()`."""
         self.latent.data.copy_(restored_latent(self.latent, state))
-        self.optimizer.load_state_dict(state["updater"])
+        self.updates.load_state_dict(state["updater"])
         self.scale = None if state["scale"] is None else state["scale"].to(self.latent.device)
+        self.lowest, self.in_vain = state.get("in_vain", (math.inf, 0))  # 0.1.0 didn't count

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentflow.inversion.methods import Choice
 from latentflow.inversion.objective import Objective
-from latentflow.inversion.rules import FORWARD, Evaluation, UpdateRule, restored_latent, set_lr
+from latentflow.inversion.rules import FORWARD, Evaluation, UpdateRule, restored_latent
 from latentflow.models.autoencoder import Autoencoder
 
 
@@ -24,7 +24,7 @@ class GradientFree(UpdateRule):
         self.latent = latent.detach().clone()
         with torch.no_grad():
             self.goal = autoencoder.encode(objective.target)
-        self.optimizer = choice.optimizer.make([self.latent], choice.lr)
+        self.updates = choice.updates(self.latent)
 
     @torch.no_grad()
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
@@ -39,9 +39,7 @@ class GradientFree(UpdateRule):
 
     def move(self, residual: Tensor, fraction: float) -> Tensor:
         """Move the latent along a residual; gives the residual's norm, (n,)."""
-        self.latent.grad = residual
-        set_lr(self.optimizer, fraction * self.choice.lr)
-        self.optimizer.step()
+        self.updates.move(residual, fraction * self.choice.lr)
         return residual.flatten(1).norm(dim=1)
 
     def state(self) -> dict[str, Any]:
@@ -49,11 +47,11 @@ class GradientFree(UpdateRule):
         return {
             "by_gradient": False,
             "latent": self.latent,
-            "updater": self.optimizer.state_dict(),
+            "updater": self.updates.state_dict(),
             "scale": None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a `state()`."""
         self.latent.data.copy_(restored_latent(self.latent, state))
-        self.optimizer.load_state_dict(state["updater"])
+        self.updates.load_state_dict(state["updater"])

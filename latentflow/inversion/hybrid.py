@@ -1,10 +1,11 @@
-"""hybrid: gradient-free steps at lr 1 while they pay, then the gradient of the objective.
+"""hybrid: gradient-free steps to the target's picture, then the gradient of the objective.
 
-It turns to the gradient once PSNR rises by less than `WORTHWHILE` dB a pass through the network. All its figures are of
-the objective.
+A run of up to `SHORT` steps jumps: each gradient-free step goes the whole way, z ← z − (E(D(z)) − E(x)). A longer one
+first walks, so that there is something to see: in `walk_length` steps it goes 1/K, 1/(K − 1), … and at last the whole
+of the way that is left, so that the picture changes evenly; its jumps go half the way. Either jumps until PSNR rises by
+less than `WORTHWHILE` dB a pass through the network, and turns to the gradient. All figures are of the objective.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,13 +13,23 @@ from torch import Tensor
 
 from latentflow.inversion.gradient import Gradient
 from latentflow.inversion.gradient_free import GradientFree
-from latentflow.inversion.methods import KM, Choice
+from latentflow.inversion.methods import Choice, choose
 from latentflow.inversion.metrics import psnr
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.rules import FORWARD, Evaluation, UpdateRule
 from latentflow.models.autoencoder import Autoencoder
 
+SHORT = 20  # steps of a run that has none to spare for a walk
+WALKED = 0.35  # of the steps beyond them: the rest is enough to end as near as without
+HALF = 0.5  # of the way, by a jump after a walk: a whole one would be a leap among its steps
+RAMP = 4  # updates after a walk in which the gradient's rate rises: Adam's first one moves every value by all of it
 WORTHWHILE = 0.04  # dB a pass: about what Adam's first updates bring
+WALK, JUMP, GRADIENT = "walk", "jump", "gradient"
+
+
+def walk_length(steps: int) -> int:
+    """How many steps of a run so long walk to the picture."""
+    return round(WALKED * max(0, steps - SHORT))
 
 
 class Hybrid(UpdateRule):
@@ -26,48 +37,61 @@ class Hybrid(UpdateRule):
 
     def __init__(self, autoencoder: Autoencoder, objective: Objective, latent: Tensor, choice: Choice) -> None:
         super().__init__(autoencoder, objective, latent, choice)
-        self.phase: _Jump | Gradient = self._jump(latent)
-        self.before: tuple[float, int] | None = None  # PSNR and passes of the last record
+        self.phase: _GradientFree | Gradient = self._gradient_free(latent)
+        self.phases = dict.fromkeys((WALK, JUMP, GRADIENT), 0)
+        self.walk = walk_length(choice.steps)
+        self.before: tuple[float, int] | None = None  # PSNR and passes of the last record, if a jump followed it
 
     @property
     def latent(self) -> Tensor:  # type: ignore[override]
         """The latent of the phase."""
         return self.phase.latent
 
+    @property
+    def ended(self) -> str:  # type: ignore[override]
+        """What the phase says."""
+        return self.phase.ended
+
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
-        """One step of the phase, and a look at whether the first one still pays."""
-        jumping = isinstance(self.phase, _Jump)
-        now = self.phase.advance(1.0 if jumping else fraction, last=last)
+        """One step of the phase, and a look at whether the jump before it still paid."""
+        if isinstance(self.phase, Gradient):
+            self.phases[GRADIENT] += not last
+            rising = min(1, self.phases[GRADIENT] / RAMP) if self.walk else 1
+            return self.phase.advance(fraction * rising, last=last)
+        walks = self.phases[WALK] < self.walk
+        stride = 1 / (self.walk - self.phases[WALK]) if walks else HALF if self.walk else 1.0
+        now = self.phase.advance(stride, last=last)
+        self.phases[WALK if walks else JUMP] += not last
         reached = float(psnr(now.image, self.objective.target)[0])
-        if jumping and self.before is not None:
-            before, passes = self.before
-            if not (reached - before) / passes >= WORTHWHILE:
-                self._turn(self.phase.latent)
-        self.before = (reached, now.passes)
+        if self.before is not None and not (reached - self.before[0]) / self.before[1] >= WORTHWHILE:
+            self._turn()
+        self.before = None if walks else (reached, now.passes)
         return now
 
-    def _jump(self, latent: Tensor) -> "_Jump":
-        return _Jump(self.autoencoder, self.objective, latent, replace(self.choice, optimizer=KM, lr=1.0))
+    def _gradient_free(self, latent: Tensor) -> "_GradientFree":
+        return _GradientFree(self.autoencoder, self.objective, latent, choose("gradient_free", "km", 1.0, 1))
 
-    def _turn(self, latent: Tensor) -> None:
-        self.phase = Gradient(self.autoencoder, self.objective, latent, self.choice)
+    def _turn(self) -> None:
+        self.phase = Gradient(self.autoencoder, self.objective, self.phase.latent, self.choice)
 
     def state(self) -> dict[str, Any]:
-        """The state of the phase, and what the next decision is made by."""
-        return {**self.phase.state(), "before": self.before}
+        """The state of the phase, how many steps each phase took, and what the next decision is made by."""
+        return {**self.phase.state(), "before": self.before, "phases": self.phases, "walk": self.walk}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a `state()`."""
         if state["by_gradient"]:
-            self._turn(self.phase.latent)
+            self._turn()
         else:
-            self.phase = self._jump(self.phase.latent)
+            self.phase = self._gradient_free(self.phase.latent)
         self.phase.restore(state)
         before = state["before"]
         self.before = None if before is None else (float(before[0]), int(before[1]))
+        self.phases = dict(state.get("phases", dict.fromkeys((WALK, JUMP, GRADIENT), 0)))
+        self.walk = state.get("walk", 0)  # 0.1.0 didn't walk
 
 
-class _Jump(GradientFree):
+class _GradientFree(GradientFree):
     """Gradient-free steps whose figures are the objective's."""
 
     @torch.no_grad()

@@ -29,6 +29,7 @@ from latentflow.pictures.reader import Reader
 from latentflow.records import Step
 from latentflow.session import Session
 
+INVERSION_OPTIONS = ("steps", "method", "lr", "optimizer", "betas", "schedule")
 _PREPARING = threading.Lock()
 ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
@@ -81,7 +82,9 @@ class Run:
         autoencoder, self.reader = loaded.autoencoder, reader or Reader(config)
         self.config, self.loaded, self.seed, self._session = config, loaded, seed, session
         self.target = target.to(autoencoder.device)
-        self.latent = initial_latent(config.init, autoencoder, self.target, seed, self.reader)
+        self.latent = initial_latent(
+            *(config.init, autoencoder, self.target, seed, self.reader), latent_of=config.latent_of
+        )
         prepare_decoder(config, autoencoder, self.size, session)
         self.objective = make_objective(config.loss_type, self.target, loaded.networks, session)
         self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
@@ -102,10 +105,10 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last step is done, or the PSNR that was wanted is reached."""
+        """Whether the last step is done, the PSNR that was wanted is reached, or further steps would change nothing."""
         goal = self.config.target_psnr
         near = goal is not None and self.last is not None and float(self.last.psnr[0]) >= goal
-        return near or self.inversion.index > self.inversion.steps
+        return near or bool(self.inversion.ended) or self.inversion.index > self.inversion.steps
 
     def __iter__(self) -> Iterator[Step]:
         while not self.is_finished:
@@ -159,8 +162,10 @@ def invert(
     method: str = RunConfig.method,
     lr: float | None = None,
     optimizer: str | None = None,
+    betas: tuple[float, float] | None = None,
     schedule: str = RunConfig.schedule,
     init: str | PathLike[str] = RunConfig.init,
+    latent_of: str | None = None,
     seed: int | None = None,
     target_psnr: float | None = None,
     weights: str = RunConfig.weights,
@@ -193,8 +198,10 @@ def invert(
         method=method,
         lr=lr,
         optimizer=optimizer,
+        betas=betas,
         schedule=schedule,
         init=str(init),
+        latent_of=latent_of,
         seed=secrets.randbelow(2**32) if seed is None else seed,
         target_psnr=target_psnr,
         weights=weights,
@@ -260,7 +267,7 @@ def network_notices(text: str, networks: Networks) -> list[str]:
 
 def make_inversion(config: RunConfig, autoencoder: Autoencoder, objective: Objective, latent: Tensor) -> Inversion:
     """The optimization that a config asks for."""
-    names: dict[str, Any] = {name: getattr(config, name) for name in ("steps", "method", "lr", "optimizer", "schedule")}
+    names: dict[str, Any] = {name: getattr(config, name) for name in INVERSION_OPTIONS}
     return optimize(autoencoder, objective, latent, **names)
 
 

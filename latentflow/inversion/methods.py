@@ -6,8 +6,8 @@ choices of the command line are made of these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,43 +23,35 @@ FARTHEST = 3.0  # that a value of unit variance has to move
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """Moves latents along a direction: `make` gives the torch optimizer for a list of latents and a learning rate.
+    """Moves a latent along a direction: `updates`, "class" in `latentflow.inversion.updates`, with these `constants`.
 
-    One that `couples_batch` decides by all images of a batch together, and so takes one image only.
+    One that `couples_batch` searches along a line, which decides by all images of a batch together: it takes one image.
     """
 
     name: str
-    make: Callable[[list[Tensor], float], Any]
+    updates: str
+    constants: Mapping[str, Any] = field(default_factory=dict, hash=False)
     couples_batch: bool = False
 
 
-def _torch(name: str, **options: Any) -> Callable[[list[Tensor], float], Any]:
-    """An optimizer of torch, which is imported when it is made."""
-
-    def make(latents: list[Tensor], lr: float) -> Any:
-        return getattr(import_module("torch.optim"), name)(latents, lr=lr, **options)
-
-    return make
-
-
-ADAM = Optimizer(name="adam", make=_torch("Adam"))
-ADAMW = Optimizer(name="adamw", make=_torch("AdamW"))
-SGD = Optimizer(name="sgd", make=_torch("SGD", momentum=0.9))
-# One iteration a step, so that a record is an iterate and not twenty of them.
-LBFGS = Optimizer(
-    name="lbfgs",
-    make=_torch("LBFGS", max_iter=1, tolerance_grad=0, tolerance_change=1e-12, line_search_fn="strong_wolfe"),
-    couples_batch=True,
-)
-KM = Optimizer(name="km", make=_torch("SGD"))
+# A short memory: an average over some three gradients, scaled by some five. Adam's usual (0.9, 0.999) remembers the
+# large gradients of the beginning, and is up to 12 dB behind after 100 steps. docs/published.md has the measurements.
+BETAS = (0.7, 0.8)
+BETAS_NEAR = (0.8, 0.9)  # near the target the gradients change less from step to step
+ADAM = Optimizer(name="adam", updates="Adam", constants={"betas": BETAS, "weight_decay": 0.0})
+ADAMW = Optimizer(name="adamw", updates="Adam", constants={"betas": BETAS, "weight_decay": 0.01})
+SGD = Optimizer(name="sgd", updates="Sgd", constants={"momentum": 0.9, "nesterov": False})
+LBFGS = Optimizer(name="lbfgs", updates="Lbfgs", couples_batch=True)
+KM = Optimizer(name="km", updates="Sgd", constants={"momentum": 0.0, "nesterov": False})
 # Nesterov's form keeps the point that is evaluated, as the inertial iteration does.
-INERTIAL_KM = Optimizer(name="inertial_km", make=_torch("SGD", momentum=INERTIA, nesterov=True))
+INERTIAL_KM = Optimizer(name="inertial_km", updates="Sgd", constants={"momentum": INERTIA, "nesterov": True})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """How to get from the initial latent to the target: which `optimizers` it knows, the default first, its default
-    learning rate for an optimizer and a number of steps, and its update rule, "module:class" in this package.
+    learning rate for an optimizer and a number of steps, the `betas` it gives Adam, and its update rule,
+    "module:class" in this package.
 
     With `uses_loss` it follows the loss; one that `couples_batch` takes one image only.
     """
@@ -68,6 +60,7 @@ class Method:
     optimizers: tuple[Optimizer, ...]
     default_lr: Callable[[Optimizer, int], float]
     rule: str
+    betas: tuple[float, float] = BETAS
     uses_loss: bool = True
     couples_batch: bool = False
 
@@ -101,8 +94,9 @@ METHODS = {
         Method(
             name="hybrid",
             optimizers=_BY_GRADIENT,
-            default_lr=lambda _, __: 0.04,
+            default_lr=lambda _, __: 0.06,
             rule="hybrid:Hybrid",
+            betas=BETAS_NEAR,
             couples_batch=True,
         ),
     )
@@ -112,11 +106,23 @@ OPTIMIZERS = {each.name: each for method in METHODS.values() for each in method.
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The method, the optimizer and the learning rate of a run, defaults filled in."""
+    """The method, the optimizer, its numbers and the number of steps of a run, defaults filled in."""
 
     method: Method
     optimizer: Optimizer
     lr: float
+    constants: Mapping[str, Any]
+    steps: int
+
+    def updates(self, latent: Tensor) -> Any:
+        """The updates of a latent, which they move in place; imports torch."""
+        made = getattr(import_module("latentflow.inversion.updates"), self.optimizer.updates)
+        return made(latent, **self.constants)
+
+    @property
+    def betas(self) -> tuple[float, float] | None:
+        """The decay rates of Adam's averages, where there are such."""
+        return self.constants.get("betas")
 
     @property
     def couples_batch(self) -> str:
@@ -124,10 +130,17 @@ class Choice:
         return next((each.name for each in (self.optimizer, self.method) if each.couples_batch), "")
 
 
-def choose(method: str, optimizer: str | None, lr: float | None, steps: int) -> Choice:
+def choose(
+    method: str,
+    optimizer: str | None,
+    lr: float | None,
+    steps: int,
+    betas: Sequence[float] | None = None,
+) -> Choice:
     """What a run moves by: what was asked for, or the method's own.
 
-    Raises `InputError` for an unknown method and for an optimizer that the method does not know.
+    Raises `InputError` for an unknown method, for an optimizer that the method does not know, and for `betas` that are
+    no two numbers in [0, 1) or that the optimizer does not have.
     """
     if method not in METHODS:
         raise InputError(f"`method` is one of {', '.join(METHODS)}, not {method!r}.")
@@ -138,5 +151,19 @@ def choose(method: str, optimizer: str | None, lr: float | None, steps: int) -> 
         raise InputError(
             f"`optimizer` {optimizer} is not for `method` {method}.", f"It takes one of {', '.join(known)}."
         )
+    constants = dict(known[name].constants)
+    if betas is not None:
+        constants["betas"] = _checked_betas(known[name], betas)
+    elif "betas" in constants:
+        constants["betas"] = chosen.betas
     rate = chosen.default_lr(known[name], steps) if lr is None else lr
-    return Choice(method=chosen, optimizer=known[name], lr=rate)
+    return Choice(method=chosen, optimizer=known[name], lr=rate, constants=constants, steps=steps)
+
+
+def _checked_betas(optimizer: Optimizer, betas: Sequence[float]) -> tuple[float, float]:
+    if "betas" not in optimizer.constants:
+        having = [each.name for each in OPTIMIZERS.values() if "betas" in each.constants]
+        raise InputError(f"`optimizer` {optimizer.name} has no `betas`.", f"Those that have: {', '.join(having)}.")
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise InputError(f"`betas` are two numbers of at least 0 and below 1, not {', '.join(map(str, betas))}.")
+    return (betas[0], betas[1])

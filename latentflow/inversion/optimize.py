@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,17 +37,17 @@ def optimize(
     method: str = "gradient",
     lr: float | None = None,
     optimizer: str | None = None,
+    betas: Sequence[float] | None = None,
     schedule: str = "constant",
 ) -> "Inversion":
     """Move `latent` (n, c, rows, columns) towards the target of `objective`; an iterator of `steps` + 1 records.
 
-    `method` is gradient, gradient_free or hybrid, each described in its module; `optimizer` and `lr`, in units of the
-    latent, are by default the method's own (`latentflow.inversion.methods`); `schedule` is constant, cosine or
-    warmup_cosine. Raises what `Inversion` raises.
+    `method` is gradient, gradient_free or hybrid, each described in its module; `optimizer`, its `betas` and `lr`, in
+    units of the latent, are by default the method's own (`latentflow.inversion.methods`); `schedule` is constant,
+    cosine or warmup_cosine. Raises what `Inversion` raises.
     """
-    return Inversion(
-        autoencoder, objective, latent, steps=steps, method=method, lr=lr, optimizer=optimizer, schedule=schedule
-    )
+    rule: dict[str, Any] = {"method": method, "lr": lr, "optimizer": optimizer, "betas": betas}
+    return Inversion(autoencoder, objective, latent, steps=steps, schedule=schedule, **rule)
 
 
 class Inversion(Iterator[Step]):
@@ -72,9 +72,10 @@ class Inversion(Iterator[Step]):
         method: str,
         lr: float | None,
         optimizer: str | None,
+        betas: Sequence[float] | None,
         schedule: str,
     ) -> None:
-        choice = choose(method, optimizer, lr, steps)
+        choice = choose(method, optimizer, lr, steps, betas)
         if schedule not in SCHEDULES:
             raise InputError(f"`schedule` is one of {', '.join(SCHEDULES)}, not {schedule!r}.")
         if steps < 1:
@@ -108,6 +109,16 @@ class Inversion(Iterator[Step]):
             passes=now.passes,
             seconds=time.perf_counter() - began,
         )
+
+    @property
+    def ended(self) -> str:
+        """Why further steps would change nothing, in a sentence; empty as long as they do."""
+        return self.rule.ended
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """How many updates each phase of a method that has several took: walk, jump and gradient of hybrid."""
+        return self.rule.phases
 
     def state(self) -> dict[str, Any]:
         """All that going on after the last record takes: its index, the latent, what the update rule knows. It is a

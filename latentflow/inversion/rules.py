@@ -30,12 +30,19 @@ class Evaluation:
 
 
 class UpdateRule(ABC):
-    """Evaluates `latent` (n, c, rows, columns) against the target of `objective` and moves it."""
+    """Evaluates `latent` (n, c, rows, columns) against the target of `objective` and moves it.
+
+    `ended` says in a sentence why further steps would change nothing, and is empty as long as they do. `phases` counts
+    the updates of each phase of a rule that has several.
+    """
 
     latent: Tensor
+    ended: str = ""
+    phases: dict[str, int]
 
     def __init__(self, autoencoder: Autoencoder, objective: Objective, latent: Tensor, choice: Choice) -> None:
         self.autoencoder, self.objective, self.choice = autoencoder, objective, choice
+        self.phases = {}
         self.size = (objective.target.shape[-2], objective.target.shape[-1])
 
     @abstractmethod
@@ -49,12 +56,6 @@ class UpdateRule(ABC):
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a `state()`; raises KeyError, ValueError or the like for one of another run."""
-
-
-def set_lr(optimizer: Any, lr: float) -> None:
-    """Set the rate of the next update."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
 
 
 def restored_latent(latent: Tensor, state: dict[str, Any]) -> Tensor:

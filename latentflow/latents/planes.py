@@ -52,7 +52,9 @@ class Plane:
         return [[(x, y) for x in xs] for y in ys]
 
 
-def check_plane(sources: Sequence[str], max_pixels: int = ReadingOptions.max_pixels) -> None:
+def check_plane(
+    sources: Sequence[str], *, latent_of: str | None = None, max_pixels: int = ReadingOptions.max_pixels
+) -> None:
     """Raise `InputError` unless the sources are three points, one point, or one folder."""
     if _is_folder(sources):
         check_folder(Path(sources[0]).expanduser())
@@ -62,7 +64,7 @@ def check_plane(sources: Sequence[str], max_pixels: int = ReadingOptions.max_pix
             f"A plane goes through three images, around one, or through a folder; {len(sources)} were given.",
             "For example: examples/spheres.png examples/cat.png random:7",
         )
-    check_anchors(sources, 1, max_pixels=max_pixels)
+    check_anchors(sources, 1, latent_of=latent_of, max_pixels=max_pixels)
 
 
 def make_plane(
@@ -75,6 +77,7 @@ def make_plane(
     *,
     seed: int = 0,
     reach: float = 1.5,
+    latent_of: str | None = None,
     written: WrittenFiles | None = None,
 ) -> Plane:
     """The plane of sources that `check_plane` has passed: `plane_through` three points, `plane_around` one, or
@@ -87,7 +90,7 @@ def make_plane(
         folder = Path(sources[0]).expanduser()
         found = read_latents(folder, autoencoder, size, session, reader, least=3, written=written)
         return principal_plane(found.latents.to(autoencoder.device), (size, size))
-    anchors = read_anchors(sources, autoencoder, size, mode, reader)
+    anchors = read_anchors(sources, autoencoder, size, mode, reader, latent_of=latent_of)
     if len(sources) == 1:
         return plane_around(anchors, seed=seed, reach=reach)
     if len(set(anchors.names)) < len(sources):

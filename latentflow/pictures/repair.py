@@ -35,7 +35,9 @@ def _without_metadata(content: bytes) -> tuple[bytes, str] | None:
             kept.append(chunk)
         at += len(chunk)
     found = b"".join(kept)
-    return (found, "metadata ignored, since a text is too large or a CRC is wrong") if len(found) < len(content) else None
+    return (
+        (found, "metadata ignored, since a text is too large or a CRC is wrong") if len(found) < len(content) else None
+    )
 
 
 def _is_damage(chunk: bytes) -> bool:

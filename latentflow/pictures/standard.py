@@ -169,5 +169,7 @@ def _over(color: Image.Image, alpha: Image.Image, background: str, kind: str, no
     if high == 0 and kind in NO_ALPHA_IF_ZERO:
         notes.append("alpha ignored, since it is zero everywhere")
         return color
-    notes.append(f"wholly transparent, so that only {background} is left" if high == 0 else f"transparency over {background}")
+    notes.append(
+        f"wholly transparent, so that only {background} is left" if high == 0 else f"transparency over {background}"
+    )
     return Image.composite(color, Image.new("RGB", color.size, background), alpha)

@@ -32,7 +32,7 @@ from latentflow.session import Session
 from latentflow.sinks import EveryNth, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.contact_sheet import ContactSheet
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import frame_options, open_frames
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.progress import Progress
 
@@ -221,15 +221,14 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     reader = Reader(config)
     target = fitted(reader.read(plan.runs.image_path), config).to(autoencoder.device)
     size = (target.shape[-2], target.shape[-1])
-    latent = initial_latent(config.init, autoencoder, target, plan.runs.seed, reader)
+    latent = initial_latent(*(config.init, autoencoder, target, plan.runs.seed, reader), latent_of=config.latent_of)
     prepare_decoder(config, autoencoder, size, session)
     made = [make_objective(text, target, loaded.networks, session) for text in plan.losses]
     report = CompareReport(plan, loaded, target, reader.notes.sentences())
     frames = open_frames(
         plan.runs.frames,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=_panels(target, loaded.metrics),
     )
     options = asdict(plan.config) | {"dtype": autoencoder.precision}
@@ -249,7 +248,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
         for note in report.notes:
             session.say(note)
         hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
-        sinks.append(Advice(session.say, frame_count(config), frames, hints))
+        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), frames, hints))
     sinks.append(Progress(session, config.steps, describe=lambda record: f"{len(record.steps)} losses"))
     records = compare(
         autoencoder,
@@ -258,6 +257,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
         steps=config.steps,
         lr=config.lr,
         optimizer=config.optimizer,
+        betas=config.betas,
         schedule=config.schedule,
     )
     try:

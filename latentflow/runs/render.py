@@ -24,7 +24,7 @@ from latentflow.runs.report import counted, readable, size_of
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
 from latentflow.sinks.trajectory import Past, read_trajectory
@@ -58,16 +58,17 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
     if not shown:
         raise InputError(f"The trajectory {source} has no frames yet.")
     output = Path(config.output_path).expanduser()
-    check_frames_path(output, config.fps, config.overwrite)
+    check_frames_path(output, **frame_options(config))
     try:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
         vae, dtype = str(options["vae"]), str(options.get("dtype", "float32"))
+        vae_config = options.get("vae_config") and str(options["vae_config"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The trajectory {source} doesn't describe its run: {error}.") from error
     if output.resolve() == Path(str(options["image_path"])).resolve():
         raise InputError(f"`output_path` {output} is the image of the run.")
-    loaded = session.load(vae, "auto", config.device, dtype)
+    loaded = session.load(vae, "auto", config.device, dtype, vae_config)
     resolved, autoencoder = loaded.weights, loaded.autoencoder
     if resolved.sha256 != owner.get("sha256"):
         raise WeightsError(
@@ -83,9 +84,8 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
 
     frames = open_frames(
         output,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=_Resized(Drawing(target, side_by_side=config.side_by_side, caption=config.caption), config.size),
     )
     chosen = [*shown[:-1][:: config.skip_step], shown[-1]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentflow import __version__
-from latentflow.config import DEFAULT_VAE, located
+from latentflow.config import DEFAULT_VAE, RunConfig, located
 from latentflow.errors import LatentflowError
 from latentflow.files import STDIN, WrittenFiles, is_stream, sha256
 from latentflow.inversion.invert import network_notices
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from latentflow.models.weights import FoundWeights
     from latentflow.runs.plan import Plan
 
+BELOW = 0.05  # dB that show
 PACKAGES = ("torch", "diffusers", "numpy", "pillow", "imageio-ffmpeg")
 
 
@@ -39,7 +40,7 @@ class Report(Sink[Any]):
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
     `label` is the loss as it is shown, `notes` hold what reading the images changed. `error` holds what broke the run
-    off, if anything did.
+    off, if anything did; `ended` says why a run ended before its last step.
     """
 
     def __init__(self, plan: Plan, loaded: Loaded, target: Tensor, label: str, notes: Notes | None = None) -> None:
@@ -50,6 +51,8 @@ class Report(Sink[Any]):
         self.seconds = 0.0
         self.frames_written = 0
         self.error: LatentflowError | None = None
+        self.ended = ""  # why it ended before its last step, if it did
+        self.phases: dict[str, int] = {}  # updates of each phase of a method that has several
         self.written = WrittenFiles(plan.files)
         loaded.metrics("lpips")  # a broken network is found before the first step
 
@@ -93,6 +96,15 @@ class Report(Sink[Any]):
             "seconds_per_step": round(self.seconds / (self.last.index + 1), 4),
         }
 
+    @property
+    def remarks(self) -> list[str]:
+        """What to know of the result, in sentences: that the run ended early, that it is below the encoder's own."""
+        found = [f"{self.ended}, so the run ended"] if self.ended else []
+        lacking = self.result["encoder_metrics"]["psnr"] - self.result["metrics"]["psnr"]
+        if lacking > BELOW:
+            found.append(f"{lacking:.1f} dB below the encoder's own; {would_pass(self.plan.config)}")
+        return found
+
     def facts(self) -> dict[str, Any]:
         """What went in: enough to repeat the run."""
         plan = self.plan
@@ -111,6 +123,8 @@ class Report(Sink[Any]):
             "weights": {"name": found.name, "source": found.source, "notice": found.notice},
             "notices": self.notices,
             "notes": self.notes.sentences(),
+            "remarks": self.remarks,
+            "phases": self.phases,
             **self.result,
         }
 
@@ -125,15 +139,35 @@ class Report(Sink[Any]):
             f"loss     {self.label}: {values['loss_first']:.5g} → {values['loss_last']:.5g} in "
             f"{counted(values['steps'], 'step')}, {values['seconds_per_step']:.2g} s per step"
         )
+        if self.phases:
+            lines.append(f"method   {self.plan.config.method}: {shown_phases(self.phases)}")
         lines.append(f"seed     {self.plan.seed}")
-        instead = f", instead of {DEFAULT_VAE}" if found.notice else f" ({found.source})"
+        instead = f", instead of {DEFAULT_VAE}" if found.is_fallback else f" ({found.source})"
         lines.append(f"weights  {found.name}{instead}")
         lines += [f"networks {notice}" for notice in self.notices]
         headings, rows = metric_rows({"this run": values["metrics"], "encoder's own": values["encoder_metrics"]})
         widths = [max(8, len(heading)) for heading in headings]
         for title, row in (("", headings), *rows.items()):
             lines.append(f"{title:<18}" + "  ".join(f"{text:>{width}}" for text, width in zip(row, widths)))
+        lines += [f"note     {remark}" for remark in self.remarks]
         return "\n".join(lines)
+
+
+def shown_phases(phases: dict[str, int]) -> str:
+    """The steps of a hybrid run in words, as in "28 even steps to the picture, 3 jumps, 69 by the gradient"."""
+    words = {
+        "walk": counted(phases["walk"], "even step") + " to the picture",
+        "jump": counted(phases["jump"], "jump"),
+        "gradient": f"{phases['gradient']} by the gradient",
+    }
+    return ", ".join(words[name] for name, count in phases.items() if count)
+
+
+def would_pass(config: RunConfig) -> str:
+    """What would bring a run past the encoder's own PSNR, in words."""
+    other = {"method": "hybrid", "loss_type": "mse"}
+    change = [f"`{name}` {value}" for name, value in other.items() if getattr(config, name) != value]
+    return f"{' with '.join(change)} would pass it" if change else "more `steps` may pass it"
 
 
 def facts(

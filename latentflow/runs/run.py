@@ -28,7 +28,7 @@ from latentflow.sinks import EveryNth, FrameSink, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.background import Background
 from latentflow.sinks.checkpoint import Checkpoints
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import frame_options, open_frames
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
@@ -38,7 +38,7 @@ from latentflow.sinks.trajectory import Trajectory, read_trajectory
 
 def load_for(config: RunConfig, session: Session) -> Loaded:
     """The autoencoder and the networks of a run."""
-    return session.load(config.vae, config.weights, config.device, config.dtype)
+    return session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
 
 
 def begin(plan: Plan, loaded: Loaded, session: Session) -> Run:
@@ -68,9 +68,8 @@ def open_outputs(
     report = Report(plan, loaded, target, label, notes)
     frames = open_frames(
         plan.frames,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
     )
     background, facts = Background(frames), report.facts()
@@ -132,7 +131,7 @@ def run(
             session.say(note)
         if is_stream(plan.image_path):
             session.say(f"{plan.image_path} is a stream: to resume or repeat the run, pipe the same bytes into it.")
-        sinks.append(Advice(session.say, frame_count(config), outputs.frames, shorter(config)))
+        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), outputs.frames, shorter(config)))
     sinks.append(Progress(session, config.steps))
     goal = config.target_psnr
 
@@ -146,6 +145,7 @@ def run(
         if report.last is None:
             raise
         report.error = error
+    report.ended, report.phases = inversion.ended, inversion.phases
     report.frames_written = outputs.frames.frames
     return report
 

@@ -10,6 +10,8 @@ from latentflow.files import FORMAT_VERSION, check_version, check_writable, writ
 from latentflow.records import Record
 from latentflow.sinks import Sink
 
+BETAS_BEFORE = [0.9, 0.999]  # of Adam in 0.1.0, whose manifests don't name them
+
 
 class Manifest(Sink[Any]):
     """Writes `facts`, the outcome, which files were `written` and what `result()` gives, when the run ends, however it
@@ -61,4 +63,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
         raise InputError(f"`from_manifest` {path} is not the manifest of a run.")
     check_version(content.get("format_version", 1), path)
+    if content["options"].get("optimizer") in ("adam", "adamw"):
+        content["options"].setdefault("betas", BETAS_BEFORE)
     return content

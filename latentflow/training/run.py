@@ -10,7 +10,7 @@ from latentflow.config import options_that
 from latentflow.errors import InputError, LatentflowError
 from latentflow.models.device import describe, pick_device
 from latentflow.models.networks import Networks
-from latentflow.models.weights import WEIGHTS_FILE
+from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.pictures.reader import Notes, Reader
 from latentflow.session import Session
 from latentflow.sinks import run_sinks

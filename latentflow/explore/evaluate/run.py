@@ -41,6 +41,8 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
     """
     folder, output = Path(sources[0]).expanduser(), Path(config.output_path).expanduser()
     names = split_names(config.vae)
+    if config.vae_config is not None and len(names) > 1:
+        raise InputError("`vae_config` goes with one autoencoder, and `vae` names several.")
     reader = Reader(config, ignore if session.quiet else session.say)
     images = _check(folder, output, reader, overwrite=config.overwrite)
     device = pick_device(config.device)
@@ -55,7 +57,7 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
     scores.claim({each.name: each.sha256 for each in found}, steps, overwrite=config.overwrite)
     files = [output, scores.path, beside(output, ".md"), *([features] if features else []), manifest_path(output)]
     report = ViewReport(written=WrittenFiles(files))
-    loaded = [session.load(name, config.weights, config.device, config.dtype) for name in names]
+    loaded = [session.load(name, config.weights, config.device, config.dtype, config.vae_config) for name in names]
     autoencoders = {weights.name: each.autoencoder for weights, each in zip(found, loaded)}
     evaluation = _Evaluation(config, folder, images, autoencoders, steps, metrics, scores, session, reader)
     try:

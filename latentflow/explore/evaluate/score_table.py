@@ -46,8 +46,8 @@ class ScoreTable(Sink[Evaluated]):
     """A sink that adds images to the table at `path` and writes it now and then and when it is closed.
 
     `settings` are the columns size, fit, dtype, lpips_network and background, the same for all images of this
-    evaluation. `features` is a file beside the table for what rFID needs, or None. Raises `OutputError` when the file at `path` is
-    no table of an evaluation, `InputError` when that at `features` can't be read.
+    evaluation. `features` is a file beside the table for what rFID needs, or None. Raises `OutputError` when the file
+    at `path` is no table of an evaluation, `InputError` when that at `features` can't be read.
     """
 
     def __init__(

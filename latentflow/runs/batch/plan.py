@@ -1,6 +1,7 @@
 """Which images a batch is of, where each result goes, and what was done before; no torch."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -59,7 +60,8 @@ class BatchPlan:
     def differences(self, item: Item, then: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
         """How an image's run differs from one with the options `then`, in words; options `without` are not compared."""
         config = self.run_config(item)
-        now = located(asdict(check_options(config)))
+        options = located(asdict(check_options(config)))
+        now = json.loads(json.dumps(options))  # has lists for tuples, as what was written
         if config.vae is None:  # whatever the default found
             now.pop("vae")
         changed = [

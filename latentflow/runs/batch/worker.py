@@ -1,7 +1,7 @@
 """Works on images: some of one size together in one forward pass, each with outputs of its own."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -144,9 +144,11 @@ class Worker:
             yield from self._together(waiting)
 
     def _prepared(self, item: Item, plan: Plan) -> _Job:
-        autoencoder, reader = self.loaded.autoencoder, Reader(plan.config)
-        target = fitted(reader.read(plan.image_path), plan.config).to(autoencoder.device)
-        latent = initial_latent(plan.config.init, autoencoder, target, plan.seed, self.start_reader)
+        config, autoencoder, reader = plan.config, self.loaded.autoencoder, Reader(plan.config)
+        target = fitted(reader.read(plan.image_path), config).to(autoencoder.device)
+        latent = initial_latent(
+            *(config.init, autoencoder, target, plan.seed, self.start_reader), latent_of=config.latent_of
+        )
         return _Job(item, plan, target, latent, reader.notes)
 
     def _batch_size(self, size: tuple[int, int]) -> int:
@@ -210,8 +212,9 @@ class Worker:
         outputs = [open_outputs(job.plan, loaded, job.target, label, job.notes) for job in group]
         split = SplitBatch(outputs, config.target_psnr)
         latent = torch.cat([job.latent for job in group])
-        records: Iterable[Step] = make_inversion(config, loaded.autoencoder, objective, latent)
-        run_sinks(self.session.watch(until(records, lambda step: not split.is_at_work)), [split])
+        inversion = make_inversion(config, loaded.autoencoder, objective, latent)
+        steps = until(inversion, lambda step: bool(inversion.ended) or not split.is_at_work)
+        run_sinks(self.session.watch(steps), [split])
         seconds = (time.perf_counter() - began) / len(group)
         rows = []
         for job, each, error in zip(group, outputs, split.errors, strict=True):
