@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 if __name__ == "__main__":
@@ -23,6 +25,7 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from PIL.PngImagePlugin import PngInfo  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 from standins import TINY_KL, model_files, write_folder  # noqa: E402
 from toys import linear_autoencoder, picture  # noqa: E402
@@ -49,7 +52,7 @@ from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E40
 from latentflow.state_files import pack  # noqa: E402
 from latentflow.training.models import read_config  # noqa: E402
 
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "TGA", "PPM", "JPEG2000", "PCX")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "ICO", "TGA", "PPM", "SGI", "JPEG2000", "PCX")
 SECONDS, BYTES = 10, 4 * 2**30  # of one file
 Case = tuple[bytes, Callable[[Path], object]]
 
@@ -82,6 +85,41 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(broken)
 
 
+def odd_pictures(image: Image.Image) -> dict[str, bytes]:
+    """Pictures whose reading takes more than Pillow's decoders: keys, gamma, texts, depths, several in one file."""
+    frames = [image, image.rotate(180), image.rotate(90)]
+    texts = PngInfo()
+    texts.add_itxt("workflow", "nodes " * 200, zip=True)
+    texts.add(b"gAMA", (100000).to_bytes(4, "big"))
+    values = np.arange(24 * 16).reshape(24, 16)
+    several = {"save_all": True, "append_images": frames[1:]}
+    made: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
+        "png with a key": (image, "PNG", {"transparency": (1, 2, 3), "pnginfo": texts}),
+        "png of four levels": (image.convert("L").quantize(4), "PNG", {"bits": 2, "transparency": 1}),
+        "png of 16 bits": (Image.fromarray(values.astype(np.uint16)), "PNG", {"transparency": 7}),
+        "png of frames": (image, "PNG", several),
+        "tiff of 16 bits": (Image.fromarray(values.astype(np.uint16)), "TIFF", {"compression": "tiff_lzw"}),
+        "tiff of floats": (Image.fromarray(values.astype(np.float32)), "TIFF", {}),
+        "tiff of pages": (image.convert("CMYK"), "TIFF", several),
+        "gif of frames": (image, "GIF", several),
+        "mpo": (image, "MPO", several),
+        "bmp with alpha": (image.convert("RGBA"), "BMP", {}),
+        "tga with alpha": (image.convert("RGBA"), "TGA", {"compression": "tga_rle"}),
+    }
+    found = {}
+    for name, (whole, kind, options) in made.items():
+        stream = io.BytesIO()
+        whole.save(stream, kind, **options)
+        found[name] = stream.getvalue()
+    if find_spec("pillow_heif"):
+        import pillow_heif
+
+        stream = io.BytesIO()
+        pillow_heif.from_pillow(image.resize((64, 64))).save(stream)
+        found["heic"] = stream.getvalue()
+    return found
+
+
 def cases(folder: Path) -> dict[str, Case]:
     """A whole file of every kind, and what reads it."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
@@ -90,6 +128,7 @@ def cases(folder: Path) -> dict[str, Case]:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, name)
         found[name] = (stream.getvalue(), read_image)
+    found |= {name: (content, read_image) for name, content in odd_pictures(Image.fromarray(pixels)).items()}
     toy = linear_autoencoder()
     latent = torch.zeros(1, 4, 4, 4)
     save_latent(folder / "latent", latent, toy, (8, 8))
@@ -161,7 +200,7 @@ def cases(folder: Path) -> dict[str, Case]:
 
     indexed(folder / "index")
     found["index"] = ((folder / "index").read_bytes(), indexed)
-    settings = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg"}
+    settings = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg", "background": "white"}
     images = [folder / "pictures" / "a.png"]
     table = ScoreTable(folder / "table", folder / "pictures", images, settings, None)
     with table:

@@ -218,7 +218,9 @@ def test_an_index_of_another_autoencoder_is_refused(folder, tmp_path, change):
     other = linear_autoencoder(**{key: value for key, value in change.items() if key == "scale"})
     for key in {"sha256", "dtype"} & set(change):
         setattr(other, key, change[key])
-    with pytest.raises(InputError, match=r"another autoencoder, `dtype` or `size`\. Name another `index`, or delete"):
+    with pytest.raises(
+        InputError, match=r"another autoencoder, `dtype`, `size` or `background`\. Name another `index`, or delete"
+    ):
         read(folder, other, path=tmp_path / "i.safetensors")
 
 

@@ -183,10 +183,10 @@ def check_initial(init: str, latent_of: str | None = None) -> None:
     `latent_of` says whose another program's is."""
     if init in NAMED_STARTS:
         return
+    source = parse_source(init, latent_of)
     try:
-        source = parse_source(init, latent_of)
         there = source.seed is not None or source.path.is_file() or is_stream(source.path)
-    except (OSError, ValueError, InputError):  # a name that is too long, or holds a zero byte; ~ of nobody
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
         there = False
     if not there:
         raise InputError(
