@@ -97,7 +97,7 @@ def test_what_an_option_does_stands_with_the_option():
         *("loop", "bounce", "palette"),
     }
     assert options_that(RunConfig, may_change=True) == options_that(RunConfig, affects="files") - {"output_path"} | {
-        *("device", "checkpointing", "compile", "checkpoint_every", "overwrite"),
+        *("device", "checkpointing", "compile", "checkpoint_every", "overwrite", "max_pixels"),
     }
 
 

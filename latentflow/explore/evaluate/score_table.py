@@ -162,12 +162,12 @@ def _read(path: Path) -> dict[Key, dict[str, str]]:
         return {}
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="surrogateescape")))
-        rows: list[dict[str, Any]] = list(reader)
+        rows: list[dict[str, Any]] = [{**EARLIER, **row} for row in reader]
         for row in rows:
             [float(row[name]) for name in MEASURED if row[name]]
         if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1], COLUMNS[:-2]):
             raise ValueError("its columns are others")
-        return {tuple(row[column] for column in IDENTITY): {**EARLIER, **row} for row in rows}
+        return {tuple(row[column] for column in IDENTITY): row for row in rows}
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise OutputError(
             f"`output_path`: {path} would be overwritten, and is no table of an evaluation.",
