@@ -35,7 +35,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/performance.py --json benchmarks/performance.json
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/gif.py
 	$(BIN)/python benchmarks/quality.py
 
 bench-model: $(INSTALLED)

@@ -18,13 +18,19 @@ from photographs import square
 from torch import Tensor
 
 from latentflow import Autoencoder, Objective, find_weights, initial_latent, load_autoencoder, optimize
-from latentflow.models.autoencoder import SD_CONFIG, read_geometry
+from latentflow.models.autoencoder import read_geometry
 from latentflow.models.device import pick_device, pick_dtype
 from latentflow.models.memory import update_bytes
 
 ROOT = Path(__file__).parent.parent
 STEADY = 3  # updates timed, after a first one
 Row = dict[str, Any]
+SD_CONFIG = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+}
 
 
 def full(dtype: str = "auto", *, frozen: bool = True) -> Autoencoder:
@@ -32,7 +38,7 @@ def full(dtype: str = "auto", *, frozen: bool = True) -> Autoencoder:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     torch.manual_seed(0)
-    model = AutoencoderKL(**{key: value for key, value in SD_CONFIG.items() if key[0] != "_"}).eval()
+    model = AutoencoderKL(**SD_CONFIG).eval()
     device = pick_device()
     computing = torch.float32
     if frozen:
@@ -139,7 +145,8 @@ def race(rounds: int) -> Row:
     ways: dict[str, Row] = {
         "gradient": {"method": "gradient"},
         "gradient_free": {"method": "gradient_free", "lr": 1.0, "steps": 12},
-        "hybrid": {"method": "hybrid"},
+        "hybrid, 20 steps": {"method": "hybrid", "steps": 20},
+        "hybrid, 200 steps": {"method": "hybrid"},
         "gradient from the encoder": {"method": "gradient", "init": "encode", "lr": 0.04},
     }
     for name, goal in (("encoder", encoder), ("naive 100", hundred)):
@@ -173,35 +180,6 @@ def writer(rounds: int, steps: int) -> Row:
                 seconds[name].append(_timed([*line, "--skip_step", str(skip)]))
     medians = {name: median(values) for name, values in seconds.items()}
     return medians | {"ratio": median(one / two for one, two in zip(*seconds.values(), strict=True))}
-
-
-def begin(rounds: int) -> Row:
-    """How soon a command answers, against importing torch and one forward and backward pass."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = ["cli.py", "--image_path", "examples/spheres.png", "--weights", "bundled", "--size", "256", "--quiet"]
-        lines = {
-            "help": ["cli.py", "--help"],
-            "import torch": ["-c", "import torch"],
-            "import of the autoencoder's class": [
-                *("-c", "from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC")
-            ],
-            "run of one step": [*run, "--steps", "1", "--output_path", f"{folder}/x.gif"],
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in lines}
-        for _ in range(rounds):
-            for name, words in lines.items():
-                seconds[name].append(_timed([sys.executable, *words]))
-    found: Row = {name: median(values) for name, values in seconds.items()}
-    autoencoder = load_autoencoder(find_weights("bundled"), dtype="auto")
-    latent = torch.randn(1, 4, 24, 32)
-    passes = []
-    for _ in range(3):
-        began = time.perf_counter()
-        autoencoder.decode(latent.requires_grad_()).sum().backward()
-        passes.append(time.perf_counter() - began)
-    found["forward and backward"] = passes[0]  # the first, as in a run
-    found["ratio"] = found["run of one step"] / (found["import torch"] + passes[0])
-    return found
 
 
 def frames(count: int) -> Row:
@@ -243,9 +221,7 @@ def cuda() -> Row:
     return found
 
 
-MEASURED: dict[str, Callable[..., Row]] = {
-    each.__name__: each for each in (update, work, race, writer, begin, frames, cuda)
-}
+MEASURED: dict[str, Callable[..., Row]] = {each.__name__: each for each in (update, work, race, writer, frames, cuda)}
 
 
 def measure(name: str, *arguments: Any) -> Row:

@@ -86,16 +86,10 @@ def race_table(rounds: int) -> Row:
 
 
 def small_table(found: Row, counts: tuple[int, int]) -> None:
-    """Writing, beginning, memory of frames."""
+    """Writing, memory of frames."""
     few, many = (found["frames"][str(count)]["peak_bytes"] for count in counts)
-    begun, written = found["begin"], found["writer"]
-    rows = [
-        ["every step written at 512², against two", written["every step"], written["ratio"]],
-        ["--help", begun["help"], begun["help"] / begun["import torch"]],
-        ["import torch", begun["import torch"], 1],
-        ["one step at 256 px, against that and a forward and backward", begun["run of one step"], begun["ratio"]],
-    ]
-    table(["what", "seconds", "ratio"], [[name, f"{one:.2f}", f"{ratio:.2f} ×"] for name, one, ratio in rows])
+    written = found["writer"]
+    print(f"every step written at 512²: {written['every step']:.2f} s, {written['ratio']:.2f} × of two")
     print(f"memory of {counts[1]} frames, against {counts[0]}: {many / few:.2f} ×\n")
 
 
@@ -125,7 +119,6 @@ def main() -> None:
     found["steps"] = steps_table([256] if quick else [256, 512], [] if quick else [128, 256, 512, 768, 1024])
     found["race"] = race_table(rounds)
     found["writer"] = measure("writer", rounds, 10 if quick else 40)
-    found["begin"] = measure("begin", rounds)
     counts = (20, 200) if quick else (50, 500)
     found["frames"] = {str(count): measure("frames", count) for count in counts}
     small_table(found, counts)

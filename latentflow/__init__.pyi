@@ -22,6 +22,9 @@ from .pictures.files import Picture as Picture
 from .pictures.files import fit as fit
 from .pictures.files import read_image as read_image
 from .pictures.files import to_tensor as to_tensor
+from .pictures.reader import Notes as Notes
+from .pictures.reader import Reader as Reader
+from .config import ReadingOptions as ReadingOptions
 from .config import RunConfig as RunConfig
 from .inversion.invert import Result as Result
 from .inversion.invert import Run as Run

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from latentflow.errors import InputError
-from latentflow.inversion.methods import BETAS, METHODS, OPTIMIZERS
+from latentflow.inversion.methods import BETAS, BETAS_NEAR, METHODS, OPTIMIZERS
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
+VAE_CONFIGS = ("sd", "sdxl", "sd3", "flux")
 OUTPUT_SUFFIXES = (".gif", ".mp4", ".webm", ".webp")
 
 
@@ -59,7 +60,33 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(Options):
+class ReadingOptions(Options):
+    """How images are read, for every command that reads any; raises `InputError` naming the option that is wrong."""
+
+    background: str = option(
+        "white", "Color behind transparent pixels: a name, or #rrggbb.", metavar="COLOR", affects="result"
+    )
+    max_pixels: int = option(
+        178_000_000,
+        "Largest image that is read, in pixels; larger ones are refused before they are decoded.",
+        minimum=1,
+        affects="nothing",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from PIL import ImageColor
+
+        try:
+            opaque = len(ImageColor.getrgb(self.background)) == 3
+        except (ValueError, AttributeError, TypeError):
+            opaque = False
+        if not opaque:
+            raise InputError(f"`background` {self.background!r} is no color.", "Give a name such as gray, or #rrggbb.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(ReadingOptions):
     """The options of one run, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = option(None, "The target image.", metavar="FILE")
@@ -78,7 +105,7 @@ class RunConfig(Options):
         None,
         "Learning rate, in unit-variance latents.",
         above=0,
-        shown_default="0.1; hybrid 0.04; gradient_free by `steps`",
+        shown_default="0.1; hybrid 0.06; gradient_free by `steps`",
     )
     output_path: str = option(
         "grad_result.gif",
@@ -93,6 +120,12 @@ class RunConfig(Options):
         "be loaded, the run fails; only the default falls back on the bundled one.",
         metavar="NAME",
         shown_default=DEFAULT_VAE,
+    )
+    vae_config: str | None = option(
+        None,
+        f"Whose scale and shift the file of `vae` has: {', '.join(VAE_CONFIGS)}, or the path of its config.json.",
+        metavar="NAME",
+        shown_default="the config.json in its folder, else by its tensors",
     )
     weights: str = option(
         "auto",
@@ -109,8 +142,14 @@ class RunConfig(Options):
     init: str = option(
         "normal",
         "Initial latent: normal, uniform, zeros, encode (the encoder's latent of the target), random:SEED, an image, "
-        "or a saved latent (.safetensors).",
+        "or a latent (.safetensors, .npy, .latent).",
         metavar="START",
+    )
+    latent_of: str | None = option(
+        None,
+        "Whose a latent of another program is, and in which units: the `vae` it is of, then :scaled (about unit "
+        "variance, as diffusers' pipelines hold it) or :unscaled (as the encoder gives it).",
+        metavar="NAME:UNITS",
     )
     seed: int | None = option(
         None, "Seed of the initial latent; chosen at random and reported if omitted.", minimum=0, maximum=2**63 - 1
@@ -126,7 +165,7 @@ class RunConfig(Options):
         "Adam's decay rates: of its average of the gradient, and of the gradient's square.",
         metavar="B1,B2",
         minimum=0,
-        shown_default=",".join(map(str, BETAS)),
+        shown_default=f"{BETAS[0]},{BETAS[1]}; hybrid {BETAS_NEAR[0]},{BETAS_NEAR[1]}",
         many=True,
     )
     schedule: str = option(
@@ -156,6 +195,27 @@ class RunConfig(Options):
     )
     fps: float = option(20.0, "Frames per second.", above=0, maximum=240, affects="files")
     hold: float = option(1.5, "Seconds the last frame is shown.", minimum=0, maximum=600, affects="files")
+    loop: int = option(
+        0,
+        "How often a .gif or .webp is played; 0: forever.",
+        minimum=0,
+        maximum=65_535,
+        metavar="N",
+        affects="files",
+    )
+    bounce: bool = option(
+        False,
+        "Show the frames once more in reverse order, from the last, which is held, back to the first. They are kept on "
+        "disk until then: 3 bytes per pixel and frame.",
+        affects="files",
+    )
+    palette: str = option(
+        "frame",
+        "Colors of a .gif: frame: each frame has 255 of its own; global: all frames share 255, chosen from all of them "
+        "at the end of the run. Until then they are kept on disk: 3 bytes per pixel and frame.",
+        choices=("frame", "global"),
+        affects="files",
+    )
     side_by_side: bool = option(False, "Show the target next to each frame.")
     caption: bool = option(False, "Write step, loss and PSNR below each frame.")
     save_latent: str | None = option(None, "Save the final latent as .safetensors.", metavar="FILE", affects="files")
@@ -192,11 +252,12 @@ def same(name: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewConfig(Options):
+class ViewConfig(ReadingOptions):
     """The options that all views of a latent space share: which autoencoder, and how large its pictures are."""
 
     size: int = option(256, "Longer side of each picture in pixels.", minimum=8, maximum=4096)
     vae: str | None = same("vae")
+    vae_config: str | None = same("vae_config")
     weights: str = same("weights")
     device: str = same("device")
     dtype: str = same("dtype")
@@ -204,7 +265,7 @@ class ViewConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(Options):
+class CompareConfig(ReadingOptions):
     """The options of a comparison, checked when made; raises `InputError` naming the option that is wrong."""
 
     image_path: str | None = same("image_path")
@@ -225,17 +286,22 @@ class CompareConfig(Options):
     size: int = option(256, "Longer side of each picture in pixels.", minimum=1, maximum=4096)
     fit: str = same("fit")
     init: str = same("init")
+    latent_of: str | None = same("latent_of")
     seed: int | None = same("seed")
     optimizer: str | None = same("optimizer")
     betas: tuple[float, float] | None = same("betas")
     schedule: str = same("schedule")
     vae: str | None = same("vae")
+    vae_config: str | None = same("vae_config")
     weights: str = same("weights")
     device: str = same("device")
     dtype: str = same("dtype")
     plugin: str | None = same("plugin")
     fps: float = same("fps")
     hold: float = same("hold")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     overwrite: bool = same("overwrite")
 
 
@@ -289,6 +355,9 @@ class RenderConfig(Options):
     )
     fps: float = same("fps")
     hold: float = same("hold")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     size: int | None = option(
         None, "Longer side of each frame in pixels.", minimum=2, maximum=16384, shown_default="the size of the run"
     )
@@ -339,13 +408,16 @@ def _check(name: str, value: Any, metadata: Any) -> None:
 
 def located(options: dict[str, Any]) -> dict[str, Any]:
     """Options with absolute paths where they name files."""
-    names = {*NAMED_STARTS, "bundled"}
-    paths = {
-        option: str(Path(options[option]).expanduser().resolve())
-        for option in ("init", "vae", "plugin")
-        if options.get(option) not in {None, *names} and Path(options[option]).expanduser().exists()
-    }
-    return options | paths
+    names = {None, *NAMED_STARTS, *VAE_CONFIGS, "bundled"}
+    named = {option: options.get(option) for option in ("init", "vae", "vae_config", "plugin")}
+    paths = {option: Path(str(value)).expanduser() for option, value in named.items() if value not in names}
+    return options | {option: str(path.resolve()) for option, path in paths.items() if holds_something(path)}
+
+
+def holds_something(path: Path) -> bool:
+    """Whether it is a file, or a folder that isn't empty: an empty one may have the name of something else by
+    accident."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def did_you_mean(word: str, known: Any) -> str:

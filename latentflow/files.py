@@ -7,12 +7,18 @@ import hashlib
 import io
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from latentflow.errors import FormatVersionError, InputError, OutputError
 
+MANIFEST_SUFFIX = ".manifest.json"
+STDIN = "-"
 FORMAT_VERSION = 2  # of manifests, checkpoints, indexes and saved latents; those of 0.1.0 have version 1, and say none
+
+_streams: dict[str, bytes] = {}
 
 
 def check_version(version: object, path: Path) -> None:
@@ -77,9 +83,31 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
     write_file(path, text.getvalue().encode(errors="surrogateescape"), label)  # names of files need not be UTF-8
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a path is standard input, "-", or a pipe, so that it can be read once."""
+    return str(path) == STDIN or path.is_fifo()
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """A file opened for reading. The bytes of a stream are read once and kept for the life of the process."""
+    if not is_stream(path):
+        return path.open("rb")
+    name = str(path)
+    if name not in _streams:
+        _streams[name] = _standard_input() if name == STDIN else path.read_bytes()
+    return io.BytesIO(_streams[name])
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("- is standard input, and nothing is piped into it.", "For example: latentflow … < image.png")
+    return sys.stdin.buffer.read()
+
+
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of the bytes of a file or a stream."""
+    with open_bytes(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def remove_unfinished(path: Path) -> None:
@@ -99,7 +127,7 @@ def _is_alive(process: int) -> bool:
 
 def manifest_path(output: Path) -> Path:
     """The manifest beside an output: `x.gif` has `x.gif.manifest.json`."""
-    return output.with_name(output.name + ".manifest.json")
+    return output.with_name(output.name + MANIFEST_SUFFIX)
 
 
 def check_outputs(

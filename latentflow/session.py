@@ -77,14 +77,19 @@ class Session:
         return self._models
 
     def load(
-        self, vae: str | Autoencoder | None = None, weights: str = "auto", device: str = "auto", dtype: str = "auto"
+        self,
+        vae: str | Autoencoder | None = None,
+        weights: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        vae_config: str | None = None,
     ) -> Loaded:
         """The autoencoder that `vae` names or is, and the networks that go with it, from `models` if they are there.
 
-        Says which weights stand in for others. Raises `InputError` for a device this machine doesn't have,
-        `WeightsError` for weights that are missing or corrupt.
+        Says which weights stand in for others, and what was assumed of a file. Raises `InputError` for a device this
+        machine doesn't have, `WeightsError` for weights that are missing or corrupt.
         """
-        loaded = self.models.load(vae, weights, device, dtype)
+        loaded = self.models.load(vae, weights, device, dtype, vae_config)
         if loaded.weights.notice:
             self.say(loaded.weights.notice)
         return loaded

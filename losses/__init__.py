@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentflow.losses._registry import Declaration as Declaration
 from latentflow.losses._registry import find as find
+from latentflow.losses._registry import is_known as is_known
 from latentflow.losses._registry import names as names
 from latentflow.losses._registry import register as register
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from latentflow.losses._base import Loss as Loss
     from latentflow.losses._features import Features as Features
 
-__all__ = ["Declaration", "Features", "Load", "Loss", "find", "names", "register"]
+__all__ = ["Declaration", "Features", "Load", "Loss", "find", "is_known", "names", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -49,8 +49,7 @@ def register(name: str, **declared: Any) -> Callable[[LossClass], LossClass]:
     """
 
     def bind(cls: LossClass) -> LossClass:
-        own = (Path(__file__).parent / f"{name}.py").is_file()
-        if own and cls.__module__ != f"{__package__}.{name}":
+        if _is_built_in(name) and cls.__module__ != f"{__package__}.{name}":
             raise ValueError(f"a loss named {name!r} is built in")
         holder = _registered.get(name)
         if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -70,13 +69,22 @@ def names() -> list[str]:
     return sorted(own | set(_registered) | {point.name for point in entry_points(group=ENTRY_POINTS)})
 
 
+def is_known(name: str) -> bool:
+    """Whether there is a loss of this name. Installed packages come last: asking them reads the metadata of all."""
+    return name in _registered or _is_built_in(name) or bool(entry_points(group=ENTRY_POINTS, name=name))
+
+
 def find(name: str) -> "type[Loss]":
     """The class of the loss `name`, imported if it isn't yet; raises KeyError for an unknown name, ImportError when its
     module can't be imported."""
     if name not in _registered:
-        if (Path(__file__).parent / f"{name}.py").is_file() and not name.startswith("_"):
+        if _is_built_in(name):
             import_module(f"{__package__}.{name}")
         else:
             for point in entry_points(group=ENTRY_POINTS, name=name):
                 point.load()
     return _registered[name]
+
+
+def _is_built_in(name: str) -> bool:
+    return not name.startswith("_") and (Path(__file__).parent / f"{name}.py").is_file()

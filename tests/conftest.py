@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +37,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from latentflow.inversion.plugins import PREFIX  # noqa: E402
+from latentflow.losses._registry import _registered  # noqa: E402
 from latentflow.models.autoencoder import Autoencoder, load_autoencoder  # noqa: E402
 from latentflow.models.weights import bundled  # noqa: E402
 
@@ -53,6 +55,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs the network: pytest --network"))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def unregister() -> Iterator[None]:
+    """Plugins that a test registers are gone after it; built-in losses, whose modules stay imported, are not."""
+    yield
+    for name, cls in list(_registered.items()):
+        if not cls.__module__.startswith("latentflow.losses."):
+            del _registered[name]
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 if __name__ == "__main__":
@@ -23,6 +25,7 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from PIL.PngImagePlugin import PngInfo  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 from standins import TINY_KL, model_files, write_folder  # noqa: E402
 from toys import linear_autoencoder, picture  # noqa: E402
@@ -37,6 +40,8 @@ from latentflow.inversion.optimize import optimize  # noqa: E402
 from latentflow.latents.files import load_latent, save_latent  # noqa: E402
 from latentflow.latents.index import read_latents  # noqa: E402
 from latentflow.models.autoencoder import load_autoencoder  # noqa: E402
+from latentflow.models.layouts import identify  # noqa: E402
+from latentflow.models.pickles import convert  # noqa: E402
 from latentflow.models.weights import present  # noqa: E402
 from latentflow.pictures.files import read_image  # noqa: E402
 from latentflow.runs.batch.plan import make_batch_plan  # noqa: E402
@@ -47,7 +52,7 @@ from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E40
 from latentflow.state_files import pack  # noqa: E402
 from latentflow.training.models import read_config  # noqa: E402
 
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "TGA", "PPM", "JPEG2000", "PCX")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "ICO", "TGA", "PPM", "SGI", "JPEG2000", "PCX")
 SECONDS, BYTES = 10, 4 * 2**30  # of one file
 Case = tuple[bytes, Callable[[Path], object]]
 
@@ -80,6 +85,41 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(broken)
 
 
+def odd_pictures(image: Image.Image) -> dict[str, bytes]:
+    """Pictures whose reading takes more than Pillow's decoders: keys, gamma, texts, depths, several in one file."""
+    frames = [image, image.rotate(180), image.rotate(90)]
+    texts = PngInfo()
+    texts.add_itxt("workflow", "nodes " * 200, zip=True)
+    texts.add(b"gAMA", (100000).to_bytes(4, "big"))
+    values = np.arange(24 * 16).reshape(24, 16)
+    several = {"save_all": True, "append_images": frames[1:]}
+    made: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
+        "png with a key": (image, "PNG", {"transparency": (1, 2, 3), "pnginfo": texts}),
+        "png of four levels": (image.convert("L").quantize(4), "PNG", {"bits": 2, "transparency": 1}),
+        "png of 16 bits": (Image.fromarray(values.astype(np.uint16)), "PNG", {"transparency": 7}),
+        "png of frames": (image, "PNG", several),
+        "tiff of 16 bits": (Image.fromarray(values.astype(np.uint16)), "TIFF", {"compression": "tiff_lzw"}),
+        "tiff of floats": (Image.fromarray(values.astype(np.float32)), "TIFF", {}),
+        "tiff of pages": (image.convert("CMYK"), "TIFF", several),
+        "gif of frames": (image, "GIF", several),
+        "mpo": (image, "MPO", several),
+        "bmp with alpha": (image.convert("RGBA"), "BMP", {}),
+        "tga with alpha": (image.convert("RGBA"), "TGA", {"compression": "tga_rle"}),
+    }
+    found = {}
+    for name, (whole, kind, options) in made.items():
+        stream = io.BytesIO()
+        whole.save(stream, kind, **options)
+        found[name] = stream.getvalue()
+    if find_spec("pillow_heif"):
+        import pillow_heif
+
+        stream = io.BytesIO()
+        pillow_heif.from_pillow(image.resize((64, 64))).save(stream)
+        found["heic"] = stream.getvalue()
+    return found
+
+
 def cases(folder: Path) -> dict[str, Case]:
     """A whole file of every kind, and what reads it."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
@@ -88,6 +128,7 @@ def cases(folder: Path) -> dict[str, Case]:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, name)
         found[name] = (stream.getvalue(), read_image)
+    found |= {name: (content, read_image) for name, content in odd_pictures(Image.fromarray(pixels)).items()}
     toy = linear_autoencoder()
     latent = torch.zeros(1, 4, 4, 4)
     save_latent(folder / "latent", latent, toy, (8, 8))
@@ -119,6 +160,27 @@ def cases(folder: Path) -> dict[str, Case]:
         weights,
         lambda path: load_autoencoder(present(str(path.rename(path.with_suffix(".safetensors"))))),
     )
+    shapes = {"conv_in": (4, 3, 1, 1), "down.0.block.0.conv2": (4, 4, 1, 1), "mid.attn_1.q": (4, 4, 1, 1)}
+    layers = {f"encoder.{name}.weight": torch.zeros(shape) for name, shape in shapes.items()}
+    layers |= {f"decoder.{name}.weight": torch.zeros(4, 4, 1, 1) for name in ("conv_in", "conv_out")}
+    layouts = {
+        "original names": layers,
+        "taesd": {"0.weight": torch.zeros(4, 3, 1, 1), "1.conv.0.bias": torch.zeros(4)},
+    }
+    for name, tensors in layouts.items():
+        content = save(tensors, {"modelspec.architecture": "flux"})
+        found[name] = (content, lambda path: identify(path, [path]).facts())
+    latents = {"latent_tensor": latent, "latent_format_version_0": torch.zeros(0)}
+    found["comfy latent"] = (save(latents), lambda path: load_latent(path, toy, "linear"))
+    array = io.BytesIO()
+    np.save(array, latent.numpy())
+    found["npy latent"] = (
+        array.getvalue(),
+        lambda path: load_latent(path.rename(path.with_suffix(".npy")), toy, "linear:scaled"),
+    )
+    pickled = io.BytesIO()
+    torch.save({"state_dict": {"a": latent}}, pickled)
+    found["pickle"] = (pickled.getvalue(), convert)
 
     def listed(path: Path) -> object:
         return make_batch_plan(
@@ -138,7 +200,7 @@ def cases(folder: Path) -> dict[str, Case]:
 
     indexed(folder / "index")
     found["index"] = ((folder / "index").read_bytes(), indexed)
-    settings = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg"}
+    settings = {"size": "8", "fit": "contain", "dtype": "float32", "lpips_network": "vgg", "background": "white"}
     images = [folder / "pictures" / "a.png"]
     table = ScoreTable(folder / "table", folder / "pictures", images, settings, None)
     with table:
@@ -193,7 +255,7 @@ def fuzz(count: int, seed: int, folder: Path) -> list[str]:
                 path.write_bytes(mutated(content, rng))
                 kept = path.read_bytes()
                 problem = attempt(path, read)
-                for left in (path, path.with_suffix(".safetensors"), path.with_suffix(".txt")):
+                for left in (path, *(path.with_suffix(suffix) for suffix in (".safetensors", ".txt", ".npy"))):
                     left.unlink(missing_ok=True)
                 if problem:
                     path.write_bytes(kept)

@@ -54,8 +54,8 @@ FAULTS = (
     Fault(
         "the target is to the right of the frame",
         "latentflow/pictures/draw.py",
-        "[self.target, gap, picture]",
-        "[picture, gap, self.target]",
+        "in_a_row([self.target, picture])",
+        "in_a_row([picture, self.target])",
         DRAWN,
     ),
     Fault(
@@ -96,8 +96,8 @@ FAULTS = (
     Fault(
         "the last frame of a GIF is not held",
         "latentflow/sinks/video.py",
-        "max(round(self.hold * 100), round(100 / self.fps))",
-        "round(100 / self.fps)",
+        "self.hold = max(hold, 1 / fps)",
+        "self.hold = 1 / fps",
         DRAWN,
     ),
     Fault(
@@ -197,8 +197,8 @@ FAULTS = (
     Fault(
         "similar shows one picture for all matches",
         "latentflow/explore/similar.py",
-        "read_squares([found.paths[neighbor.index]], found.size)",
-        "read_squares([found.paths[0]], found.size)",
+        "read_squares([found.paths[neighbor.index]], found.size, reader)",
+        "read_squares([found.paths[0]], found.size, reader)",
         ("test_similar.py",),
     ),
     Fault(

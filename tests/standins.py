@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -16,8 +17,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from latentflow.models.autoencoder import SERVED
-from latentflow.models.weights import WEIGHTS_FILE
+from latentflow.models.served import SERVED
+from latentflow.models.weight_files import WEIGHTS_FILE
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # As published with sd-vae-ft-mse in 2022: no scaling_factor.
@@ -43,6 +44,9 @@ TINY_KL = SD_VAE_CONFIG | {
     "sample_size": 32,
     "up_block_types": ["UpDecoderBlock2D"] * 2,
 }
+# What can be told without a config: four stages, and 32 groups in each normalization.
+LONE_KL = SD_VAE_CONFIG | {"block_out_channels": [32] * 4, "layers_per_block": 1}
+LONE_16 = LONE_KL | {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 TINY: dict[str, dict[str, Any]] = {
     "kl": TINY_KL,
     "flux-like": TINY_KL
@@ -118,6 +122,39 @@ def ldm_names(state: dict[str, Tensor], stages: int) -> dict[str, Tensor]:
         name = _replaced(name, changes)
         found[name] = values[:, :, None, None] if ".attn_1." in name and values.ndim == 2 else values
     return found
+
+
+def taesd_names(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The two files of an AutoencoderTiny as TAESD publishes them, without a prefix: the decoder's layers begin with a
+    clamp, which counts."""
+    files: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
+    for name, values in state.items():
+        half, _, place, rest = name.split(".", 3)
+        files[half][f"{int(place) + (half == 'decoder')}.{rest}"] = values
+    return files
+
+
+def write_header(path: Path, shapes: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
+    """A .safetensors file of bfloat16 zeros with these shapes, a hole on the disk: for what is told by a header."""
+    header: dict[str, Any] = {"__metadata__": metadata or {}}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+    content = json.dumps(header).encode()
+    with path.open("wb") as stream:
+        stream.write(len(content).to_bytes(8, "little") + content)
+        stream.truncate(8 + len(content) + end)
+    return path
+
+
+def shapes_of(config: dict[str, Any]) -> dict[str, Tensor]:
+    """The state of a model of this config, without values."""
+    with torch.device("meta"):
+        state: dict[str, Tensor] = (
+            SERVED[config["_class_name"]].find(config["_class_name"]).from_config(config).state_dict()
+        )
+    return state
 
 
 def _replaced(name: str, changes: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,9 @@ LIGHT = [
     "../losses/__init__.py",
     "../losses/_registry.py",
 ]
+
+
+UNNEEDED = {"diffusers", "scipy", "torch._dynamo", "transformers", "torchvision", "huggingface_hub", "matplotlib"}
 
 
 def modules():
@@ -135,6 +139,20 @@ def test_help_and_names_cost_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_with_the_bundled_weights_imports_no_more_than_it_needs(small, tmp_path):
+    code = (
+        "import sys, latentflow.cli; code = latentflow.cli.run(sys.argv[1:]);"
+        f"bad = {UNNEEDED} & set(sys.modules); sys.exit(code or (str(bad) if bad else 0))"
+    )
+    options = ["--weights", "bundled", "--size", "48", "--steps", "1", "--output_path", str(tmp_path / "x.gif")]
+    line = [sys.executable, "-c", code, "--image_path", str(small), *options]
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"TORCH_HOME": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lpips[bundled]" in done.stdout and "SSIM" in done.stdout
 
 
 def test_every_public_name_resolves():

@@ -5,9 +5,11 @@ import json
 import re
 import shutil
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from itertools import permutations, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,6 +142,30 @@ def test_umap_keeps_groups_together_and_repeats_itself():
     middles = np.array([group.mean(0) for group in groups])
     assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > widest
     assert (umap_points(islands().astype(np.float32)) == points).all()
+
+
+def test_umap_gives_equal_pictures_one_point_and_refuses_too_few(monkeypatch):
+    def fit_transform(self, values):
+        assert len(np.unique(values, axis=0)) == len(values), "UMAP divides by zero where all values are equal"
+        return values[:, :2]
+
+    fake = SimpleNamespace(UMAP=lambda **options: SimpleNamespace(fit_transform=partial(fit_transform, None)))
+    monkeypatch.setitem(sys.modules, "umap", fake)
+    values = islands().astype(np.float32)[[5, 3, 5, 9, 20, 3, 5]]
+    assert umap_points(values) == pytest.approx(values[:, :2])
+    with pytest.raises(InputError, match="`method` umap places 4 pictures that differ or more; 1 of these do"):
+        umap_points(values[[0, 2, 6]])
+
+
+def test_equal_pictures_are_drawn(invoke, tmp_path):
+    (tmp_path / "equal").mkdir()
+    for index in range(3):
+        Image.new("RGB", (32, 32), "teal").save(tmp_path / "equal" / f"{index}.png")
+    code, _, err = invoke("atlas", "equal", "--output_path", "atlas.png", "--weights", "bundled", "--size", 32)
+    assert code == 0 and "Warning" not in err, err
+    with Image.open(tmp_path / "atlas.png") as figure:
+        teal = (np.abs(np.asarray(figure.convert("RGB")).astype(int) - [0, 128, 128]).max(-1) <= 2).sum()
+    assert teal > 3 * 16 * 16
 
 
 def test_a_sheet_holds_its_tiles_row_by_row():

@@ -186,7 +186,7 @@ def test_a_missing_package_says_how_to_get_it(refused, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    assert "pip install imageio-ffmpeg" in refused(3, *QUICK)
+    assert "pip install imageio-ffmpeg" in refused(3, *QUICK, "--output_path", "x.mp4")
 
 
 def test_a_run_that_diverges_keeps_the_frames_so_far(invoke, small):

@@ -18,7 +18,7 @@ from latentflow.explore.channels import (
 )
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import read_anchors
-from latentflow.pictures.draw import tiled
+from latentflow.pictures.draw import GAP, tiled
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
 
@@ -172,7 +172,7 @@ def test_the_command_writes_a_figure_and_a_sweep(invoke, small, tmp_path, saved_
     assert titles == [["image", "reconstruction"], ["channel 0", *panels], ["channel 2", *panels]]
     assert figure.get_suptitle() == "The latent channels of small"
     frames = imageio.mimread(tmp_path / "c.gif")
-    assert len(frames) == 6 and frames[0].shape[:2] == (40 + 13, 2 * 48)
+    assert len(frames) == 6 and frames[0].shape[:2] == (40 + 13, 2 * 48 + GAP)
     names = ["c.png", "c.gif", "c.png.manifest.json"]
     assert report["written"] == names
     assert json.loads((tmp_path / names[2]).read_text())["inputs"] == {"image": str(small)}

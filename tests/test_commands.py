@@ -94,9 +94,10 @@ def test_what_changes_a_result_is_refused_beside_resume_as_it_was_typed(invoke, 
 def test_what_an_option_does_stands_with_the_option():
     assert options_that(RunConfig, affects="files") == {
         *("output_path", "save_latent", "save_image", "metrics", "plot", "keep", "fps", "hold"),
+        *("loop", "bounce", "palette"),
     }
     assert options_that(RunConfig, may_change=True) == options_that(RunConfig, affects="files") - {"output_path"} | {
-        *("device", "checkpointing", "compile", "checkpoint_every", "overwrite"),
+        *("device", "checkpointing", "compile", "checkpoint_every", "overwrite", "max_pixels"),
     }
 
 

@@ -12,7 +12,7 @@ from latentflow import compare, optimize
 from latentflow.config import CompareConfig
 from latentflow.errors import DivergedError, InputError
 from latentflow.inversion.objective import Objective
-from latentflow.pictures.draw import columns_for, contact_sheet
+from latentflow.pictures.draw import GAP, columns_for, contact_sheet
 from latentflow.runs.compare import make_compare_plan, run_compare, split
 from latentflow.session import Session
 from latentflow.sinks.contact_sheet import shown_steps
@@ -55,7 +55,7 @@ def test_frames_sheet_table_and_manifest(invoke, small, tmp_path):
     with Image.open(tmp_path / "small.gif") as gif:
         assert gif.n_frames == 5
         width, height = gif.size
-    assert width % 48 == 0 and width >= 96 and height >= 80
+    assert (width + GAP) % (48 + GAP) == 0 and width >= 96 and height >= 80
     with Image.open(tmp_path / "small.sheet.png") as sheet:
         assert sheet.size[0] >= 48 * len(shown_steps(4)) and sheet.size[1] > 40 * 3
     table = (tmp_path / "small.md").read_text().splitlines()
@@ -77,9 +77,9 @@ def test_the_first_panel_is_the_target_and_the_first_frames_are_alike(invoke, sm
     first, last = (np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "frames").glob("*.png")))
     target = np.asarray(Image.open(small).convert("RGB")).astype(int)
     strip = 13
-    columns = first.shape[1] // 48
+    columns = (first.shape[1] + GAP) // (48 + GAP)
     panels = [
-        first[row * (40 + 2 * strip) + strip :][:40, column * 48 :][:, :48]
+        first[row * (40 + 2 * strip) + strip :][:40, column * (48 + GAP) :][:, :48]
         for row in range(first.shape[0] // (40 + 2 * strip))
         for column in range(columns)
     ]

@@ -32,6 +32,7 @@ from latentflow.explore.curvature.run import compare_paths, measure_path, path_e
 from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, make_plane
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry, read_geometry
+from latentflow.pictures.draw import GAP
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
 from latentflow.session import Session
@@ -377,7 +378,7 @@ def test_paths_are_drawn_side_by_side_under_their_names():
     images, paths = picture(30, 120, count=2), two_paths()
     shown = draw_paths(images, paths)
     assert np.array_equal(shown[:, :120], titled(to_uint8(images[:1]), "straight: 12.0 gray levels"))
-    assert np.array_equal(shown[:, 120:], titled(to_uint8(images[1:]), "geodesic: 9.5 gray levels"))
+    assert np.array_equal(shown[:, 124:], titled(to_uint8(images[1:]), "geodesic: 9.5 gray levels"))
 
 
 def test_a_path_is_measured_and_compared_without_a_file():
@@ -424,7 +425,7 @@ def test_figure_frames_and_manifest(invoke, three, tmp_path):
     with Image.open(tmp_path / "c.png") as figure:
         assert figure.width == 16 * 120
     with Image.open(tmp_path / "c.gif") as gif:
-        assert gif.n_frames == 4 and gif.width == 48
+        assert gif.n_frames == 4 and gif.width == 48 + GAP
     result = json.loads((tmp_path / "c.png.manifest.json").read_text())["result"]
     paths = result["paths"]
     assert paths["chord"] < paths["geodesic"]["length"] < paths["straight"]["length"]
@@ -470,10 +471,10 @@ def test_the_command_draws_and_writes_the_paths_it_names(invoke, autoencoder, th
     title = f"straight: {straight.length:.1f} gray levels"
     for path, frame in zip(frames, decode_curves(autoencoder, [curve], [even], found.size), strict=True):
         shown = np.asarray(Image.open(path)).astype(int)
-        assert shown.shape[1] == 2 * width
+        assert shown.shape[1] == 2 * width + GAP
         assert np.abs(shown[:, :width] - titled(to_uint8(frame.image), title)).max() <= 1
         if 0 < frame.index < 3:  # between its ends, which are fixed, the geodesic is another path
-            assert np.abs(shown[13:, width:] - shown[13:, :width]).max() > 5
+            assert np.abs(shown[13:, width + GAP :] - shown[13:, :width]).max() > 5
 
 
 def test_a_long_plane_is_not_measured_without_end():

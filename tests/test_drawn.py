@@ -296,7 +296,9 @@ def test_the_summary_has_the_metrics_of_the_run_and_of_the_encoder(the_run, auto
     own = latentflow.encoder_metrics(autoencoder, the_run.target, load)
     assert run["psnr"] == pytest.approx(psnr(last.image, the_run.target), abs=1e-3)
     assert own["psnr"] == pytest.approx(psnr(autoencoder(the_run.target), the_run.target), abs=1e-3)
-    head, first, second = the_run.out.splitlines()[-3:]
+    lines = the_run.out.splitlines()
+    (at,) = [index for index, line in enumerate(lines) if columns(line)[:1] == ["PSNR dB"]]
+    head, first, second = lines[at : at + 3]
     assert columns(head) == ["PSNR dB", "SSIM", "lpips[bundled]"]
     for line, title, values in ((first, "this run", run), (second, "encoder's own", own)):
         assert columns(line) == [title, *shown_metrics(values)]
@@ -488,9 +490,9 @@ def test_panels_have_the_name_the_picture_and_the_figures_of_their_run(compariso
     texts = []
     for index in range(STEPS + 1):
         frame = read(comparison.folder / "frames" / f"{index:05d}.png")
-        across = frame.shape[1] // WIDTH
+        across = (frame.shape[1] + GAP) // (WIDTH + GAP)
         panels = [
-            frame[row * height :][:height, column * WIDTH :][:, :WIDTH]
+            frame[row * height :][:height, column * (WIDTH + GAP) :][:, :WIDTH]
             for row in range(frame.shape[0] // height)
             for column in range(across)
         ]

@@ -20,7 +20,7 @@ from latentflow.explore.evaluate import run as module
 from latentflow.explore.evaluate.metrics import MAX_PSNR, ReconstructionMetrics, find_metrics
 from latentflow.explore.evaluate.reconstruction import evaluate, read_target, reconstruct
 from latentflow.explore.evaluate.run import run_evaluate
-from latentflow.explore.evaluate.score_table import COLUMNS, COLUMNS_0_1_0, Evaluated, ScoreTable
+from latentflow.explore.evaluate.score_table import COLUMNS, Evaluated, ScoreTable
 from latentflow.explore.evaluate.scores import METRICS, Row, Score, markdown, summarize, table_cells
 from latentflow.explore.evaluate.worst import PictureRow, difference, draw_worst
 from latentflow.models import weights
@@ -316,7 +316,7 @@ def test_what_changed_is_measured_again(invoke, few, tmp_path):
     assert float(after["2.png"]["psnr"]) > float(before["2.png"]["psnr"]) + 5
 
 
-SETTINGS = {"size": "48", "fit": "contain", "dtype": "float32", "lpips_network": "vgg"}
+SETTINGS = {"size": "48", "fit": "contain", "dtype": "float32", "lpips_network": "vgg", "background": "white"}
 
 
 @pytest.fixture
@@ -423,7 +423,7 @@ def test_a_table_of_0_1_0_is_read_and_gone_on_with(invoke, few, tmp_path, monkey
     complete = (tmp_path / "evaluate.csv").read_bytes()
     found = rows(tmp_path / "evaluate.csv")
     with (tmp_path / "evaluate.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS_0_1_0, lineterminator="\n", extrasaction="ignore")
+        writer = csv.DictWriter(file, COLUMNS[:-2], lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(found)
     monkeypatch.setattr(module, "evaluate", lambda *args, **options: pytest.fail("it was measured again"))

@@ -1,8 +1,13 @@
 """Input of every kind, and the way between pictures and tensors."""
 
+import hashlib
 import io
+import json
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from latentflow.errors import InputError
+from latentflow.config import ReadingOptions
+from latentflow.errors import InputError, MissingPackageError
 from latentflow.pictures.files import cover, fit, read_image, to_tensor, to_uint8
+from latentflow.pictures.folders import find_images
+from latentflow.pictures.reader import Reader
+
+ROOT = Path(__file__).parent.parent
 
 COLORS = np.array([[[255, 0, 0], [0, 200, 0]], [[0, 0, 150], [90, 90, 90]], [[255, 255, 255], [0, 0, 0]]], np.uint8)
 
@@ -158,7 +168,10 @@ def test_a_broken_or_unfitting_profile_is_left_out_and_said(saved, mode):
 def test_the_first_frame_of_an_animation(saved, name):
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
     picture = saved(frames[0], name, save_all=True, append_images=frames[1:], lossless=True)
-    assert np.array_equal(pixels(picture)[0, 0], [255, 0, 0]) and "animated (3 frames)" in picture.notes[0]
+    assert (
+        np.array_equal(pixels(picture)[0, 0], [255, 0, 0])
+        and picture.notes[0] == "first frame of an animation (3 frames)"
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40000, 2), (2, 5000)])
@@ -271,3 +284,287 @@ def test_memory_that_runs_out_is_not_blamed_on_the_image(small, monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
     with pytest.raises(MemoryError):
         read_image(small)
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_of(rows, depth, color, *chunks, width=2):
+    """A PNG of packed rows, with the chunks between its header and its pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), depth, color, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + data + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a file and read it as an image: written(content, name, **options) → Picture."""
+
+    def write(content, name="x.png", **options):
+        (tmp_path / name).write_bytes(content)
+        return read_image(tmp_path / name, **options)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "level", "other"),
+    [(1, b"\x40", 0, 255), (2, b"\x60", 1, 170), (4, b"\x1f", 1, 255), (8, b"\x01\x80", 1, 128)],
+)
+def test_a_transparent_gray_level_of_a_png_is_background_at_every_depth(written, depth, row, level, other):
+    picture = written(png_of([row], depth, 0, chunk(b"tRNS", struct.pack(">H", level))), background="#102030")
+    assert pixels(picture).tolist() == [[[16, 32, 48], [other] * 3]] and "over #102030" in picture.notes[-1]
+
+
+def test_a_transparent_color_of_sixteen_bits_is_background(written):
+    gray = written(png_of([struct.pack(">2H", 40000, 40001)], 16, 0, chunk(b"tRNS", struct.pack(">H", 40000))))
+    assert pixels(gray)[0, :, 0].tolist() == [255, round(40001 / 257)]
+    row = struct.pack(">6H", 1000, 2000, 3000, 60000, 2000, 3000)
+    color = written(png_of([row], 16, 2, chunk(b"tRNS", struct.pack(">3H", 1000, 2000, 3000))))
+    assert np.abs(pixels(color)[0] - [[255] * 3, [233, 8, 12]]).max() <= 1
+
+
+def tiff_of(pixels, bits, photometric, form=1):
+    """A little-endian TIFF of one strip with gray values."""
+    data, tags = pixels.tobytes(), [(256, 3, pixels.shape[1]), (257, 3, pixels.shape[0]), (258, 3, bits), (259, 3, 1)]
+    offset = 8 + 2 + 12 * 9 + 4
+    tags += [(262, 3, photometric), (273, 4, offset), (278, 3, pixels.shape[0]), (279, 4, len(data)), (339, 3, form)]
+    entries = b"".join(struct.pack("<HHIHH" if kind == 3 else "<HHII", tag, kind, 1, value, *[0] * (kind == 3))
+                       for tag, kind, value in tags)  # fmt: skip
+    return b"II*\0" + struct.pack("<IH", 8, 9) + entries + b"\0" * 4 + data
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(np.uint8, 8), (np.uint16, 16)])
+def test_white_is_zero_where_a_tiff_says_so(written, kind, bits):
+    values = np.array([[0, 2**bits // 4, 2**bits - 1]], kind)
+    assert np.abs(pixels(written(tiff_of(values, bits, 0), "x.tif"))[0, :, 0] - [255, 191, 0]).max() <= 1
+    assert np.abs(pixels(written(tiff_of(values, bits, 1), "y.tif"))[0, :, 0] - [0, 64, 255]).max() <= 1
+
+
+def test_twelve_bits_in_sixteen_are_not_black_and_said(written):
+    picture = written(tiff_of(np.array([[0, 2048, 4095]], np.uint16), 16, 1), "x.tif")
+    assert pixels(picture)[0, :, 0].tolist() == [0, 128, 255]
+    assert picture.notes == ("16 bits taken as 12, since no value is above 4095",)
+
+
+def test_unsigned_thirty_two_bits_are_spread_and_said(written):
+    picture = written(tiff_of(np.array([[0, 2**31, 2**32 - 1]], np.uint32), 32, 1), "x.tif")
+    assert pixels(picture)[0, :, 0].tolist() == [0, 128, 255] and "spread over black to white" in picture.notes[0]
+
+
+def test_the_gamma_of_a_png_is_applied_and_its_primaries_are_said(written):
+    linear = chunk(b"gAMA", struct.pack(">I", 100000))
+    picture = written(png_of([b"\x37\xff"], 8, 0, linear))
+    assert abs(pixels(picture)[0, 0, 0] - 255 * (0x37 / 255) ** (1 / 2.2)) <= 1 and "gAMA 1" in picture.notes[0]
+    assert pixels(written(png_of([b"\x37\xff"], 8, 0, linear, chunk(b"sRGB", b"\0"))))[0, 0, 0] == 0x37
+    usual = written(png_of([b"\x37\xff"], 8, 0, chunk(b"gAMA", struct.pack(">I", 45455))))
+    assert pixels(usual)[0, 0, 0] == 0x37 and usual.notes == ()
+    wide = chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
+    assert "cHRM" in written(png_of([b"\x37\xff"], 8, 0, wide)).notes[0]
+
+
+def bmp_with_fourth_byte(value):
+    """A BMP of 2 × 1 pixels of 32 bits with masks for all four channels (BITMAPV4HEADER)."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 2, 1, 1, 32, 3, 8, 2835, 2835, 0, 0) + masks + b"sRGB"[::-1] + b"\0" * 48
+    return b"BM" + struct.pack("<IHHI", 130, 0, 0, 122) + header + bytes((30, 20, 10, value, 60, 50, 40, value))
+
+
+def tga_with_alpha(value):
+    """A TGA of 2 × 1 pixels of 32 bits whose descriptor declares 8 bits of alpha."""
+    return struct.pack("<BBB5sHHHHBB", 0, 0, 2, b"\0" * 5, 0, 0, 2, 1, 32, 0x28) + bytes(
+        (30, 20, 10, value, 60, 50, 40, value)
+    )
+
+
+@pytest.mark.parametrize(("make", "name"), [(bmp_with_fourth_byte, "x.bmp"), (tga_with_alpha, "x.tga")])
+def test_alpha_that_is_zero_everywhere_is_ignored_where_programs_leave_it_unset(written, make, name):
+    picture = written(make(0), name)
+    assert pixels(picture).tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    assert picture.notes == ("alpha ignored, since it is zero everywhere",)
+    assert written(make(255), name).notes == ()
+
+
+def test_a_png_that_is_wholly_transparent_is_white_and_said(saved):
+    picture = saved(Image.new("RGBA", (3, 2), (9, 9, 9, 0)))
+    assert pixels(picture).min() == 255 and picture.notes == ("wholly transparent, so that only white is left",)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_texts_of_any_size_do_not_stop_a_png_from_being_read(written, compressed):
+    words = bytes(80_000_000) if compressed else b"a" * 3_000_000
+    text = (
+        chunk(b"zTXt", b"workflow\0\0" + zlib.compress(words)) if compressed else chunk(b"iTXt", b"w\0\0\0\0\0" + words)
+    )
+    picture = written(png_of([b"\x37\xff"], 8, 0, text))
+    assert pixels(picture)[0, :, 0].tolist() == [0x37, 255]
+    assert not compressed or "metadata ignored" in picture.notes[0]
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"gAMA", b"tIME"])
+def test_a_wrong_crc_beside_the_pixels_is_said(written, kind):
+    broken = bytearray(chunk(kind, b"a\0" + b"bc" if kind == b"tEXt" else struct.pack(">I", 100000)))
+    broken[-1] ^= 1
+    picture = written(png_of([b"\x37\xff"], 8, 0, bytes(broken)))
+    assert pixels(picture)[0, :, 0].tolist() == [0x37, 255] and "CRC" in picture.notes[0]
+
+
+def test_a_wrong_crc_of_the_pixels_is_refused(tmp_path):
+    content = bytearray(png_of([b"\x37\xff"], 8, 0))
+    content[content.index(b"IDAT") + 8] ^= 1
+    (tmp_path / "x.png").write_bytes(content)
+    refused(tmp_path / "x.png")
+
+
+def test_a_jpeg_that_lacks_its_end_alone_is_read_and_said(written, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG", quality=90)
+    content = stream.getvalue()
+    whole = pixels(written(content, "x.jpg"))
+    picture = written(content[:-2], "y.jpg")
+    assert np.array_equal(pixels(picture), whole) and picture.notes == ("end of the file missing, but no pixel",)
+    (tmp_path / "z.jpg").write_bytes(content[:-40])
+    assert "truncated" in refused(tmp_path / "z.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("x.tif", "first page (3 pages)"), ("x.mpo", "first picture in the file (3 pictures)"), ("x.ico", "largest icon")],
+)
+def test_several_pictures_in_a_file_are_called_by_their_names(saved, name, words):
+    pictures = [Image.new("RGB", (64, 64), color) for color in ("red", "lime", "blue")]
+    several = {"sizes": [(16, 16), (64, 64)]} if name == "x.ico" else {"save_all": True, "append_images": pictures[1:]}
+    picture = saved(pictures[0], name, **several)
+    assert np.abs(pixels(picture)[20, 20] - [255, 0, 0]).max() <= 3 and words in picture.notes[0]
+    assert picture.image.size == (64, 64)
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9, 77])
+def test_an_orientation_that_turns_nothing_is_not_called_a_turn(saved, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert saved(Image.fromarray(COLORS), exif=exif).notes == ()
+
+
+def test_a_larger_image_is_refused_by_the_option_that_allows_it(saved, tmp_path):
+    saved(Image.new("RGB", (40, 30)))
+    with pytest.raises(InputError, match=r"more pixels than `max_pixels` allows, 1,199: 40 × 30\. Raise it"):
+        read_image(tmp_path / "x.png", max_pixels=1199)
+    assert read_image(tmp_path / "x.png", max_pixels=1200).image.size == (40, 30)
+
+
+def test_pixels_beyond_pillows_own_limit_can_be_allowed(monkeypatch, saved, tmp_path):
+    saved(Image.new("RGB", (40, 30)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_image(tmp_path / "x.png", max_pixels=1200).image.size == (40, 30)
+
+
+def test_heic_without_its_package_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MissingPackageError, match=r"HEIC picture, which needs pillow-heif.*latentflow\[heif\]"):
+        read_image(tmp_path / "x.heic")
+
+
+def test_heic_is_read_with_its_package(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 48), (200, 120, 40))).save(tmp_path / "x.heic", quality=95)
+    picture = read_image(tmp_path / "x.heic")
+    assert picture.image.size == (64, 48) and np.abs(pixels(picture) - [200, 120, 40]).max() <= 6
+    assert [path.name for path in find_images(tmp_path).paths] == ["x.heic"]
+
+
+def test_a_folder_gives_pictures_and_says_what_it_passes_over(tmp_path):
+    for name in ("a.png", "._a.png", ".hidden.png", "deep/B.JPG", "__MACOSX/c.png", ".git/d.png", "out.png", "old.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "out.png.manifest.json").write_text(
+        json.dumps({"format_version": 2, "options": {}, "written": ["out.png"]})
+    )
+    (tmp_path / "old.gif.manifest.json").write_text(json.dumps({"options": {}}))  # as 0.1.0 wrote them
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
+    found = find_images(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == ["a.png", "deep/B.JPG"]
+    for words in ("._a.png", "(hidden, or added by the system)", "notes.txt (.txt is not read)", "gone.png (a link to"):
+        assert words in found.passed_over, found.passed_over
+    assert "old.gif" in found.passed_over and "\n" not in found.passed_over
+    assert find_images(tmp_path / "deep").paths[0].name == "B.JPG"  # the link leads to what is above, and no further
+
+
+def test_a_linked_folder_is_followed_once(tmp_path):
+    for name in ("elsewhere/a.png", "album/b.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    for name in ("one", "two"):
+        (tmp_path / "album" / name).symlink_to(tmp_path / "elsewhere")
+    assert sorted(path.name for path in find_images(tmp_path / "album").paths) == ["a.png", "b.png"]
+
+
+def test_notes_that_many_images_share_are_one_sentence(tmp_path):
+    said = []
+    reader = Reader(ReadingOptions(background="gray"), said.append)
+    for index in range(3):
+        Image.new("RGBA", (4, 4), (0, 0, 0, 100)).save(tmp_path / f"{index}.png")
+        reader.read(tmp_path / f"{index}.png")
+    reader.read(tmp_path / "0.png")
+    reader.say_notes()
+    reader.say_notes()
+    assert said == [f"3 images, such as {tmp_path / '0.png'}: transparency over gray."]
+
+
+@pytest.mark.parametrize("color", ["no color", "#12", "rgba(1, 2, 3, 4)", ""])
+def test_a_background_that_is_no_color_is_refused(color):
+    with pytest.raises(InputError, match="`background`"):
+        ReadingOptions(background=color)
+
+
+@pytest.mark.parametrize(
+    ("command", "image"),
+    [
+        (["compare", "--image_path", "x.png", "--losses", "mse,l1", "--steps", "1"], "x.png"),
+        (["walk", "x.png", "random:1", "--frames", "2", "--output_path", "w.gif"], "x.png"),
+        (["channels", "x.png"], "x.png"),
+        (["grid", "x.png", "--resolution", "2"], "x.png"),
+        (["similar", "x.png", "folder"], "2 images"),
+        (["stats", "folder"], "2 images"),
+        (["atlas", "folder"], "3 images"),
+        (["evaluate", "folder"], "3 images"),
+        (["batch", "folder", "--output_dir", "out", "--steps", "1"], "3 images"),
+        (["--image_path", "x.png", "--steps", "1", "--output_path", "r.gif"], "x.png"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_every_command_says_what_reading_changed(invoke, tmp_path, command, image):
+    (tmp_path / "folder").mkdir()
+    y, x = np.mgrid[0:32, 0:32]
+    for index, name in enumerate(("x.png", "folder/a.png", "folder/b.png", "folder/c.png")):
+        waves = np.stack([127 + 120 * np.sin((x + y * index) / 4), x * 8, y * 8, 60 + x * 4], -1)
+        Image.fromarray(waves.astype(np.uint8)).save(tmp_path / name)
+    code, out, err = invoke(*command, "--weights", "bundled", "--size", 32, "--background", "#406080")
+    assert code == 0, err
+    said = [line for line in (out + err).splitlines() if "transparency over #406080" in line]
+    assert len(said) >= 1 and any(image in line or "images" in line for line in said), (out, err)
+
+
+@pytest.mark.slow
+def test_an_image_is_read_from_a_pipe(tmp_path, small):
+    content = small.read_bytes()
+    line = [sys.executable, str(ROOT / "cli.py"), "--weights", "bundled", "--size", "32", "--steps", "1", "--json"]
+    piped = subprocess.run(
+        [*line, "--image_path", "-", "--seed", "1"], input=content, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert piped.returncode == 0 and b"- is a stream" in piped.stderr, piped.stderr
+    named = subprocess.run(
+        [*line, "--image_path", str(small), "--seed", "1"], cwd=tmp_path, capture_output=True, check=False
+    )
+    results = [json.loads(each.stdout) for each in (piped, named)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    manifest = json.loads((tmp_path / "grad_result.gif.manifest.json").read_text())
+    assert hashlib.sha256(content).hexdigest() in json.dumps(manifest)
+    empty = subprocess.run([*line, "--image_path", "-"], input=b"", cwd=tmp_path, capture_output=True, check=False)
+    assert empty.returncode == 2 and b"--image_path - is empty" in empty.stderr

@@ -23,6 +23,7 @@ from latentflow.latents.index import (
     read_latents,
     read_squares,
 )
+from latentflow.pictures.folders import FoundImages
 from latentflow.session import Session
 
 SIZE = 8
@@ -160,8 +161,8 @@ def test_a_folder_without_any_good_image_is_refused(tmp_path):
 
 
 def test_an_image_that_disappears_meanwhile_is_left_out(folder, monkeypatch):
-    found = [*index.image_files(folder), folder / "gone.png"]
-    monkeypatch.setattr(index, "image_files", lambda folder: found)
+    found = FoundImages([*index.find_images(folder).paths, folder / "gone.png"])
+    monkeypatch.setattr(index, "find_images", lambda folder: found)
     assert "does not exist" in read(folder).problems["gone.png"]
 
 
@@ -217,7 +218,9 @@ def test_an_index_of_another_autoencoder_is_refused(folder, tmp_path, change):
     other = linear_autoencoder(**{key: value for key, value in change.items() if key == "scale"})
     for key in {"sha256", "dtype"} & set(change):
         setattr(other, key, change[key])
-    with pytest.raises(InputError, match=r"another autoencoder, `dtype` or `size`\. Name another `index`, or delete"):
+    with pytest.raises(
+        InputError, match=r"another autoencoder, `dtype`, `size` or `background`\. Name another `index`, or delete"
+    ):
         read(folder, other, path=tmp_path / "i.safetensors")
 
 

@@ -30,7 +30,14 @@ def running(small):
         line = [sys.executable, str(ROOT / "cli.py"), "--image_path", str(small), "--weights", "bundled"]
         line += ["--size", "48", "--steps", "100000", "--quiet", "--metrics", "m.jsonl", *options]
         process = subprocess.Popen(
-            line, cwd=small.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            line,
+            cwd=small.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # a shell starts background jobs with SIGINT ignored, and their children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process

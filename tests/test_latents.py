@@ -1,15 +1,24 @@
 """Saved latents: what comes back, what the file says of itself, and what is refused."""
 
+import json
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 import torch
+from conftest import ROOT
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from standins import TINY, TINY_KL, model_files, random_model, write_folder
+from toys import linear_autoencoder
 
 from latentflow.errors import InputError, OutputError
 from latentflow.latents.files import load_latent, save_latent
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import present
+from latentflow.pictures.files import to_tensor, to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +132,148 @@ def test_tensors_that_are_no_latent_are_bad_input(tiny, tmp_path, tensors, words
         load_latent(tmp_path / "a.safetensors", tiny)
 
 
-def test_a_tensor_file_of_nobody_is_refused(tiny, tmp_path):
-    save_file({"latent": torch.zeros(1, 4, 2, 2)}, tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match="an unnamed autoencoder"):
-        load_latent(tmp_path / "a.safetensors", tiny)
+# Latents of other programs
+
+
+LINEAR = linear_autoencoder(scale=0.5, shift=0.25)  # latent = (values − 0.25) · 0.5
+LATENT = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(2))
+VALUES = LATENT / 0.5 + 0.25  # as the encoder gives them
+MARKER = {"latent_format_version_0": torch.zeros(0)}
+
+
+def write_npy(path, values):
+    with path.open("wb") as stream:  # np.save would add a suffix
+        np.save(stream, values.numpy())
+
+
+FOREIGN = {  # file, what writes it, latent_of
+    "scaled": ("a.safetensors", lambda path: save_file({"latents": LATENT}, path), "linear:scaled"),
+    "unscaled": ("a.safetensors", lambda path: save_file({"anything": VALUES}, path), "linear:unscaled"),
+    "one of several": (
+        "a.sft.safetensors",
+        lambda path: save_file({"samples": LATENT, "x": VALUES}, path),
+        "linear:scaled",
+    ),
+    "npy": ("a.npy", lambda path: write_npy(path, LATENT), "linear:scaled"),
+    "npy, unscaled": ("a.NPY", lambda path: write_npy(path, VALUES), "linear:unscaled"),
+    "npy without a batch": ("a.npy", lambda path: write_npy(path, VALUES[0].double()), "linear:unscaled"),
+    "comfy": ("a.latent", lambda path: save_file({"latent_tensor": VALUES} | MARKER, path), "linear"),
+    "comfy, said": ("a.latent", lambda path: save_file({"latent_tensor": VALUES} | MARKER, path), "linear:unscaled"),
+    "comfy of 2023": ("a.latent", lambda path: save_file({"latent_tensor": VALUES * 0.18215}, path), "linear"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_latent_of_another_program_is_read_in_the_units_it_is_said_to_have(tmp_path, case):
+    name, write, latent_of = FOREIGN[case]
+    write(tmp_path / name)
+    torch.testing.assert_close(load_latent(tmp_path / name, LINEAR, latent_of), LATENT, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match=r"doesn't say which autoencoder it is of\. Add `latent_of` NAME"):
+        load_latent(tmp_path / name, LINEAR)
+
+
+def test_half_precision_latents_are_read(tmp_path):
+    for dtype in (torch.float16, torch.bfloat16):
+        save_file({"latents": LATENT.to(dtype)}, tmp_path / "a.safetensors")
+        assert torch.equal(load_latent(tmp_path / "a.safetensors", LINEAR, "linear:scaled"), LATENT.to(dtype).float())
+
+
+@pytest.mark.parametrize("name", ["some/sd-vae:vae@v1", "sd-vae"])
+def test_the_owner_may_be_called_by_the_last_part_of_its_name(tmp_path, name):
+    save_file({"latent": LATENT}, tmp_path / "a.safetensors")
+    owner = linear_autoencoder()
+    owner.name = "some/sd-vae:vae@v1"
+    assert torch.equal(load_latent(tmp_path / "a.safetensors", owner, f"{name}:scaled"), LATENT)
+    owner.name = "/models/sd-vae.safetensors"
+    assert torch.equal(load_latent(tmp_path / "a.safetensors", owner, "sd-vae.safetensors:scaled"), LATENT)
+
+
+def test_a_latent_that_says_whose_it_is_needs_and_heeds_no_option(saved, tiny):
+    assert torch.equal(load_latent(saved[0], tiny, "another:unscaled"), saved[1])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "latent_of", "words"),
+    [
+        (
+            {"latent": LATENT},
+            "linear",
+            "`latent_of` 'linear' doesn't say all: a name and the units",
+        ),
+        ({"latent": LATENT}, ":scaled", "doesn't say all"),
+        ({"latent": LATENT}, "other:scaled", "`latent_of` other: the autoencoder in use is linear"),
+        ({"latent_tensor": LATENT} | MARKER, "linear:scaled", "is ComfyUI's, whose latents are unscaled"),
+        ({"x": LATENT, "y": VALUES}, "linear:scaled", "it has 2 tensors, none called latent"),
+        ({}, "linear:scaled", "it has 0 tensors"),
+        ({"latent": LATENT.expand(2, 4, 3, 5).contiguous()}, "linear:scaled", r"shape \(2, 4, 3, 5\)"),
+        ({"latent": LATENT[:, :3].contiguous()}, "linear:unscaled", r"shape \(1, 3, 3, 5\)"),
+        ({"latent": LATENT[..., None].contiguous()}, "linear:unscaled", r"shape \(1, 4, 3, 5, 1\)"),
+        ({"latent": torch.zeros(())}, "linear:unscaled", r"shape \(\)"),
+        ({"latent": LATENT * torch.nan}, "linear:scaled", "not finite"),
+    ],
+)
+def test_what_does_not_fit_a_latent_of_another_program_is_one_line(tmp_path, tensors, latent_of, words):
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=words) as caught:
+        load_latent(tmp_path / "a.safetensors", LINEAR, latent_of)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("array", [np.array([{}]), np.array(["a"]), np.zeros(3, complex), np.zeros(())])
+def test_arrays_that_are_no_latent_are_bad_input(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(InputError, match=r"is not a saved latent|shape"):
+        load_latent(tmp_path / "a.npy", LINEAR, "linear:scaled")
+
+
+def test_a_run_starts_from_a_latent_of_another_program(invoke, autoencoder, small):
+    with torch.no_grad():
+        latent = autoencoder.encode(to_tensor(Image.open(small)))
+    values = latent / autoencoder.geometry.scale + autoencoder.geometry.shift
+    save_file({"latent_tensor": values.contiguous()} | MARKER, small.parent / "comfy.latent")
+    np.save(small.parent / "z.npy", latent.numpy())
+    run = ("--image_path", small, "--size", 48, "--steps", 1, "--seed", 1, "--vae", "bundled", "--json", "--overwrite")
+
+    def first_loss(*start):
+        code, out, err = invoke(*run, *start)
+        assert code == 0, err
+        return json.loads(out)["loss_first"]
+
+    expected = first_loss("--init", "encode")
+    for start in (("comfy.latent", "bundled"), ("z.npy", "bundled:scaled")):
+        assert first_loss("--init", start[0], "--latent_of", start[1]) == pytest.approx(expected, rel=1e-3)
+    options = json.loads((small.parent / "grad_result.gif.manifest.json").read_text())["options"]
+    assert (options["init"], options["latent_of"]) == (str(small.parent / "z.npy"), "bundled:scaled")
+
+
+def test_whose_a_latent_is_is_asked_for_before_torch_is_imported(small):
+    np.save(small.parent / "z.npy", np.zeros((1, 4, 5, 6), "float32"))
+    code = "import sys; from latentflow.cli import run; print(run(sys.argv[1:]), 'torch' in sys.modules)"
+    line = [sys.executable, "-c", code, "--image_path", small, "--init", small.parent / "z.npy"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr.endswith("of. Add --latent_of NAME:scaled or NAME:unscaled\n") and done.stderr.count("\n") == 1
+
+
+def test_views_take_latents_of_other_programs_at_their_own_size(invoke, autoencoder, tmp_path):
+    latent = torch.randn(1, 4, 6, 9)
+    np.save(tmp_path / "z.npy", latent.numpy())
+    run = ("--vae", "bundled", "--frames", 4, "--output_path")
+    assert invoke("walk", "z.npy", "random:1", *run, "w", "--latent_of", "bundled:scaled")[0] == 0
+    with torch.no_grad():
+        expected = to_uint8(autoencoder.decode(latent, (48, 72)))
+    shown = np.asarray(Image.open(sorted((tmp_path / "w").glob("*.png"))[0]))
+    assert shown.shape == (48, 72, 3) and np.abs(shown.astype(int) - expected).max() <= 1
+    code, _, err = invoke("grid", "z.npy", "--vae", "bundled", "--resolution", 2)
+    assert code == 2 and "Add --latent_of" in err
+
+
+def test_a_pickled_latent_is_converted(invoke, small):
+    torch.save(LATENT, small.parent / "z.pt")
+    code, _, err = invoke("--image_path", small, "--init", "z.pt", "--vae", "bundled")
+    assert code == 2 and "Convert it: latentflow weights convert z.pt" in err
+    assert invoke("weights", "convert", "z.pt") == (0, "z.safetensors\n", "")
+    assert torch.equal(load_latent(small.parent / "z.safetensors", LINEAR, "linear:scaled"), LATENT)
 
 
 def test_a_latent_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tiny, tmp_path):

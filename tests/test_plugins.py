@@ -10,8 +10,7 @@ import pytest
 
 from latentflow import losses
 from latentflow.errors import InputError
-from latentflow.inversion.plugins import PREFIX, load_plugin
-from latentflow.losses._registry import _registered
+from latentflow.inversion.plugins import load_plugin
 
 ROOT = Path(__file__).parent.parent
 HUBER = '''\
@@ -25,17 +24,6 @@ class Huber(Loss):
         return torch.nn.functional.huber_loss(image, prepared, reduction="none").mean(dim=(1, 2, 3))
 '''
 QUICK = ("--weights", "bundled", "--size", 48, "--steps", 2)
-
-
-@pytest.fixture(autouse=True)
-def unregister():
-    """Plugins that a test registers are gone after it; built-in losses, whose modules stay imported, are not."""
-    yield
-    for name, cls in list(_registered.items()):
-        if not cls.__module__.startswith("latentflow.losses."):
-            del _registered[name]
-    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
-        del sys.modules[name]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 from toys import linear_autoencoder, picture
 
@@ -209,6 +209,12 @@ def gif_frames(path):
     return [np.asarray(frame) for frame in imageio.get_reader(path)]
 
 
+def animation(path):
+    """The frames of a GIF, (n, h, w, 3)."""
+    with Image.open(path) as file:
+        return np.stack([np.asarray(frame.convert("RGB"), int) for frame in ImageSequence.Iterator(file)])
+
+
 def test_frames_are_rendered_again_in_another_form(invoke, small, tmp_path):
     options = ("--steps", 20, "--skip_step", 2, "--caption", "--side_by_side")
     assert invoke("--image_path", small, *QUICK, *options, "--output_path", "x.gif")[0] == 0
@@ -216,7 +222,8 @@ def test_frames_are_rendered_again_in_another_form(invoke, small, tmp_path):
         *("render", "x.gif.trajectory", "--output_path", "again.gif", "--caption", "--side_by_side", "--quiet")
     )
     assert code == 0 and "11 frames" in out, err
-    assert (tmp_path / "again.gif").read_bytes() == (tmp_path / "x.gif").read_bytes()
+    before, again = (animation(tmp_path / name) for name in ("x.gif", "again.gif"))
+    assert before.shape == again.shape and abs(before - again).mean() < 0.5  # frames decoded together round otherwise
     code, out, err = invoke("render", "x.gif.manifest.json", "--output_path", "large", "--size", 96, "--skip_step", 3)
     assert code == 0, err
     names = sorted((tmp_path / "large").iterdir())

@@ -196,27 +196,29 @@ def test_no_records_is_an_error():
 
 
 def test_a_dead_ffmpeg_is_an_output_error_and_keeps_the_earlier_file(tmp_path):
-    (tmp_path / "x.gif").write_bytes(b"precious")
-    sink = open_frames(tmp_path / "x.gif")
+    (tmp_path / "x.mp4").write_bytes(b"precious")
+    sink = open_frames(tmp_path / "x.mp4")
 
     def records():
-        yield step(0)
-        sink._ffmpeg.kill()
-        sink._ffmpeg.wait()
-        for index in range(1, 500):
+        yield step(0, height=200, width=200)
+        yield step(1, height=200, width=200)
+        sink.encoder.process.kill()
+        sink.encoder.process.wait()
+        for index in range(2, 500):
             yield step(index, height=200, width=200)
 
     with pytest.raises(OutputError, match="ffmpeg") as caught:
         run_sinks(records(), [sink])
     assert caught.value.exit_code == 6
-    assert (tmp_path / "x.gif").read_bytes() == b"precious" and left(tmp_path) == ["x.gif"]
+    assert (tmp_path / "x.mp4").read_bytes() == b"precious" and left(tmp_path) == ["x.mp4"]
 
 
 def test_a_missing_ffmpeg_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(MissingPackageError, match="pip install imageio-ffmpeg"):
-        run_sinks(steps(2), [open_frames(tmp_path / "x.gif")])
+        run_sinks(steps(2), [open_frames(tmp_path / "x.mp4")])
     assert left(tmp_path) == []
+    run_sinks(steps(2), [open_frames(tmp_path / "x.gif")])  # GIFs don't need it
 
 
 def test_a_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):

@@ -52,8 +52,8 @@ def test_corrupt_files_are_skipped_and_named(images, tmp_path):
     folder = Folder(tmp_path, 1)
     corrupt = {tmp_path / "cut.jpg", tmp_path / "text.png"} & set(folder.paths)
     all_skipped = set()
-    for _, skipped in batches(Crops(folder, 32, 0), batch=8, first=0, last=6, process=0, processes=1, workers=0):
-        all_skipped |= skipped
+    for _, remarks in batches(Crops(folder, 32, 0), batch=8, first=0, last=6, process=0, processes=1, workers=0):
+        all_skipped |= remarks.skipped
     assert corrupt and all_skipped == corrupt
 
 

@@ -16,9 +16,12 @@ import torch
 from safetensors.torch import save_file
 from standins import (
     COMMIT,
+    LONE_16,
+    LONE_KL,
     SD_VAE_CONFIG,
     TINY_KL,
     Hub,
+    ldm_names,
     model_files,
     old_names,
     random_model,
@@ -31,8 +34,10 @@ from latentflow.errors import WeightsError
 from latentflow.models import hub as hub_module
 from latentflow.models import weights
 from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.headers import read_header
 from latentflow.models.hub import HubName
-from latentflow.models.weights import WEIGHTS_FILE, FoundWeights, find_weights
+from latentflow.models.weight_files import WEIGHTS_FILE
+from latentflow.models.weights import FoundWeights, find_weights
 
 ROOT = Path(__file__).parent.parent
 REPO = "somebody/tiny-vae"
@@ -324,11 +329,64 @@ def test_names_of_nothing_are_one_line(cache, name):
 
 
 def test_files_of_other_kinds_are_refused(tmp_path):
-    for name in ("vae.ckpt", "vae.bin", "notes.txt"):
+    (tmp_path / "notes.txt").write_bytes(b"text")
+    assert "must be a folder or a .safetensors file" in fails(str(tmp_path / "notes.txt"))
+    for name in ("vae.ckpt", "vae.bin", "vae.PT", "vae.pth"):
         (tmp_path / name).write_bytes(b"pickle")
-        assert "must be a folder or a .safetensors file" in fails(str(tmp_path / name))
+        assert f"Convert it: latentflow weights convert {tmp_path / name}" in fails(str(tmp_path / name))
     (tmp_path / "empty").mkdir()
     assert f"has no {WEIGHTS_FILE}" in fails(str(tmp_path / "empty"))
+
+
+def test_an_empty_folder_with_the_name_of_the_default_does_not_shadow_the_hub(cache, invoke, small):
+    folder = small.parent / DEFAULT_VAE
+    folder.mkdir(parents=True)
+    code, out, err = invoke("--image_path", small, "--size", 16, "--steps", 1)
+    assert code == 0 and "bundled autoencoder instead" in err and f"bundled, instead of {DEFAULT_VAE}" in out
+    for name in ((), ("--vae", DEFAULT_VAE)):
+        code, _, err = invoke("weights", "path", *name)
+        assert code == 4 and f"{DEFAULT_VAE} is not on this machine" in err
+    snapshot = write_cache(cache, DEFAULT_VAE, model_files(TINY_KL))
+    assert find_weights(None).path == find_weights(DEFAULT_VAE).path == snapshot
+
+
+def test_a_folder_with_weights_is_taken_by_its_name_and_never_for_the_default(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / DEFAULT_VAE, model_files(TINY_KL))
+    assert find_weights(DEFAULT_VAE).source == "folder"
+    assert find_weights(None).is_fallback
+    (tmp_path / DEFAULT_VAE / WEIGHTS_FILE).rename(tmp_path / DEFAULT_VAE / "vae.ckpt")
+    assert "is a pickle" in fails(DEFAULT_VAE)
+
+
+def test_a_run_from_a_hub_name_is_repeated_where_an_empty_folder_has_that_name(cache, invoke, small):
+    write_cache(cache, REPO, model_files(TINY_KL))
+    (small.parent / REPO).mkdir(parents=True)
+    assert invoke("--image_path", small, "--size", 16, "--steps", 1, "--vae", REPO)[0] == 0
+    manifest = small.parent / "grad_result.gif.manifest.json"
+    assert json.loads(manifest.read_text())["options"]["vae"] == REPO
+
+
+def test_a_run_says_what_it_assumed_of_a_lone_file_and_is_repeated_under_the_config_it_had(invoke, small):
+    path = small.parent / "ae.safetensors"
+    save_file(random_model(LONE_16).state_dict(), path)
+    run = ("--image_path", small, "--size", 32, "--steps", 1, "--seed", 1)
+    code, out, err = invoke(*run, "--vae", path)
+    assert code == 0 and err.count("\n") == 1 and "instead of" not in out
+    assert "16 channels, scale 0.3611, shift 0.1159 (FLUX.1, by its name). If that is wrong: --vae_config sd3" in err
+    code, out, err = invoke(*run, "--vae", path, "--vae_config", "sd3", "--save_latent", "z.safetensors")
+    assert (code, err) == (0, "")
+    manifest = small.parent / "grad_result.gif.manifest.json"
+    assert json.loads(manifest.read_text())["options"]["vae_config"] == "sd3"
+    for again in (
+        ("--from_manifest", manifest),
+        (*run, "--vae", path, "--vae_config", "sd3", "--init", "z.safetensors"),
+    ):
+        assert invoke(*again, "--overwrite")[0] == 0
+    code, _, err = invoke("render", manifest)
+    assert code == 0, err
+    code, _, err = invoke(*run, "--vae", path, "--init", "z.safetensors")
+    assert code == 2 and "saved with scale [1.53" in err
 
 
 def test_no_error_ends_in_a_traceback_on_the_command_line(invoke, small, tmp_path):
@@ -617,6 +675,110 @@ def test_fetch_downloads_once_and_prints_where(hub, invoke):
 def test_fetch_without_a_network_is_one_line(cache, invoke):
     code, out, err = invoke("weights", "fetch")
     assert (code, out, err.count("\n")) == (4, "", 1) and "can't be downloaded" in err
+
+
+def rows(out):
+    return dict(line.split(maxsplit=1) for line in out.splitlines() if line)
+
+
+def test_inspect_says_what_a_file_is(invoke, tmp_path):
+    state = ldm_names(random_model(LONE_16).state_dict(), 4)
+    path = tmp_path / "ae.sft"
+    save_file({name: values.bfloat16().contiguous() for name, values in state.items()}, path)
+    code, out, err = invoke("weights", "inspect", path)
+    assert (code, err) == (0, "")
+    assert rows(out) == {
+        "path": str(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "class": "AutoencoderKL",
+        "names": "original latent diffusion",
+        "channels": "16",
+        "stride": "8",
+        "scale": "0.3611, shift 0.1159 (FLUX.1, by its name)",
+        "dtype": "bfloat16",
+        "parameters": f"{sum(values.numel() for values in state.values()):,}",
+        "finite": "yes",
+    }
+    assert rows(invoke("weights", "inspect", path, "--vae_config", "sd3")[1])["scale"].startswith(
+        "1.5305, shift 0.0609"
+    )
+
+
+def test_inspect_describes_a_folder_a_bundle_and_what_it_does_not_recognize(invoke, tmp_path):
+    state = random_model(TINY_KL).state_dict()
+    state["decoder.conv_out.bias"] = torch.tensor([0.0, torch.nan, torch.inf])
+    folder = write_folder(tmp_path / "vae", model_files(TINY_KL, {k: v.half() for k, v in state.items()}))
+    found = rows(invoke("weights", "inspect", folder)[1])
+    assert (found["class"], found["stride"], found["dtype"]) == ("AutoencoderKL", "2", "float16")
+    assert found["scale"] == "0.18215 (the default of its class)"
+    assert found["finite"] == f"no: 1 of {len(state)} tensors, the first decoder.conv_out.bias"
+    bundle = rows(invoke("weights", "inspect", "bundled")[1])
+    assert (bundle["class"], bundle["channels"], bundle["finite"]) == ("AutoencoderDC", "4", "yes")
+    save_file({"up.weight": torch.zeros(2)}, tmp_path / "lora.safetensors")
+    code, out, _ = invoke("weights", "inspect", tmp_path / "lora.safetensors")
+    assert code == 0 and "class       not recognized" in out and "parameters  2" in out
+    assert out.endswith("no autoencoder that its tensors tell. Give its config: --vae_config config.json\n")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_what_is_not_finite_is_found_in_every_dtype(tmp_path, dtype, value):
+    large = torch.full((3, 5), torch.finfo(dtype).max, dtype=dtype)
+    broken = large.clone()
+    broken[2, 4] = value
+    content = {"large": large, "small": -large, "broken": broken, "none": torch.zeros(0, dtype=dtype)}
+    save_file(content | {"numbers": torch.full((2,), -1)}, tmp_path / "a.safetensors")
+    found, _ = read_header(tmp_path / "a.safetensors")
+    assert {name for name, info in found.items() if not info.is_finite()} == {"broken"}
+
+
+def test_inspecting_costs_no_torch(tmp_path):
+    save_file(random_model(LONE_16).state_dict(), tmp_path / "ae.safetensors")
+    code = (
+        "import sys; from latentflow.cli import run; code = run(['weights', 'inspect', sys.argv[1]]);"
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "ae.safetensors"], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("argument", ["no/such.safetensors", "notes.txt", "broken.safetensors", "empty"])
+def test_inspecting_what_is_no_weights_is_one_line(cache, invoke, tmp_path, argument):
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)
+    (tmp_path / "empty").mkdir()
+    code, out, err = invoke("weights", "inspect", argument)
+    assert (code, out, err.count("\n")) == (4, "", 1)
+
+
+class Runs:
+    """What a pickle may do that is read without care."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+def test_a_pickle_is_converted_without_running_it(invoke, tmp_path):
+    state = random_model(LONE_KL).state_dict()
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "vae.ckpt")
+    written = tmp_path / "vae.safetensors"
+    assert invoke("weights", "convert", tmp_path / "vae.ckpt") == (0, f"{written}\n", "")
+    loaded = load_autoencoder(written).model.state_dict()
+    assert loaded.keys() == state.keys() and all(torch.equal(loaded[name], state[name]) for name in state)
+    code, _, err = invoke("weights", "convert", tmp_path / "vae.ckpt")
+    assert code == 6 and "exists already" in err
+    for name, content in (("bad.pt", {"a": Runs()}), ("none.pt", {"epoch": 3}), ("list.pt", [1])):
+        torch.save(content, tmp_path / name)
+        code, out, err = invoke("weights", "convert", tmp_path / name)
+        assert (code, out, err.count("\n")) == (2, "", 1), name
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "bad.safetensors").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_converting_what_is_no_pickle_of_torch_is_one_line(invoke, tmp_path, content):
+    (tmp_path / "a.pth").write_bytes(content)
+    code, out, err = invoke("weights", "convert", tmp_path / "a.pth")
+    assert (code, out, err.count("\n")) == (2, "", 1), err
 
 
 def test_list_goes_on_past_a_damaged_blob(cache, invoke):

@@ -1,12 +1,14 @@
-"""`latentflow weights`: list, download and check weights."""
+"""`latentflow weights`: list, download, check, describe and convert weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from latentflow.commands._options import CONTEXT
+from latentflow.commands._terminal import as_options
 from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
 
@@ -42,9 +44,9 @@ def _checkpoint(network: str) -> "Checkpoint":
     return {"vgg16": VGG16, "alexnet": ALEXNET, "inception": INCEPTION}[network]
 
 
-@click.group(context_settings=CONTEXT, short_help="List, download and check weights: list, fetch, verify, path.")
+@click.group(context_settings=CONTEXT, short_help="List, fetch, verify, inspect and convert weights.")
 def weights() -> None:
-    """List, download and check the weights of autoencoders and of the networks of losses and metrics.
+    """List, download, check, describe and convert the weights of autoencoders, and of the networks of losses.
 
     \b
     Example: latentflow weights fetch
@@ -125,6 +127,41 @@ def path(vae: str, network: str | None) -> None:
     Example: latentflow weights path --vae bundled
     """
     click.echo(str(_network_present(network) if network else _present(vae).path))
+
+
+@weights.command(context_settings=CONTEXT, short_help="Say what a file of weights is.")
+@click.argument("vae", metavar="FILE|FOLDER")
+@click.option("--vae_config", metavar="NAME", help="Whose scale and shift it has, as for a run.")
+def inspect(vae: str, vae_config: str | None) -> None:
+    """Say what autoencoder a file or a folder holds: its class, channels, stride, scale, dtype, number of parameters,
+    whose names its tensors have, and whether all are finite. Hub names work as well, and bundled.
+
+    \b
+    Example: latentflow weights inspect ae.safetensors
+    """
+    from latentflow.models.weights import layout_of
+
+    found = replace(_present(vae), vae_config=vae_config)
+    layout = layout_of(found)
+    for title, text in {"path": str(found.path), "sha256": found.sha256, **layout.facts()}.items():
+        click.echo(f"{title:<10}  {as_options(text)}")
+    if layout.problem:
+        click.echo(f"\n{as_options(layout.problem)}")
+
+
+@weights.command(context_settings=CONTEXT, short_help="Write pickled weights as .safetensors.")
+@click.argument("file", metavar="FILE")
+def convert(file: str) -> None:
+    """Write what torch pickled (.ckpt, .pt, .pth, .bin) beside it as .safetensors, and print the path of that.
+
+    The pickle is read with weights_only=True: a file that needs more than tensors is refused.
+
+    \b
+    Example: latentflow weights convert taesd_decoder.pth
+    """
+    from latentflow.models.pickles import convert
+
+    click.echo(str(convert(Path(file).expanduser())))
 
 
 def _network_present(network: str) -> Path:

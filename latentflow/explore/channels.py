@@ -21,7 +21,7 @@ from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
 from latentflow.records import Frame
 from latentflow.session import Session
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,18 +138,18 @@ def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Sessio
 
 
 def _check(sources: Sequence[str], config: ChannelsConfig) -> Files:
-    check_anchors(sources, 1, 1)
+    check_anchors(sources, 1, 1, latent_of=config.latent_of, max_pixels=config.max_pixels)
     output = Path(config.output_path).expanduser()
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
-    check_frames_path(frames, config.fps, config.overwrite)
+    check_frames_path(frames, **frame_options(config))
     return Files(outputs=[output, frames], inputs=sources, shown={"image": sources[0]})
 
 
 def _make(job: Job[ChannelsConfig]) -> None:
     config, autoencoder = job.config, job.autoencoder
     numbers = _numbers(config.channels, autoencoder.geometry.channels)
-    anchors = read_anchors(job.sources, autoencoder, config.size, config.fit)
+    anchors = read_anchors(job.sources, autoencoder, config.size, config.fit, job.reader, latent_of=config.latent_of)
     latent = anchors.latents
     channels = []
     for channel in decode_channels(autoencoder, latent, anchors.size, numbers, config.reach):
@@ -165,7 +165,7 @@ def _make(job: Job[ChannelsConfig]) -> None:
     def draw(frame: Frame) -> np.ndarray:
         return draw_sweep(frame.image, numbers, float(offsets[frame.index]))
 
-    sink = open_frames(job.outputs[1], fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.outputs[1], **frame_options(config), hold=0, draw=draw)
     frames = sweep_channels(autoencoder, latent, anchors.size, numbers, offsets)
     job.write_frames(sink, frames, config.frames - 1, lambda frame: f"{offsets[frame.index]:+.1f} sd")
 

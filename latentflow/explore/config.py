@@ -50,8 +50,11 @@ class WalkConfig(ViewConfig):
     budget_seconds: float | None = option(None, "Seconds that `even` may take, instead of `budget_frames`.", above=0)
     refine: int = option(0, "Steps of optimization of each image's latent before the walk.", minimum=0)
     caption: bool = option(False, "Write the position on the path under each frame.")
+    latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600)
 
 
@@ -64,8 +67,11 @@ class ChannelsConfig(ViewConfig):
     reach: float = option(3.0, "How far a channel is moved, in standard deviations.", above=0, maximum=100)
     frames: int = option(48, "Number of frames of the sweep, there and back.", minimum=4, maximum=10_000)
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
+    latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")
+    loop: int = same("loop")
+    palette: str = same("palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +83,7 @@ class GridConfig(ViewConfig):
     reach: float = option(1.5, "Extent of a plane around one point, in standard deviations.", above=0, maximum=100)
     seed: int = option(0, "Seed of the random directions around one point.", minimum=0, maximum=2**63 - 1)
     fit: str = same("fit")
+    latent_of: str | None = same("latent_of")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +138,12 @@ class CurvatureConfig(ViewConfig):
         "Data type of the autoencoder; derivatives need float32.",
         choices=("auto", "float32", "bfloat16"),
     )
+    latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +180,7 @@ class SimilarConfig(ViewConfig):
         choices=("l2", "cosine", "pooled"),
     )
     index: str | None = index_option()
+    latent_of: str | None = same("latent_of")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,3 +206,6 @@ class ConceptConfig(ViewConfig):
     frames: int = option(48, "Number of frames of the sweep, there and back.", minimum=4, maximum=10_000)
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
     fps: float = same("fps")
+    latent_of: str | None = same("latent_of")
+    loop: int = same("loop")
+    palette: str = same("palette")

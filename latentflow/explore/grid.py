@@ -125,7 +125,7 @@ def run_grid(sources: Sequence[str], config: GridConfig, session: Session) -> Vi
 
 
 def _check(sources: Sequence[str], config: GridConfig) -> Files:
-    check_plane(sources)
+    check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
     return Files(outputs=[output], inputs=sources, shown={"plane": list(sources)})
@@ -134,9 +134,10 @@ def _check(sources: Sequence[str], config: GridConfig) -> Files:
 def _make(job: Job[GridConfig]) -> None:
     config, report, count = job.config, job.report, job.config.resolution
     plane = make_plane(
-        *(job.sources, job.autoencoder, config.size, config.fit, job.session),
+        *(job.sources, job.autoencoder, config.size, config.fit, job.session, job.reader),
         seed=config.seed,
         reach=config.reach,
+        latent_of=config.latent_of,
         written=report.written,
     )
     mosaic = Mosaic(plane.size, count, count, _tile_pixels(plane.size, count))

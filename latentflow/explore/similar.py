@@ -22,6 +22,7 @@ from latentflow.latents.sources import Anchors, check_anchors, parse_source, rea
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.runs.report import table
 from latentflow.session import Session
 
@@ -114,7 +115,7 @@ def run_similar(sources: Sequence[str], config: SimilarConfig, session: Session)
 
 def _check(sources: Sequence[str], config: SimilarConfig) -> Files:
     query, folder = sources[0], Path(sources[1]).expanduser()
-    check_anchors([query], 1, 1)
+    check_anchors([query], 1, 1, latent_of=config.latent_of, max_pixels=config.max_pixels)
     check_folder(folder)
     output = Path(config.output_path).expanduser()
     check_figure_path(output)
@@ -127,13 +128,13 @@ def _check(sources: Sequence[str], config: SimilarConfig) -> Files:
 def _make(job: Job[SimilarConfig]) -> None:
     config, report, autoencoder = job.config, job.report, job.autoencoder
     query, folder, index = job.sources[0], Path(job.sources[1]).expanduser(), check_index(job.config.index)
-    anchor = _read_query(query, autoencoder, config.size)
-    found = read_latents(folder, autoencoder, config.size, job.session, path=index, written=report.written)
+    anchor = _read_query(query, job)
+    found = read_latents(folder, autoencoder, config.size, job.session, job.reader, path=index, written=report.written)
     neighbors = nearest(anchor.latents.cpu(), found.latents, config.count, config.distance, _own_file(query, found))
     if not neighbors:
         raise InputError(f"The folder {folder} holds no image but the query itself.")
     picture = _picture(anchor, autoencoder)
-    matches = [_match(found, neighbor) for neighbor in neighbors]
+    matches = [_match(found, neighbor, job.reader) for neighbor in neighbors]
     save_figure(draw_similar(anchor.names[0], picture, matches, len(found.names), config.distance), job.output)
     listed = [{"image": str(found.paths[each.index]), "distance": each.distance} for each in neighbors]
     report.figures = {"distance": config.distance, "neighbors": listed}
@@ -144,9 +145,10 @@ def _make(job: Job[SimilarConfig]) -> None:
     ]
 
 
-def _read_query(query: str, autoencoder: Autoencoder, size: int) -> Anchors:
+def _read_query(query: str, job: Job[SimilarConfig]) -> Anchors:
     """The query as a square of the folder's size."""
-    anchor = read_anchors([query], autoencoder, size, "cover")
+    size, latent_of = job.config.size, job.config.latent_of
+    anchor = read_anchors([query], job.autoencoder, size, "cover", job.reader, latent_of=latent_of)
     if anchor.size != (size, size):
         height, width = anchor.size
         raise InputError(
@@ -163,8 +165,8 @@ def _picture(anchor: Anchors, autoencoder: Autoencoder) -> np.ndarray:
         return to_uint8(autoencoder.decode(anchor.latents, anchor.size))
 
 
-def _match(found: FolderLatents, neighbor: Neighbor) -> Match:
-    picture = to_uint8(read_squares([found.paths[neighbor.index]], found.size))
+def _match(found: FolderLatents, neighbor: Neighbor, reader: Reader) -> Match:
+    picture = to_uint8(read_squares([found.paths[neighbor.index]], found.size, reader))
     return Match(name=found.names[neighbor.index], picture=picture, distance=neighbor.distance)
 
 

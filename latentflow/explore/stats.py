@@ -47,7 +47,9 @@ def _check(sources: Sequence[str], config: StatsConfig) -> Files:
 def _make(job: Job[StatsConfig]) -> None:
     config, report = job.config, job.report
     folder, index = Path(job.sources[0]).expanduser(), check_index(config.index)
-    found = read_latents(folder, job.autoencoder, config.size, job.session, path=index, written=report.written)
+    found = read_latents(
+        folder, job.autoencoder, config.size, job.session, job.reader, path=index, written=report.written
+    )
     statistics = latent_statistics(found.latents, found.kl)
     title = f"Latents of {len(found.names)} images of {folder.name}, by {job.autoencoder.name}"
     save_figure(draw_statistics(statistics, title), job.output)

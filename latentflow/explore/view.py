@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from latentflow.config import ViewConfig
 from latentflow.errors import LatentflowError
 from latentflow.files import WrittenFiles, check_outputs, manifest_path
+from latentflow.pictures.reader import Reader
 from latentflow.runs.report import circumstances, counted, readable, size_of
-from latentflow.session import Session
+from latentflow.session import Session, ignore
 from latentflow.sinks import FrameSink, run_sinks
 from latentflow.sinks.background import Background
 from latentflow.sinks.manifest import write_manifest
@@ -67,7 +68,7 @@ def _written(path: Path) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Job(Generic[Config]):
-    """One view at work: what it was asked for, the models, and the report it fills in."""
+    """One view at work: what it was asked for, the models, the reader of its images, and the report it fills in."""
 
     sources: Sequence[str]
     config: Config
@@ -75,6 +76,7 @@ class Job(Generic[Config]):
     loaded: Loaded
     outputs: list[Path]
     report: ViewReport
+    reader: Reader
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -119,12 +121,14 @@ def run_view(steps: ViewSteps[Any], sources: Sequence[str], config: ViewConfig, 
     check_outputs(files.outputs, files.inputs, overwrite=config.overwrite)
     manifest = manifest_path(files.outputs[0])
     report = ViewReport(written=WrittenFiles([*files.outputs, manifest]))
-    loaded = session.load(config.vae, config.weights, config.device, config.dtype)
-    job: Job[Any] = Job(
-        sources=sources, config=config, session=session, loaded=loaded, outputs=files.outputs, report=report
-    )
+    loaded = session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
+    reader = Reader(config, ignore if session.quiet else session.say)
+    made: dict[str, Any] = {"session": session, "loaded": loaded, "reader": reader, "report": report}
+    job: Job[Any] = Job(sources=sources, config=config, outputs=files.outputs, **made)
     try:
         steps.make(job)
+        reader.say_notes()
+        add_notes(report, reader)
     except LatentflowError as error:
         report.error = error
         if report.written.paths:  # so that the next command knows whose files they are
@@ -132,6 +136,12 @@ def run_view(steps: ViewSteps[Any], sources: Sequence[str], config: ViewConfig, 
         raise
     _write_manifest(manifest, job, files)
     return report
+
+
+def add_notes(report: ViewReport, reader: Reader) -> None:
+    """Add to a report what reading the images changed, if anything."""
+    if notes := reader.notes.sentences():
+        report.figures["notes"] = notes
 
 
 def _write_manifest(path: Path, job: Job[Any], files: Files) -> None:

@@ -21,11 +21,12 @@ from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_eve
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import captioned
 from latentflow.records import Frame
 from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 
 FRAMES_PER_SEGMENT = 48
 EVENING_ROUNDS = 4  # unless a budget is given; a round decodes every frame once
@@ -52,9 +53,12 @@ def walk(
     loop: bool = WalkConfig.loop,
     frames: int | None = None,
     ease: str = WalkConfig.ease,
+    latent_of: str | None = None,
     weights: str = WalkConfig.weights,
     device: str = WalkConfig.device,
     dtype: str = WalkConfig.dtype,
+    background: str = WalkConfig.background,
+    max_pixels: int = WalkConfig.max_pixels,
     session: Session | None = None,
 ) -> Iterator[Frame]:
     """Walk through the latent space from source to source; frames come as they are decoded, and no file is written.
@@ -68,11 +72,12 @@ def walk(
     if isinstance(sources, str):
         raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
     names = [str(source) for source in sources]
-    config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease)
-    check_anchors(names, 2)
+    reading: dict[str, Any] = {"background": background, "max_pixels": max_pixels}
+    config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease, **reading)
+    check_anchors(names, 2, latent_of=latent_of, max_pixels=max_pixels)
     session = session or Session()
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    anchors = read_anchors(names, loaded.autoencoder, size, fit)
+    anchors = read_anchors(names, loaded.autoencoder, size, fit, Reader(config, session.say), latent_of=latent_of)
     path = LatentPath(anchors.latents, method, loop=loop)
     _, positions = _positions(config, path)
     return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
@@ -146,7 +151,7 @@ def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> Vi
 
 
 def _check(sources: Sequence[str], config: WalkConfig) -> Files:
-    check_anchors(sources, 2)
+    check_anchors(sources, 2, latent_of=config.latent_of, max_pixels=config.max_pixels)
     if not config.even and (config.budget_frames or config.budget_seconds or config.measure != WalkConfig().measure):
         raise InputError("`measure`, `budget_frames` and `budget_seconds` go with `even`.", "Add it.")
     if config.budget_frames and config.budget_seconds:
@@ -157,8 +162,12 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
     if frames < 2:
         raise InputError(f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {frames} frames; a walk needs 2.")
     output = Path(config.output_path).expanduser()
-    check_frames_path(output, config.fps, config.overwrite)
+    check_frames_path(output, **_frame_options(config))
     return Files(outputs=[output], inputs=sources, shown={"anchors": list(sources)})
+
+
+def _frame_options(config: WalkConfig) -> dict[str, Any]:
+    return frame_options(config) | {"loop": 0}  # `loop` of a walk is about its path
 
 
 def _segments(config: WalkConfig, anchors: int) -> int:
@@ -178,7 +187,9 @@ def _positions(config: WalkConfig, path: LatentPath) -> tuple[np.ndarray, np.nda
 
 def _make(job: Job[WalkConfig]) -> None:
     config, report = job.config, job.report
-    anchors = read_anchors(job.sources, job.autoencoder, config.size, config.fit)
+    anchors = read_anchors(
+        *(job.sources, job.autoencoder, config.size, config.fit, job.reader), latent_of=config.latent_of
+    )
     if config.refine:
         anchors = _refined(anchors, job)
     path = LatentPath(anchors.latents, config.method, loop=config.loop)
@@ -195,7 +206,7 @@ def _make(job: Job[WalkConfig]) -> None:
         picture = to_uint8(frame.image)
         return captioned(picture, describe(frame)) if config.caption else picture
 
-    sink = open_frames(job.output, fps=config.fps, hold=config.hold, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.output, **_frame_options(config), hold=config.hold, draw=draw)
     report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
     job.write_frames(sink, decode_path(job.autoencoder, path, list(positions), anchors.size), frames - 1, describe)
     report.lines.insert(0, f"walk     {' → '.join(stops)}, {counted(frames, 'frame')}")

@@ -23,5 +23,5 @@ def check_options(config: RunConfig) -> RunConfig:
             f"`method` {config.method} follows no loss, so `loss_type` {config.loss_type} would have no effect.",
             "`method` hybrid begins without the gradient and goes on with the loss.",
         )
-    check_initial(config.init)
+    check_initial(config.init, config.latent_of)
     return replace(config, optimizer=choice.optimizer.name, lr=choice.lr, betas=choice.betas)

@@ -2,8 +2,8 @@
 
 A run of up to `SHORT` steps jumps: each gradient-free step goes the whole way, z ← z − (E(D(z)) − E(x)). A longer one
 first walks, so that there is something to see: in `walk_length` steps it goes 1/K, 1/(K − 1), … and at last the whole
-of the way that is left, so that the picture changes evenly, and its jumps go half the way. Either jumps until PSNR rises by less than
-`WORTHWHILE` dB a pass through the network, and turns to the gradient. All figures are of the objective.
+of the way that is left, so that the picture changes evenly; its jumps go half the way. Either jumps until PSNR rises by
+less than `WORTHWHILE` dB a pass through the network, and turns to the gradient. All figures are of the objective.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from latentflow.models.autoencoder import Autoencoder
 SHORT = 20  # steps of a run that has none to spare for a walk
 WALKED = 0.35  # of the steps beyond them: the rest is enough to end as near as without
 HALF = 0.5  # of the way, by a jump after a walk: a whole one would be a leap among its steps
-RAMP = 4  # updates in which the gradient's rate rises to its own: Adam's first one moves every value by all of it
+RAMP = 4  # updates after a walk in which the gradient's rate rises: Adam's first one moves every value by all of it
 WORTHWHILE = 0.04  # dB a pass: about what Adam's first updates bring
 WALK, JUMP, GRADIENT = "walk", "jump", "gradient"
 
@@ -56,7 +56,8 @@ class Hybrid(UpdateRule):
         """One step of the phase, and a look at whether the jump before it still paid."""
         if isinstance(self.phase, Gradient):
             self.phases[GRADIENT] += not last
-            return self.phase.advance(fraction * min(1, self.phases[GRADIENT] / RAMP), last=last)
+            rising = min(1, self.phases[GRADIENT] / RAMP) if self.walk else 1
+            return self.phase.advance(fraction * rising, last=last)
         walks = self.phases[WALK] < self.walk
         stride = 1 / (self.walk - self.phases[WALK]) if walks else HALF if self.walk else 1.0
         now = self.phase.advance(stride, last=last)

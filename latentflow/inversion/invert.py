@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,7 +24,8 @@ from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.loading import Loaded
 from latentflow.models.memory import compiling_pays, is_tight
 from latentflow.models.networks import Networks
-from latentflow.pictures.files import fit, read_image, standardized, to_tensor, to_uint8
+from latentflow.pictures.files import fit, to_tensor, to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.records import Step
 from latentflow.session import Session
 
@@ -75,13 +76,15 @@ class Run:
         loaded: Loaded,
         seed: int,
         session: Session,
-        notes: Sequence[str] = (),
+        reader: Reader | None = None,
     ) -> None:
-        """`target` is (1, 3, h, w) in [0, 1]; `notes` say what reading it has changed."""
-        autoencoder = loaded.autoencoder
-        self.config, self.loaded, self.seed, self.notes, self._session = config, loaded, seed, tuple(notes), session
+        """`target` is (1, 3, h, w) in [0, 1]; `reader` has read it, and reads what else `config` names."""
+        autoencoder, self.reader = loaded.autoencoder, reader or Reader(config)
+        self.config, self.loaded, self.seed, self._session = config, loaded, seed, session
         self.target = target.to(autoencoder.device)
-        self.latent = initial_latent(config.init, autoencoder, self.target, seed)
+        self.latent = initial_latent(
+            *(config.init, autoencoder, self.target, seed, self.reader), latent_of=config.latent_of
+        )
         prepare_decoder(config, autoencoder, self.size, session)
         self.objective = make_objective(config.loss_type, self.target, loaded.networks, session)
         self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
@@ -89,6 +92,11 @@ class Run:
         self.last: Step | None = None
         self._seconds = 0.0
         self._stopped = threading.Event()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading the images changed, a sentence each."""
+        return tuple(self.reader.notes.sentences())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -157,6 +165,7 @@ def invert(
     betas: tuple[float, float] | None = None,
     schedule: str = RunConfig.schedule,
     init: str | PathLike[str] = RunConfig.init,
+    latent_of: str | None = None,
     seed: int | None = None,
     target_psnr: float | None = None,
     weights: str = RunConfig.weights,
@@ -165,6 +174,8 @@ def invert(
     checkpointing: str = RunConfig.checkpointing,
     compile: bool | None = None,
     plugin: str | None = None,
+    background: str = RunConfig.background,
+    max_pixels: int = RunConfig.max_pixels,
     session: Session | None = None,
 ) -> Run:
     """Begin to turn a latent into an image; iterate over the run for its steps, or ask for its `result()`.
@@ -190,6 +201,7 @@ def invert(
         betas=betas,
         schedule=schedule,
         init=str(init),
+        latent_of=latent_of,
         seed=secrets.randbelow(2**32) if seed is None else seed,
         target_psnr=target_psnr,
         weights=weights,
@@ -197,16 +209,20 @@ def invert(
         dtype=dtype,
         checkpointing=checkpointing,
         compile=compile,
+        background=background,
+        max_pixels=max_pixels,
     )
     config = check_options(config)
     assert config.seed is not None
-    picture, notes = read_target(image)
+    reader = Reader(config, session.say)
+    picture = read_target(image, reader)
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    return Run(config, fitted(picture, config), loaded, config.seed, session, notes)
+    reader.say_notes()
+    return Run(config, fitted(picture, config), loaded, config.seed, session, reader)
 
 
-def read_target(image: ImageLike) -> tuple[Image.Image, tuple[str, ...]]:
-    """A picture from what a caller has, and what reading it changed; raises `InputError` for what is no picture."""
+def read_target(image: ImageLike, reader: Reader) -> Image.Image:
+    """A picture from what a caller has; raises `InputError` for what is no picture."""
     if isinstance(image, Tensor):
         shape = tuple(image.shape)
         if image.ndim == 3:
@@ -217,19 +233,17 @@ def read_target(image: ImageLike) -> tuple[Image.Image, tuple[str, ...]]:
             raise InputError("`image`: the tensor has values that are not finite.")
         if image.min() < -0.5 or image.max() > 1.5:  # decoded pictures leave [0, 1] a little
             raise InputError(f"`image`: a tensor is in [0, 1], not up to {float(image.abs().max()):g}.")
-        return Image.fromarray(to_uint8(image)), ()
+        return Image.fromarray(to_uint8(image))
     if isinstance(image, np.ndarray):
         right = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
         if image.dtype != np.uint8 or not right or not image.size:
             raise InputError(f"`image`: an array is (h, w[, 3 or 4]) of uint8, not {image.dtype} {image.shape}.")
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
-        picture = standardized(image, "`image`")
-    elif isinstance(image, str | PathLike):
-        picture = read_image(Path(image), "`image`")
-    else:
-        raise InputError(f"`image` is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
-    return picture.image, picture.notes
+        return reader.standardize(image, "`image`")
+    if isinstance(image, str | PathLike):
+        return reader.read(Path(image), "`image`")
+    raise InputError(f"`image` is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
 
 
 def fitted(picture: Image.Image, config: RunConfig) -> Tensor:

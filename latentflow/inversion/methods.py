@@ -35,8 +35,9 @@ class Optimizer:
 
 
 # A short memory: an average over some three gradients, scaled by some five. Adam's usual (0.9, 0.999) remembers the
-# large gradients of the beginning, and after 100 steps is up to 7 dB behind. docs/published.md has the measurements.
+# large gradients of the beginning, and is up to 12 dB behind after 100 steps. docs/published.md has the measurements.
 BETAS = (0.7, 0.8)
+BETAS_NEAR = (0.8, 0.9)  # near the target the gradients change less from step to step
 ADAM = Optimizer(name="adam", updates="Adam", constants={"betas": BETAS, "weight_decay": 0.0})
 ADAMW = Optimizer(name="adamw", updates="Adam", constants={"betas": BETAS, "weight_decay": 0.01})
 SGD = Optimizer(name="sgd", updates="Sgd", constants={"momentum": 0.9, "nesterov": False})
@@ -49,7 +50,8 @@ INERTIAL_KM = Optimizer(name="inertial_km", updates="Sgd", constants={"momentum"
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """How to get from the initial latent to the target: which `optimizers` it knows, the default first, its default
-    learning rate for an optimizer and a number of steps, and its update rule, "module:class" in this package.
+    learning rate for an optimizer and a number of steps, the `betas` it gives Adam, and its update rule,
+    "module:class" in this package.
 
     With `uses_loss` it follows the loss; one that `couples_batch` takes one image only.
     """
@@ -58,6 +60,7 @@ class Method:
     optimizers: tuple[Optimizer, ...]
     default_lr: Callable[[Optimizer, int], float]
     rule: str
+    betas: tuple[float, float] = BETAS
     uses_loss: bool = True
     couples_batch: bool = False
 
@@ -91,8 +94,9 @@ METHODS = {
         Method(
             name="hybrid",
             optimizers=_BY_GRADIENT,
-            default_lr=lambda _, __: 0.04,
+            default_lr=lambda _, __: 0.06,
             rule="hybrid:Hybrid",
+            betas=BETAS_NEAR,
             couples_batch=True,
         ),
     )
@@ -150,6 +154,8 @@ def choose(
     constants = dict(known[name].constants)
     if betas is not None:
         constants["betas"] = _checked_betas(known[name], betas)
+    elif "betas" in constants:
+        constants["betas"] = chosen.betas
     rate = chosen.default_lr(known[name], steps) if lr is None else lr
     return Choice(method=chosen, optimizer=known[name], lr=rate, constants=constants, steps=steps)
 

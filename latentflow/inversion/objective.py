@@ -59,7 +59,7 @@ def _term(text: str, position: int) -> tuple[Term, int]:
     if not named:
         raise _wrong(text, position, "expected a loss, or a weight, * and a loss")
     name = named["name"]
-    if name not in losses.names():
+    if not losses.is_known(name):
         remedy = did_you_mean(name, losses.names()) or f"The losses are {', '.join(losses.names())}."
         raise _wrong(text, named.start("name"), f"there is no loss named {name!r}", remedy)
     options, end = _options(text, named.end())

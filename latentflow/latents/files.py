@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from latentflow.errors import InputError
 from latentflow.files import FORMAT_VERSION, check_version, write_file
+from latentflow.latents.foreign import Contents, check_owner, look_into, read_foreign, read_values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,43 +59,62 @@ def _units(autoencoder: Autoencoder) -> dict[str, str]:
 
 def saved_notes(path: str | Path) -> dict[str, str]:
     """What a saved latent says of itself; nothing where a file says nothing, or is none."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
+        return dict(look_into(Path(path)).metadata)
+    except InputError:
         return {}
 
 
-def saved_size(path: str | Path) -> tuple[int, int] | None:
-    """Height and width of the picture a saved latent is of, as far as the file says so."""
-    notes = saved_notes(path)
+def saved_size(path: str | Path, stride: int | None = None) -> tuple[int, int] | None:
+    """Height and width of the picture a saved latent is of, as far as the file says so; of another program's latent,
+    `stride` pixels a cell."""
+    contents = look_into(Path(path))
     try:
-        return int(notes["height"]), int(notes["width"])
-    except (KeyError, ValueError):
+        if stride is not None and not contents.is_ours:
+            rows, columns = contents.shapes[contents.tensor or ""][-2:]
+            return rows * stride, columns * stride
+        return int(contents.metadata["height"]), int(contents.metadata["width"])
+    except (LookupError, ValueError):
         return None
 
 
-def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
-    """Read a latent (1, c, rows, columns) that was saved for this autoencoder, onto its device.
+def check_saved(path: Path, latent_of: str | None = None) -> None:
+    """Raise `InputError` for a file that holds no latent, and for one of another program unless `latent_of` says whose
+    it is and in which units."""
+    contents = look_into(path)
+    if not contents.is_ours:
+        check_owner(path, contents, latent_of)
+    elif "held_out" in contents.metadata:
+        raise InputError(f"{path} is a direction, not the latent of a picture.", "concept takes it.")
 
-    Raises `InputError` for a file that is not one, for one of a newer format, and for a latent of another autoencoder:
-    the same shape does not mean the same thing under another decoder.
+
+def load_latent(path: str | Path, autoencoder: Autoencoder, latent_of: str | None = None) -> Tensor:
+    """Read a latent (1, c, rows, columns) of this autoencoder, onto its device, in units of about unit variance.
+
+    A latent that this program saved says whose it is. For another's .safetensors, .npy or .latent, `latent_of` does:
+    NAME:scaled or NAME:unscaled. Raises `InputError` for a file that is no latent, for one of a newer format, and for a
+    latent of another autoencoder: the same shape does not mean the same thing under another decoder.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            latent: Tensor = file.get_tensor("latent").float()
-    except FileNotFoundError:
-        raise InputError(f"The latent {path} does not exist.") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a saved latent: {error}.") from error
-    check_version(metadata.get("format_version", "1"), Path(path))
-    owner = metadata.get("autoencoder", "an unnamed autoencoder")
+    path = Path(path)
+    contents = look_into(path)
+    if contents.is_ours:
+        latent = _read_own(path, contents, autoencoder)
+    else:
+        latent = read_foreign(path, contents, autoencoder, latent_of)
+    if latent.shape[:2] != (1, autoencoder.channels) or latent.ndim != 4 or not torch.isfinite(latent).all():
+        raise InputError(f"The latent {path} has shape {tuple(latent.shape)} or values that are not finite.")
+    return latent.to(autoencoder.device)
+
+
+def _read_own(path: Path, contents: Contents, autoencoder: Autoencoder) -> Tensor:
+    """A latent that this program saved, if it is this autoencoder's."""
+    metadata = contents.metadata
+    if "latent" not in contents.shapes:
+        raise InputError(f"{path} is not a saved latent: it has no tensor called latent.")
+    check_version(metadata.get("format_version", "1"), path)
+    owner = metadata["autoencoder"]
     if metadata.get("sha256") != autoencoder.sha256:
         raise InputError(
             f"The latent {path} belongs to {owner}, not to {autoencoder.name} as loaded.",
@@ -107,6 +127,4 @@ def load_latent(path: str | Path, autoencoder: Autoencoder) -> Tensor:
             f"{autoencoder.name} has scale {units['scale']} and shift {units['shift']}.",
             f"Use the config it was made with: `vae` {owner}",
         )
-    if latent.ndim != 4 or latent.shape[1] != autoencoder.geometry.channels or not torch.isfinite(latent).all():
-        raise InputError(f"The latent {path} has shape {tuple(latent.shape)} or values that are not finite.")
-    return latent.to(autoencoder.device)
+    return read_values(path, "latent")

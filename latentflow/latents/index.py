@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.config import ViewConfig
-from latentflow.errors import InputError, OutputError
+from latentflow.config import ReadingOptions, ViewConfig
+from latentflow.errors import InputError, LatentflowError, OutputError
 from latentflow.files import WrittenFiles, check_writable, write_file
 from latentflow.latents.statistics import divergence
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.files import cover, image_files, read_image, to_tensor
+from latentflow.pictures.files import cover, to_tensor
+from latentflow.pictures.folders import find_images
+from latentflow.pictures.reader import Reader
 from latentflow.records import Record
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
@@ -76,31 +78,38 @@ def encode_folder(
     device: str = "auto",
     dtype: str = "auto",
     index: str | PathLike[str] | None = None,
+    background: str = ReadingOptions.background,
+    max_pixels: int = ReadingOptions.max_pixels,
     session: Session | None = None,
 ) -> FolderLatents:
     """Encode all images below a folder, the center square of each scaled to size × size pixels.
 
-    `vae` is a name, a folder, a file or an `Autoencoder`; `weights`, `device` and `dtype` are those of the command
-    line. `index` is a .safetensors file from which latents of unchanged images are read and to which the others are
-    added; without it no file is read or written. `session` shares loaded models, takes sentences about images that are
-    left out, and may stop the work.
+    `vae` is a name, a folder, a file or an `Autoencoder`; `weights`, `device`, `dtype`, `background` and `max_pixels`
+    are those of the command line. `index` is a .safetensors file from which latents of unchanged images are read and to
+    which the others are added; without it no file is read or written. `session` shares loaded models, takes sentences
+    about images that are left out or changed by reading them, and may stop the work.
 
     Raises `InputError` for a wrong option, for a folder without images and for a file that is no index of this
     autoencoder, `WeightsError` for weights that are missing, `OutputError` when `index` can't be written.
     """
     folder, session = Path(folder).expanduser(), session or Session()
-    ViewConfig(size=size, weights=weights, device=device, dtype=dtype)  # checks them
+    options = ViewConfig(  # which checks them
+        size=size, weights=weights, device=device, dtype=dtype, background=background, max_pixels=max_pixels
+    )
     check_folder(folder)
     path = check_index(index)
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    return _read_latents(folder, loaded.autoencoder, size, session, path, required=path is not None, least=1)
+    reader = Reader(options, session.say)
+    return _read_latents(folder, loaded.autoencoder, size, session, path, reader, required=path is not None, least=1)
 
 
-def index_path(folder: Path, autoencoder: Autoencoder, size: int) -> Path:
-    """The default path of an index: beside the folder, one for each autoencoder, its dtype, and size."""
+def index_path(folder: Path, autoencoder: Autoencoder, size: int, background: str = ReadingOptions.background) -> Path:
+    """The default path of an index: beside the folder, one for each autoencoder, its dtype, size, and background."""
     resolved = folder.resolve()
     name = re.sub(r"[^\w.-]+", "-", Path(autoencoder.name).name)
     kind = f"{name}-{autoencoder.sha256[:8]}-{size}-{autoencoder.precision}"
+    if background != ReadingOptions.background:
+        kind += "-" + re.sub(r"\W+", "", background)
     return resolved.parent / f"{resolved.name or 'root'}.{kind}.latents{INDEX_SUFFIX}"
 
 
@@ -116,15 +125,17 @@ def check_index(index: str | PathLike[str] | None) -> Path | None:
     return path
 
 
-def check_folder(folder: Path, label: str = "The folder") -> list[Path]:
-    """The image files below a folder; raises `InputError`, beginning with `label`, when there is no such folder or it
-    holds no image."""
+def check_folder(folder: Path, label: str = "The folder", reader: Reader | None = None) -> list[Path]:
+    """The image files below a folder; `reader` says what is passed over. Raises `InputError`, beginning with `label`,
+    when there is no such folder or it holds no image."""
     if not folder.is_dir():
         raise InputError(f"{label} {folder} {'is a file, not a folder' if folder.exists() else 'does not exist'}.")
-    found = image_files(folder)
-    if not found:
-        raise InputError(f"{label} {folder} holds no images.")
-    return found
+    found = find_images(folder)
+    if not found.paths:
+        raise InputError(f"{label} {folder} holds no images.", found.passed_over)
+    if reader is not None:
+        reader.say_once(found.passed_over)
+    return found.paths
 
 
 def read_latents(
@@ -132,6 +143,7 @@ def read_latents(
     autoencoder: Autoencoder,
     size: int,
     session: Session,
+    reader: Reader | None = None,
     *,
     path: Path | None = None,
     least: int = 1,
@@ -146,10 +158,11 @@ def read_latents(
     Raises `InputError` for a file that is no index of this autoencoder and when fewer than `least` images are left,
     `OutputError` when `path` can't be written.
     """
-    required, path = path is not None, path or index_path(folder, autoencoder, size)
+    reader = reader or Reader(say=session.say)
+    required, path = path is not None, path or index_path(folder, autoencoder, size, reader.options.background)
     if written is not None:
         written.add([path])
-    return _read_latents(folder, autoencoder, size, session, path, required=required, least=least)
+    return _read_latents(folder, autoencoder, size, session, path, reader, required=required, least=least)
 
 
 def _read_latents(
@@ -158,24 +171,28 @@ def _read_latents(
     size: int,
     session: Session,
     path: Path | None,
+    reader: Reader,
     *,
     required: bool,
     least: int,
 ) -> FolderLatents:
     """As `read_latents`; `required` says whether it is an error that the index can't be written."""
-    files = {file.relative_to(folder).as_posix(): file for file in check_folder(folder)}
-    index = _Index(path, folder, _identity(autoencoder, size), {name: _stamp(file) for name, file in files.items()})
+    files = {file.relative_to(folder).as_posix(): file for file in check_folder(folder, reader=reader)}
+    index = _Index(
+        path, folder, _identity(autoencoder, size, reader), {name: _stamp(file) for name, file in files.items()}
+    )
     missing = [file for name, file in files.items() if name not in index.entries]
     if (missing or index.changed) and path is not None and not required:
         index.keep_in_memory_unless_writable(session)
     if missing:
-        records = encode_files(missing, autoencoder, size)
+        records = encode_files(missing, autoencoder, size, reader)
         state = NOTHING_WRITTEN if index.path is None else f"the next run goes on from {index.path}"
         progress = Progress(session, len(missing), lambda record: record.path.name, "image")
         run_sinks(session.watch(records, state), [index, progress])
     elif index.changed:
         with index:  # which writes it
             pass
+    reader.say_notes()
     for problem in index.problems.values():
         session.say(f"{problem} It is left out.")
     entries = {name: index.entries[name] for name in files if name in index.entries}
@@ -195,7 +212,9 @@ def _read_latents(
     )
 
 
-def encode_files(paths: Sequence[Path], autoencoder: Autoencoder, size: int) -> Iterator[Encoded]:
+def encode_files(
+    paths: Sequence[Path], autoencoder: Autoencoder, size: int, reader: Reader | None = None
+) -> Iterator[Encoded]:
     """Encode the center squares of images, scaled to size × size pixels, in batches while the next files are read; one
     record for each. An image that can't be read has a record that says why."""
     left = iter(paths)
@@ -203,8 +222,8 @@ def encode_files(paths: Sequence[Path], autoencoder: Autoencoder, size: int) -> 
 
     def read(path: Path) -> Tensor | str:
         try:
-            return read_squares([path], size)
-        except InputError as error:
+            return read_squares([path], size, reader)
+        except LatentflowError as error:
             return str(error)
 
     with ThreadPoolExecutor(2) as readers:
@@ -243,9 +262,10 @@ def _encode(autoencoder: Autoencoder, images: Tensor) -> list[tuple[Tensor, Tens
     return list(zip(halves, divergence(posterior).cpu().split(1)))
 
 
-def read_squares(paths: Sequence[Path], size: int) -> Tensor:
+def read_squares(paths: Sequence[Path], size: int, reader: Reader | None = None) -> Tensor:
     """The center squares of images, (n, 3, size, size) in [0, 1]; raises `InputError` for a file that can't be read."""
-    return torch.cat([to_tensor(cover(read_image(path, "The image").image, size, size)) for path in paths])
+    reader = reader or Reader()
+    return torch.cat([to_tensor(cover(reader.read(path, "The image"), size, size)) for path in paths])
 
 
 def _stamp(path: Path) -> Stamp:
@@ -256,9 +276,9 @@ def _stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def _identity(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
-    """What the latents of an index depend on besides the images."""
-    geometry = autoencoder.geometry
+def _identity(autoencoder: Autoencoder, size: int, reader: Reader) -> dict[str, Any]:
+    """What the latents of an index depend on besides the images; indexes over white don't say so."""
+    geometry, background = autoencoder.geometry, reader.options.background
     return {
         "autoencoder": autoencoder.sha256,
         "dtype": autoencoder.precision,
@@ -266,6 +286,7 @@ def _identity(autoencoder: Autoencoder, size: int) -> dict[str, Any]:
         "shift": geometry.shift.flatten().tolist(),
         "shape": list(geometry.latent_shape(size, size)),
         "size": size,
+        **({} if background == ReadingOptions.background else {"background": background}),
     }
 
 
@@ -348,7 +369,7 @@ def _read(path: Path, identity: dict[str, Any]) -> dict[str, _Entry]:
     try:
         content = unpack(path, "an index of latents")
         if content["owner"] != identity:
-            raise InputError(f"The index {path} was made with another autoencoder, `dtype` or `size`.")
+            raise InputError(f"The index {path} was made with another autoencoder, `dtype`, `size` or `background`.")
         return _entries(content, identity["shape"])
     except InputError as error:
         error.remedy = error.remedy or "Name another `index`, or delete the file."

@@ -32,7 +32,8 @@ def principal_components(latents: Tensor, count: int) -> Components:
         raise InputError("Latents of one value have no components.", "A larger `size` has more.")
     flat = latents.flatten(1).cpu().double().numpy()
     pca = PCA(min(count, len(flat) - 1, flat.shape[1]), svd_solver="auto", random_state=0)
-    coordinates = pca.fit_transform(flat)
+    with np.errstate(invalid="ignore"):  # equal latents have no variance, and no fractions of it
+        coordinates = pca.fit_transform(flat)
     largest = np.abs(pca.components_).argmax(1)
     signs = np.sign(pca.components_[np.arange(len(largest)), largest])
     directions = torch.from_numpy(pca.components_ * signs[:, None]).to(latents.device, latents.dtype)

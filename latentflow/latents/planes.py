@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentflow.config import ReadingOptions
 from latentflow.errors import InputError
 from latentflow.files import WrittenFiles
 from latentflow.latents.index import check_folder, read_latents
 from latentflow.latents.pca import principal_components
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.pictures.reader import Reader
 from latentflow.session import Session
 
 MARGIN = 0.25  # added on each side of three points, as a fraction of their larger extent
@@ -50,7 +52,9 @@ class Plane:
         return [[(x, y) for x in xs] for y in ys]
 
 
-def check_plane(sources: Sequence[str]) -> None:
+def check_plane(
+    sources: Sequence[str], *, latent_of: str | None = None, max_pixels: int = ReadingOptions.max_pixels
+) -> None:
     """Raise `InputError` unless the sources are three points, one point, or one folder."""
     if _is_folder(sources):
         check_folder(Path(sources[0]).expanduser())
@@ -60,7 +64,7 @@ def check_plane(sources: Sequence[str]) -> None:
             f"A plane goes through three images, around one, or through a folder; {len(sources)} were given.",
             "For example: examples/spheres.png examples/cat.png random:7",
         )
-    check_anchors(sources, 1)
+    check_anchors(sources, 1, latent_of=latent_of, max_pixels=max_pixels)
 
 
 def make_plane(
@@ -69,9 +73,11 @@ def make_plane(
     size: int,
     mode: str,
     session: Session,
+    reader: Reader | None = None,
     *,
     seed: int = 0,
     reach: float = 1.5,
+    latent_of: str | None = None,
     written: WrittenFiles | None = None,
 ) -> Plane:
     """The plane of sources that `check_plane` has passed: `plane_through` three points, `plane_around` one, or
@@ -82,9 +88,9 @@ def make_plane(
     """
     if _is_folder(sources):
         folder = Path(sources[0]).expanduser()
-        found = read_latents(folder, autoencoder, size, session, least=3, written=written)
+        found = read_latents(folder, autoencoder, size, session, reader, least=3, written=written)
         return principal_plane(found.latents.to(autoencoder.device), (size, size))
-    anchors = read_anchors(sources, autoencoder, size, mode)
+    anchors = read_anchors(sources, autoencoder, size, mode, reader, latent_of=latent_of)
     if len(sources) == 1:
         return plane_around(anchors, seed=seed, reach=reach)
     if len(set(anchors.names)) < len(sources):

@@ -1,4 +1,4 @@
-"""Latents that a user names: an image, a saved latent, random:SEED; for a start also normal, uniform, zeros, encode.
+"""Latents that a user names: an image, a latent file, random:SEED; for a start also normal, uniform, zeros, encode.
 
 Costs no torch until a latent is made, so that a wrong name is found before torch is imported.
 """
@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentflow.config import NAMED_STARTS, did_you_mean
+from latentflow.config import NAMED_STARTS, ReadingOptions, did_you_mean
 from latentflow.errors import InputError
-from latentflow.pictures.files import check_image, cover, fit, read_image, to_tensor
+from latentflow.files import is_stream
+from latentflow.latents.foreign import SUFFIXES
+from latentflow.models.weight_files import PICKLES
+from latentflow.pictures.files import check_image, cover, fit, to_tensor
+from latentflow.pictures.reader import Reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,18 +26,20 @@ if TYPE_CHECKING:
     from latentflow.models.autoencoder import Autoencoder
 
 RANDOM = re.compile(r"random:(\d{1,18})")
-LATENT_SUFFIX = ".safetensors"
+LATENT_SUFFIX = ".safetensors"  # of those that this program saves
 EXAMPLE = "For example: examples/spheres.png random:7"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One named latent: `seed` of a random one, else the `path` of an image or, with `is_saved`, of a saved latent."""
+    """One named latent: `seed` of a random one, else the `path` of an image or, with `is_saved`, of a saved latent;
+    `latent_of` says whose that is if another program saved it."""
 
     text: str
     seed: int | None
     path: Path
     is_saved: bool
+    latent_of: str | None = None
 
     @property
     def is_image(self) -> bool:
@@ -45,20 +51,21 @@ class Source:
         """What it is called in pictures and reports."""
         return self.text if self.seed is not None else self.path.stem
 
-    def check(self, label: str = "The image") -> None:
+    def check(self, label: str = "The image", max_pixels: int = ReadingOptions.max_pixels) -> None:
         """Raise `InputError`, beginning with `label`, when its file is missing or not what it should be."""
         if self.is_image:
-            check_image(self.path, label)
+            check_image(self.path, label, max_pixels)
         elif self.is_saved:
-            from latentflow.latents.files import saved_notes
+            from latentflow.latents.files import check_saved
 
-            if not self.path.is_file():
-                raise InputError(f"The latent {self.text} does not exist.")
-            if "held_out" in saved_notes(self.path):
-                raise InputError(f"{self.text} is a direction, not the latent of a picture.", "concept takes it.")
+            check_saved(self.path, self.latent_of)
 
     def latent(
-        self, autoencoder: Autoencoder, size: tuple[int, int], label: str = "The image"
+        self,
+        autoencoder: Autoencoder,
+        size: tuple[int, int],
+        label: str = "The image",
+        reader: Reader | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The latent (1, c, rows, columns) for a picture of `size` (height, width), and that picture (1, 3, height,
         width) where it is an image, cut to `size`.
@@ -74,21 +81,21 @@ class Source:
         if self.is_saved:
             from latentflow.latents.files import load_latent
 
-            latent = load_latent(self.path, autoencoder)
+            latent = load_latent(self.path, autoencoder, self.latent_of)
             if tuple(latent.shape) != shape:
                 raise InputError(
                     f"The latent {self.text} has shape {tuple(latent.shape)}; {shape} is needed here.",
                     "Use the `size` and `fit` it was made with.",
                 )
             return latent, None
-        picture = cover(read_image(self.path, label).image, size[1], size[0])
+        picture = cover((reader or Reader()).read(self.path, label), size[1], size[0])
         target = to_tensor(picture).to(autoencoder.device)
         with torch.no_grad():
             return autoencoder.encode(target), target
 
 
-def parse_source(text: str) -> Source:
-    """What a text names; raises `InputError` for random: without a seed."""
+def parse_source(text: str, latent_of: str | None = None) -> Source:
+    """What a text names; raises `InputError` for random: without a seed, and for a pickle."""
     seeded = RANDOM.fullmatch(text)
     if text.startswith("random:") and seeded is None:
         raise InputError(f"{text!r} is not a random latent.", "Write random:SEED, as in random:7.")
@@ -96,8 +103,10 @@ def parse_source(text: str) -> Source:
         path = Path(text).expanduser()
     except RuntimeError as error:  # ~ of nobody
         raise InputError(f"{text} can't be found: {str(error).rstrip('.')}.") from error
-    saved = seeded is None and path.suffix == LATENT_SUFFIX
-    return Source(text, None if seeded is None else int(seeded[1]), path, saved)
+    if path.suffix.lower() in PICKLES:
+        raise InputError(f"{text} is a pickle, which could run code.", f"Convert it: latentflow weights convert {text}")
+    saved = seeded is None and path.suffix.lower() in SUFFIXES
+    return Source(text, None if seeded is None else int(seeded[1]), path, saved, latent_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,51 +123,70 @@ class Anchors:
         return zip(self.names, self.latents.split(1))
 
 
-def check_anchors(sources: Sequence[str], least: int, most: int | None = None) -> None:
-    """Raise `InputError` unless there are at least `least` and at most `most` sources, each an image, a saved latent,
-    or random:SEED."""
+def check_anchors(
+    sources: Sequence[str],
+    least: int,
+    most: int | None = None,
+    *,
+    latent_of: str | None = None,
+    max_pixels: int = ReadingOptions.max_pixels,
+) -> None:
+    """Raise `InputError` unless there are at least `least` and at most `most` sources, each an image of at most
+    `max_pixels`, a saved latent, or random:SEED."""
     if len(sources) < least or (most is not None and len(sources) > most):
         wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
         given = "1 was given" if len(sources) == 1 else f"{len(sources)} were given"
         raise InputError(f"{wanted} images, saved latents or random:SEED are wanted; {given}.", EXAMPLE)
     for source in sources:
-        parse_source(source).check()
+        parse_source(source, latent_of).check(max_pixels=max_pixels)
 
 
-def read_anchors(sources: Sequence[str], autoencoder: Autoencoder, size: int, mode: str = "contain") -> Anchors:
+def read_anchors(
+    sources: Sequence[str],
+    autoencoder: Autoencoder,
+    size: int,
+    mode: str = "contain",
+    reader: Reader | None = None,
+    *,
+    latent_of: str | None = None,
+) -> Anchors:
     """Encode, load or draw each source, all for one size of picture: the first image's, fitted as `fit` does it, else
-    the first saved latent's, else a square of `size` pixels. Later images are cut to it.
+    the first saved latent's, else a square of `size` pixels. Later images are cut to it. `reader` says what reading
+    them changed; `latent_of` says whose latents of other programs are.
 
     Raises `InputError` for what can't be read, and for a latent of another size.
     """
     import torch
 
-    parsed = [parse_source(source) for source in sources]
-    shape = _common_size(parsed, size, mode)
-    read = [source.latent(autoencoder, shape) for source in parsed]
+    parsed, reader = [parse_source(source, latent_of) for source in sources], reader or Reader()
+    shape = _common_size(parsed, size, mode, autoencoder.stride, reader)
+    read = [source.latent(autoencoder, shape, reader=reader) for source in parsed]
+    reader.say_notes()
     latents, targets = [latent for latent, _ in read], [target for _, target in read]
     return Anchors([source.name for source in parsed], torch.cat(latents), shape, targets)
 
 
-def _common_size(sources: Sequence[Source], size: int, mode: str) -> tuple[int, int]:
+def _common_size(sources: Sequence[Source], size: int, mode: str, stride: int, reader: Reader) -> tuple[int, int]:
     """Height and width of the pictures."""
     from latentflow.latents.files import saved_size
 
     for source in sources:
         if source.is_image:
-            image = fit(read_image(source.path, "The image").image, size, mode)
+            image = fit(reader.read(source.path, "The image"), size, mode)
             return image.height, image.width
-    found = (saved_size(source.path) for source in sources if source.is_saved)
+    found = (saved_size(source.path, stride) for source in sources if source.is_saved)
     return next((each for each in found if each), (size, size))
 
 
-def check_initial(init: str) -> None:
-    """Raise `InputError` unless `init` is a named start, random:SEED, or an existing file."""
+def check_initial(init: str, latent_of: str | None = None) -> None:
+    """Raise `InputError` unless `init` is a named start, random:SEED, or the file of an image or of a latent;
+    `latent_of` says whose another program's is."""
     if init in NAMED_STARTS:
         return
+    source = parse_source(init, latent_of)
     try:
-        there = parse_source(init).seed is not None or parse_source(init).path.is_file()
-    except (OSError, ValueError, InputError):  # a name that is too long, or holds a zero byte; ~ of nobody
+        there = source.seed is not None or source.path.is_file() or is_stream(source.path)
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
         there = False
     if not there:
         raise InputError(
@@ -166,14 +194,27 @@ def check_initial(init: str) -> None:
             f"{init!r}.",
             did_you_mean(init, NAMED_STARTS),
         )
+    source = parse_source(init, latent_of)
+    if source.is_saved:
+        source.check()
 
 
-def initial_latent(init: str, autoencoder: Autoencoder, target: Tensor, seed: int = 0) -> Tensor:
+def initial_latent(
+    init: str,
+    autoencoder: Autoencoder,
+    target: Tensor,
+    seed: int = 0,
+    reader: Reader | None = None,
+    *,
+    latent_of: str | None = None,
+) -> Tensor:
     """The latent (n, c, rows, columns) that a run towards a target (n, 3, h, w) in [0, 1] starts from.
 
     `init` is normal (N(0, 1)), uniform (U(−√3, √3), which has variance 1 too), zeros, encode (the encoder's latent of
-    the target), or a source: an image, encoded at the target's size, a saved latent, or random:SEED. Noise is drawn on
-    the CPU, so that a seed means the same on every device. Raises `InputError` for anything else.
+    the target), or a source: an image, encoded at the target's size, a saved latent (another program's with
+    `latent_of`), or random:SEED. Noise is drawn on the CPU, so that a seed means the same on every device. `reader`
+    reads the image and says what that changed. Raises
+    `InputError` for anything else.
     """
     import torch
 
@@ -189,6 +230,8 @@ def initial_latent(init: str, autoencoder: Autoencoder, target: Tensor, seed: in
     if init == "encode":
         with torch.no_grad():
             return autoencoder.encode(target)
-    check_initial(init)
-    latent, _ = parse_source(init).latent(autoencoder, (height, width), "`init`")
+    check_initial(init, latent_of)
+    reader = reader or Reader()
+    latent, _ = parse_source(init, latent_of).latent(autoencoder, (height, width), "`init`", reader)
+    reader.say_notes()
     return latent.expand(shape).clone()

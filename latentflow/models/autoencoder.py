@@ -1,14 +1,10 @@
 """Any diffusers image autoencoder behind `encode` and `decode`, in pictures of [0, 1] and latents of unit variance."""
 
 import contextlib
-import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +15,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentflow.errors import InputError, WeightsError, is_out_of_memory
+from latentflow.models import deep_compression
 from latentflow.models.device import pick_dtype
-from latentflow.models.weights import WEIGHTS_FILE, FoundWeights, find_weights
+from latentflow.models.layouts import TAESD, Layout, diffusers_names
+from latentflow.models.served import SERVED
+from latentflow.models.taef2 import add_normalized_blocks
+from latentflow.models.weight_files import WEIGHTS_FILE
+from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedClass:
-    """A diffusers autoencoder that is served: its `module` in diffusers.models.autoencoders, the config key whose
-    `widths` give the stride, the classes of its decoder's `blocks`, none of which holds another, and whether it encodes
-    to a distribution."""
-
-    module: str
-    widths: str
-    blocks: frozenset[str]
-    has_posterior: bool
-
-    def find(self, name: str) -> Any:
-        """The class, imported."""
-        return getattr(import_module(f"diffusers.models.autoencoders.{self.module}"), name)
-
-    def stride(self, config: Mapping[str, Any]) -> int:
-        """Pixels a latent cell, by the config of a model."""
-        return 2 ** (len(config[self.widths]) - 1)
-
-
-_KL_BLOCKS = frozenset({"ResnetBlock2D", "Upsample2D", "Attention"})
-SERVED = {
-    "AutoencoderKL": ServedClass(
-        module="autoencoder_kl", widths="block_out_channels", blocks=_KL_BLOCKS, has_posterior=True
-    ),
-    "AsymmetricAutoencoderKL": ServedClass(
-        module="autoencoder_asym_kl", widths="down_block_out_channels", blocks=_KL_BLOCKS, has_posterior=True
-    ),
-    "AutoencoderTiny": ServedClass(
-        module="autoencoder_tiny",
-        widths="encoder_block_out_channels",
-        blocks=frozenset({"AutoencoderTinyBlock"}),
-        has_posterior=False,
-    ),
-    "AutoencoderDC": ServedClass(
-        module="autoencoder_dc",
-        widths="encoder_block_out_channels",
-        blocks=frozenset({"ResBlock", "EfficientViTBlock", "DCUpBlock2d"}),
-        has_posterior=False,
-    ),
-}
 _BLOCKS = frozenset().union(*(served.blocks for served in SERVED.values()))
-# What a lone .safetensors file of Stable Diffusion's autoencoder has no room to say.
-SD_CONFIG = {
-    "_class_name": "AutoencoderKL",
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "scaling_factor": 0.18215,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,18 +165,26 @@ class Autoencoder(nn.Module):
 
 
 def load_autoencoder(
-    weights: FoundWeights | str | Path = "bundled", device: torch.device | str = "cpu", dtype: str = "float32"
+    weights: FoundWeights | str | Path = "bundled",
+    device: torch.device | str = "cpu",
+    dtype: str = "float32",
+    vae_config: str | None = None,
 ) -> Autoencoder:
     """Build an autoencoder, frozen, on `device`; it computes in `dtype`: float32, bfloat16, or auto, which is bfloat16
     where the device computes with it. Pictures and latents are float32 always.
 
-    `weights` are what `find_weights` has found, or what it takes: a hub name, a folder, a file, or "bundled". Raises
-    `WeightsError` for weights that are missing, truncated or don't fit their config, and for a class that isn't served.
+    `weights` are what `find_weights` has found, or what it takes: a hub name, a folder, a file, or "bundled";
+    `vae_config` is sd, sdxl, sd3, flux or the path of a config.json, for a file that doesn't tell its scale. Raises
+    `WeightsError` for weights that are missing, truncated, not finite, not recognized or don't fit their config, and
+    for a class that isn't served.
     """
     if not isinstance(weights, FoundWeights):
         weights = find_weights(str(weights), "pretrained")
-    config = _config(weights.path)
-    model = _build(weights.path, config)
+    layout = layout_of(weights if vae_config is None else replace(weights, vae_config=vae_config))
+    if layout.problem:
+        raise WeightsError(layout.problem)
+    own = weights.source == "bundled" and deep_compression.supports(layout.config)
+    model = _build_own(weights.path, layout) if own else _build(weights.path, layout)
     with _blaming(weights.path):
         geometry = read_geometry(type(model).__name__, model.config, device)
     computing = pick_dtype(dtype, torch.device(device))
@@ -261,78 +215,52 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2]) or type(error).__name__
 
 
-def _config(path: Path) -> dict[str, Any]:
-    beside = (path if path.is_dir() else path.parent) / "config.json"
-    if not beside.is_file():
-        if path.is_dir():
-            raise WeightsError(f"The folder {path} has no config.json.", "Name the folder that holds one.")
-        return dict(SD_CONFIG)
-    try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{beside} can't be read: {error}.") from error
-    if not isinstance(config, dict) or "_class_name" not in config:
-        raise WeightsError(f"{beside} names no class: it is not the config of a diffusers autoencoder.")
-    if config["_class_name"] not in list(SERVED):  # of any type: JSON has unhashable ones
-        raise WeightsError(f"{config['_class_name']} is not served; the autoencoders served are {', '.join(SERVED)}.")
-    channels = [each for each in (config.get("in_channels", 3), config.get("out_channels", 3)) if each != 3]
-    if channels:
-        raise WeightsError(f"The autoencoder at {path} is for pictures of {channels[0]} channels; 3 are served.")
-    return config
+def _build_own(folder: Path, layout: Layout) -> Any:
+    """The network of the bundled autoencoder, without an import of diffusers."""
+    with _blaming(folder):
+        return deep_compression.load(folder / WEIGHTS_FILE, layout.config)
 
 
-def _build(path: Path, config: dict[str, Any]) -> Any:
-    with contextlib.redirect_stdout(sys.stderr):
-        cls = SERVED[config["_class_name"]].find(config["_class_name"])
-        weights = path / WEIGHTS_FILE if path.is_dir() else path
-        with _blaming(path), safe_open(weights, framework="pt") as file:  # diffusers would not say that it is truncated
-            names = file.keys()
-            if any("encoder.down." in name for name in names):
-                return _from_ldm(cls, config, {name: file.get_tensor(name) for name in names})
-        if path.is_dir():
-            return _from_folder(cls, path, path)
-        with tempfile.TemporaryDirectory() as folder:  # diffusers renames old keys only when it loads a folder
-            (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
-            _lend(path.resolve(), Path(folder) / WEIGHTS_FILE)
-            return _from_folder(cls, Path(folder), path)
-
-
-def _lend(file: Path, name: Path) -> None:
-    """Let a file be read under another name, by a copy where the system makes no links."""
-    try:
-        name.symlink_to(file)
-    except OSError:
-        shutil.copyfile(file, name)
-
-
-def _from_folder(cls: Any, folder: Path, blamed: Path) -> Any:
-    from diffusers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it would warn of is an error below
-    try:
-        with _blaming(blamed):
-            model, info = cls.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
-            )
-    finally:
-        logging.set_verbosity(before)
-    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"], *info.get("error_msgs", [])]
-    if wrong:
+def _build(path: Path, layout: Layout) -> Any:
+    with contextlib.redirect_stdout(sys.stderr), _quiet(), _blaming(path):
+        model = SERVED[layout.config["_class_name"]].find(layout.config["_class_name"]).from_config(dict(layout.config))
+        if layout.names == TAESD:
+            add_normalized_blocks(model, layout.tensors)
+        values = diffusers_names(_read(layout), layout, dict(model.config))
+        wrong = model.load_state_dict(values, strict=False)
+    names = [*wrong.missing_keys, *wrong.unexpected_keys]
+    if names:
+        misfit = f"{len(names)} weights don't fit its config, the first {names[0]}"
+        raise WeightsError(f"The autoencoder at {path} can't be loaded: {misfit}.")
+    broken = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    if broken:
         raise WeightsError(
-            f"The autoencoder at {blamed} can't be loaded: {len(wrong)} weights don't fit config.json, the first "
-            f"{wrong[0]}."
+            f"The autoencoder at {path} has weights that are not finite: {broken[0]} is the first of {len(broken)}.",
+            "Copy or download it again.",
         )
     return model
 
 
-def _from_ldm(cls: Any, config: dict[str, Any], values: dict[str, Tensor]) -> Any:
-    """A checkpoint with the names of the original latent-diffusion code."""
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence diffusers, which warns of what is an error here, and of keys in a config that it doesn't know."""
+    from diffusers.utils import logging
 
-    model = cls.from_config(config)
-    model.load_state_dict(convert_ldm_vae_checkpoint(values, dict(model.config)))
-    return model
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _read(layout: Layout) -> dict[str, Tensor]:
+    """The tensors of a layout, by its names."""
+    values: dict[str, Tensor] = {}
+    for path in sorted({info.path for info in layout.tensors.values()}):
+        with safe_open(path, framework="pt") as file:
+            values |= {name: file.get_tensor(info.name) for name, info in layout.tensors.items() if info.path == path}
+    return values
 
 
 def read_geometry(class_name: str, config: Any, device: torch.device | str = "cpu") -> LatentGeometry:

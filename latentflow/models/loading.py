@@ -1,14 +1,14 @@
 """What runs share: an autoencoder and the networks of losses and of figures, each loaded once."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentflow.errors import InputError
 from latentflow.models.autoencoder import Autoencoder, load_autoencoder
 from latentflow.models.device import pick_device, use_fastest_kernels
 from latentflow.models.networks import Networks
-from latentflow.models.weights import FoundWeights, find_weights
+from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,12 @@ class Models:
     def __init__(self, *, tune: bool = False) -> None:
         self.tune = tune
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[str | None, str, str, str], Loaded] = {}
+        self._loaded: dict[tuple[str | None, str, str, str, str | None], Loaded] = {}
         self._given: dict[Autoencoder, dict[str, Loaded]] = {}
 
-    def load(self, vae: str | Autoencoder | None, weights: str, device: str, dtype: str) -> Loaded:
+    def load(
+        self, vae: str | Autoencoder | None, weights: str, device: str, dtype: str, vae_config: str | None = None
+    ) -> Loaded:
         """The autoencoder that `vae` names or is, with its networks; raises as `find_weights` and `load_autoencoder`
         do."""
         with self._lock:
@@ -41,16 +43,17 @@ class Models:
                 if weights not in known:
                     known[weights] = _given(vae, weights)
                 return known[weights]
-            key = (vae, weights, str(pick_device(device)), dtype)
+            key = (vae, weights, str(pick_device(device)), dtype, vae_config)
             if key not in self._loaded:
                 self._loaded[key] = self._load(*key)
             return self._loaded[key]
 
-    def _load(self, vae: str | None, weights: str, device: str, dtype: str) -> Loaded:
+    def _load(self, vae: str | None, weights: str, device: str, dtype: str, vae_config: str | None) -> Loaded:
         where = pick_device(device)
         if self.tune:
             use_fastest_kernels(where)
-        found = find_weights(vae, weights)
+        found = replace(find_weights(vae, weights), vae_config=vae_config)
+        found = replace(found, notice=f"{found.notice} {layout_of(found).notice}".strip())
         return Loaded(
             weights=found,
             autoencoder=load_autoencoder(found, where, dtype),

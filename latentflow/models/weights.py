@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -16,8 +16,10 @@ from pathlib import Path
 from latentflow.config import DEFAULT_VAE
 from latentflow.errors import WeightsError
 from latentflow.models.hub import HubName, blob_hash, cache_folder, cached_files, download, download_url
+from latentflow.models.layouts import Layout, identify
+from latentflow.models.weight_files import PICKLES, SUFFIXES, WEIGHTS_FILE, weight_files
 
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 HASHES_FILE = "hashes.json"  # SHA-256 by file name; `train` writes it beside the weights
 FILES = ("config.json", WEIGHTS_FILE)
 
@@ -26,9 +28,9 @@ FILES = ("config.json", WEIGHTS_FILE)
 class FoundWeights:
     """The weights of an autoencoder, their hash checked where one is known.
 
-    `path` is a folder with config.json or a single .safetensors file; `source` is bundled, cache, download, folder,
-    file, or object for an `Autoencoder` that was passed in. `notice` is a sentence for the user when the bundled
-    weights are used instead of the default ones, else empty.
+    `path` is a folder or a single .safetensors file; `source` is bundled, cache, download, folder, file, or object for
+    an `Autoencoder` that was passed in. `notice` is for the user, when the bundled weights are used instead of the
+    default ones or something is assumed of a file, else empty. `vae_config` is what the user says of a file.
     """
 
     name: str
@@ -36,6 +38,17 @@ class FoundWeights:
     path: Path
     sha256: str
     notice: str = ""
+    vae_config: str | None = None
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether the bundled weights stand in for the default ones."""
+        return self.source == "bundled" and bool(self.notice)
+
+
+def layout_of(found: FoundWeights) -> Layout:
+    """What the files of weights hold, and what is assumed of them, as `identify` finds it."""
+    return identify(found.path, weight_files(found.path), found.vae_config)
 
 
 def find_weights(vae: str | None = None, policy: str = "auto") -> FoundWeights:
@@ -49,7 +62,7 @@ def find_weights(vae: str | None = None, policy: str = "auto") -> FoundWeights:
     if policy == "bundled" and vae in (None, DEFAULT_VAE):
         return bundled()
     name = DEFAULT_VAE if vae is None else vae
-    found = present(name)
+    found = _cached(_hub_name(name)) if vae is None else present(name)
     if found:
         return found
     if policy == "bundled":
@@ -70,7 +83,17 @@ def present(vae: str) -> FoundWeights | None:
     if vae == "bundled":
         return bundled()
     local = _existing(vae)
-    return _local(local) if local else _cached(_hub_name(vae))
+    if local and not (HubName.parse(vae) and _is_unrelated(local)):
+        return _local(local)
+    return _cached(_hub_name(vae))
+
+
+def _is_unrelated(path: Path) -> bool:
+    """Whether a path that a hub name happens to be is a folder without anything of an autoencoder."""
+    return path.is_dir() and not any(
+        file.suffix.lower() in (*SUFFIXES, *PICKLES) or file.name in ("config.json", "model_index.json", "vae")
+        for file in path.iterdir()
+    )
 
 
 def fetch(vae: str, *, ask_again: bool = False) -> FoundWeights:
@@ -112,7 +135,7 @@ def _existing(vae: str) -> Path | None:
 
 
 def _hub_name(vae: str) -> HubName:
-    name = None if vae.endswith(".safetensors") else HubName.parse(vae)
+    name = None if vae.lower().endswith((*SUFFIXES, *PICKLES)) else HubName.parse(vae)
     if name is None:
         raise WeightsError(f"`vae` {vae}: there is no such folder or file, and it is not a hub name.")
     return name
@@ -127,18 +150,27 @@ def bundled(notice: str = "") -> FoundWeights:
 
 
 def _local(path: Path) -> FoundWeights:
-    weights = path
-    if path.is_dir():
-        weights = path / WEIGHTS_FILE
-        if not weights.is_file():
-            pickled = (path / WEIGHTS_FILE.replace(".safetensors", ".bin")).is_file()
-            raise WeightsError(
-                f"`vae` {path} has no {WEIGHTS_FILE}" + (", only a pickle, which is not read." if pickled else ".")
-            )
-    elif path.suffix != ".safetensors":
-        raise WeightsError(f"`vae` {path} must be a folder or a .safetensors file.")
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise _refusal(path)
+    files = weight_files(path)
+    if not files and (path / "vae").is_dir():
+        found = _local(path / "vae")
+        return replace(found, notice=f"{path} is a pipeline; its autoencoder is used: {found.path}.")
+    if not files:
+        pickled = sorted(file for file in path.iterdir() if file.suffix.lower() in PICKLES)
+        raise _refusal(pickled[0]) if pickled else WeightsError(f"`vae` {path} has no {WEIGHTS_FILE}.")
     source = "folder" if path.is_dir() else "file"
-    return FoundWeights(name=str(path), source=source, path=path, sha256=verify(weights, _known_hashes(weights.parent)))
+    digests = [verify(file, _known_hashes(file.parent)) for file in files]
+    sha256 = digests[0] if len(files) == 1 else _digest(*files)
+    return FoundWeights(name=str(path), source=source, path=path, sha256=sha256)
+
+
+def _refusal(path: Path) -> WeightsError:
+    """What is wrong with a file that isn't .safetensors."""
+    if path.suffix.lower() in PICKLES:
+        remedy = f"Convert it: latentflow weights convert {path}"
+        return WeightsError(f"`vae` {path} is a pickle, which could run code and is not read.", remedy)
+    return WeightsError(f"`vae` {path} must be a folder or a .safetensors file.")
 
 
 def _known_hashes(folder: Path) -> dict[str, str]:
@@ -157,14 +189,7 @@ def verify(path: Path, known: Mapping[str, str] | None = None, *, remedy: str = 
 
     It is known for the file names in `known` and for files in a hub cache, whose names are their hashes.
     """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise WeightsError(f"The weights {path} can't be read: {error.strerror}.") from error
-    actual = digest.hexdigest()
+    actual = _digest(path)
     expected = (known or {}).get(path.name) or blob_hash(path)
     if expected is not None and actual != expected:
         raise WeightsError(
@@ -172,6 +197,24 @@ def verify(path: Path, known: Mapping[str, str] | None = None, *, remedy: str = 
             remedy or f"Delete {path.resolve()} and download it again.",
         )
     return actual
+
+
+def _digest(*paths: Path) -> str:
+    """The SHA-256 of files one after another, as `cat` puts them; raises `WeightsError` for what can't be read and for
+    Git LFS's stand-in of a file."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    if chunk.startswith(POINTER):
+                        raise WeightsError(
+                            f"The weights {path} are a Git LFS pointer.", "In its folder run: git lfs pull"
+                        )
+                    digest.update(chunk)
+        except OSError as error:
+            raise WeightsError(f"The weights {path} can't be read: {error.strerror}.") from error
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from latentflow.pictures.text import BACKGROUND, captioned, text_strip, title_he
 from latentflow.records import Comparison, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-GAP = 4  # pixels between the target and the decoded picture
+GAP = 4  # pixels between two pictures
 ASPECT = 1.6  # width over height that rows of pictures come close to
 
 
@@ -30,8 +30,7 @@ class Drawing:
     def __call__(self, step: Step) -> np.ndarray:
         picture = to_uint8(step.image)
         if self.side_by_side:
-            gap = np.full((len(picture), GAP, 3), 255, np.uint8)
-            picture = np.concatenate([self.target, gap, picture], axis=1)
+            picture = in_a_row([self.target, picture])
         if self.caption:
             picture = captioned(picture, describe_step(step))
         return picture
@@ -73,12 +72,17 @@ def _panel(picture: np.ndarray, title: str, figures: str) -> np.ndarray:
 
 
 def tiled(panels: list[np.ndarray]) -> np.ndarray:
-    """Pictures (h, w, 3) of one size in rows, with a total aspect close to 16 : 10."""
+    """Pictures (h, w, 3) of one size in rows, with gaps between columns and a total aspect close to 16 : 10."""
     height, width = panels[0].shape[:2]
     columns = columns_for(len(panels), width, height)
     panels = panels + [_blank(height, width)] * (-len(panels) % columns)
-    rows = [np.concatenate(panels[first : first + columns], 1) for first in range(0, len(panels), columns)]
-    return np.concatenate(rows)
+    return np.concatenate([in_a_row(panels[first : first + columns]) for first in range(0, len(panels), columns)])
+
+
+def in_a_row(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures (h, w, 3) of one height from left to right, with a white gap between any two."""
+    gap = np.full((len(pictures[0]), GAP, 3), 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], 1)
 
 
 def columns_for(count: int, width: int, height: int) -> int:

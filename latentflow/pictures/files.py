@@ -3,57 +3,27 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, ImageSequence
+from PIL import Image
 
+from latentflow.config import ReadingOptions
 from latentflow.errors import InputError
+from latentflow.files import open_bytes
+from latentflow.pictures.decoding import DECODING_ERRORS, formats_of
+from latentflow.pictures.repair import repaired
+from latentflow.pictures.standard import standardize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Half a gigabyte of RGB. Refused from the header, before anything is decoded.
-MAX_PIXELS = 178_000_000
-# Raster formats whose decoders run in this process; EPS would start an interpreter, others are not pictures.
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "MPO",
-    "GIF",
-    "WEBP",
-    "AVIF",
-    "TIFF",
-    "BMP",
-    "DIB",
-    "ICO",
-    "PPM",
-    "TGA",
-    "JPEG2000",
-    "QOI",
-    "SGI",
-    "PCX",
-)
-# What Pillow's decoders raise on bytes that are no picture, or half of one.
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+HEAD_BYTES = 64  # which tell the format
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,136 +34,113 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The files below a folder, at any depth, whose suffix is that of an image format which is read; sorted."""
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS}
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+def check_image(path: str | Path, option: str = "`image_path`", max_pixels: int = ReadingOptions.max_pixels) -> None:
+    """Read an image's header only; raises `InputError` when there is none or it declares too many pixels, and
+    `MissingPackageError` for HEIC without pillow-heif."""
+
+    def check(file: BinaryIO, label: str) -> None:
+        _opened(file, label, max_pixels).close()
+
+    _read(Path(path), option, check)
 
 
-def check_image(path: str | Path, option: str = "`image_path`") -> None:
-    """Read an image's header only; raises `InputError` when there is none or it declares too many pixels."""
-    with _opened(Path(path), option):
-        pass
+def read_image(
+    path: str | Path,
+    option: str = "`image_path`",
+    *,
+    background: str = ReadingOptions.background,
+    max_pixels: int = ReadingOptions.max_pixels,
+) -> Picture:
+    """Read any raster image as 8-bit sRGB, as its file says it is to be seen; "-" is standard input.
 
-
-def read_image(path: str | Path, option: str = "`image_path`") -> Picture:
-    """Read any raster image as 8-bit sRGB: turned by its EXIF orientation, alpha over white, ICC profile applied,
-    16 bits rounded to 8, the first frame of an animation.
-
-    Raises `InputError` (naming `option`) for what is no image, truncated, empty, a folder, or too large.
+    Turned by its EXIF orientation, transparency over `background`, ICC profile or gamma applied, more bits rounded to
+    8; of several pictures in a file the first. Notes say what was changed and what the file asks for and doesn't get.
+    Raises `InputError` (naming `option`) for what is no image, truncated, empty, a folder, or larger than `max_pixels`,
+    and `MissingPackageError` for HEIC without pillow-heif.
     """
-    path = Path(path)
-    with _opened(path, option) as image:
-        return standardized(image, f"{option} {path}")
+
+    def read(file: BinaryIO, label: str) -> Picture:
+        with _opened(file, label, max_pixels) as image:
+            return standardized(image, label, background)
+
+    picture, note = _read(Path(path), option, read)
+    return replace(picture, notes=(*picture.notes, *note))
 
 
-def standardized(image: Image.Image, label: str) -> Picture:
+def standardized(image: Image.Image, label: str, background: str = ReadingOptions.background) -> Picture:
     """A PIL picture as `read_image` reads it from a file; raises `InputError`, beginning with `label`, when it can't be
     decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that is odd, while the picture is fine
-            return _standardized(image)
+            color, notes = standardize(image, background)
     except DECODING_ERRORS as error:
         raise InputError(f"{label} can't be decoded: {_reason(error)}.") from error
+    return Picture(color, tuple(notes))
 
 
-def _opened(path: Path, option: str) -> Image.Image:
+def _read(path: Path, option: str, read: Callable[[BinaryIO, str], Result]) -> tuple[Result, list[str]]:
+    """What `read` makes of a file, and a note if the file had to be repaired first."""
+    label = f"{option} {path}"
     try:
         if path.is_dir():
-            raise InputError(f"{option} {path} is a folder, not an image file.")
-        if path.stat().st_size == 0:
-            raise InputError(f"{option} {path} is empty (zero bytes).")
+            raise InputError(f"{label} is a folder, not an image file.")
+        try:
+            with open_bytes(path) as file:
+                return read(file, label), []
+        except InputError:
+            with open_bytes(path) as file:
+                repair = repaired(file.read())
+            if repair is None:
+                raise
+            content, note = repair
+            return read(io.BytesIO(content), label), [note]
+    except FileNotFoundError:
+        raise InputError(f"{label} does not exist.") from None
+    except PermissionError:
+        raise InputError(f"{label} can't be read: permission denied.") from None
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        raise InputError(f"{label} can't be read: {_reason(error)}.") from error
+
+
+def _opened(file: BinaryIO, label: str, max_pixels: int) -> Image.Image:
+    """An image whose header is read."""
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if not head:
+        raise InputError(f"{label} is empty (zero bytes).")
+    _allow(max_pixels)
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of half of what it refuses, and of odd metadata
-            Image.init()  # registers the formats beyond Pillow's first five
-            image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
-    except FileNotFoundError:
-        raise InputError(f"{option} {path} does not exist.") from None
-    except PermissionError:
-        raise InputError(f"{option} {path} can't be read: permission denied.") from None
+            image = Image.open(file, formats=formats_of(head, label))
     except Image.DecompressionBombError as error:
-        raise InputError(f"{option} {path} declares more pixels than are read: {error}.") from error
+        raise _too_large(label, "", max_pixels) from error
     except DECODING_ERRORS as error:
-        raise InputError(f"{option} {path} is not an image that can be read: {_reason(error)}.") from error
+        raise InputError(f"{label} is not an image that can be read: {_reason(error)}.") from error
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         image.close()
-        raise InputError(f"{option} {path} declares {width} × {height} pixels; at most {MAX_PIXELS:,} are read.")
+        raise _too_large(label, f": {width} × {height}", max_pixels)
     return image
+
+
+def _allow(max_pixels: int) -> None:
+    """Let Pillow read images of that size. Its limit is the process's, and it refuses twice of it."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and max_pixels > 2 * limit:
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
+
+
+def _too_large(label: str, size: str, max_pixels: int) -> InputError:
+    return InputError(
+        f"{label} declares more pixels than `max_pixels` allows, {max_pixels:,}{size}.",
+        "Raise it if the memory has room: 3 bytes a pixel and more.",
+    )
 
 
 def _reason(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _standardized(image: Image.Image) -> Picture:
-    notes = []
-    if getattr(image, "is_animated", False):
-        notes.append(f"is animated ({getattr(image, 'n_frames', 'several')} frames): the first is used")
-        image = next(ImageSequence.Iterator(image))
-    image.load()
-    if image.getexif().get(0x0112, 1) != 1:
-        notes.append("is rotated by its EXIF orientation")
-        image = ImageOps.exif_transpose(image)
-    profile = image.info.get("icc_profile")
-    color, alpha, note = _eight_bits(image)
-    if note:
-        notes.append(note)
-    if profile:
-        color, note = _to_srgb(color, profile)
-        if note:
-            notes.append(note)
-    if color.mode != "RGB":
-        if color.mode not in ("L", "P"):
-            notes.append(f"is converted from {color.mode} to RGB")
-        color = color.convert("RGB")
-    if alpha is not None and alpha.getextrema() != (255, 255):
-        notes.append("is transparent: composited over white")
-        color = Image.composite(color, Image.new("RGB", color.size, (255, 255, 255)), alpha)
-    return Picture(color, tuple(notes))
-
-
-def _eight_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
-    """The picture in an 8-bit mode without alpha, its alpha, and a note."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        if image.mode == "F" and values.min() >= 0 and values.max() <= 1:
-            values, note = values * 255, "holds floats in [0, 1]: rounded to 8 bits"
-        elif values.min() >= 0 and values.max() <= 65535 and image.mode != "F":
-            values, note = values / 257, "has 16 bits: rounded to 8"
-        else:
-            low, high = values.min(), values.max()
-            values = (values - low) / max(high - low, 1e-12) * 255
-            note = f"has values from {low:g} to {high:g}: spread over black to white"
-        return Image.fromarray((values + 0.5).clip(0, 255).astype(np.uint8)), None, note
-    if image.has_transparency_data:
-        if image.mode == "P" or "transparency" in image.info:
-            image = image.convert("RGBA")
-        elif image.mode in ("PA", "La", "RGBa"):
-            image = image.convert({"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}[image.mode])
-        alpha = image.getchannel("A")
-        return image.convert("L" if image.mode == "LA" else "RGB"), alpha, ""
-    if image.mode == "P":
-        return image.convert("RGB"), None, ""
-    return image, None, ""
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """The picture through its ICC profile to sRGB; a profile that is broken or of another kind is left out."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name = ImageCms.getProfileDescription(source).strip() or "unnamed"
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image, "has an ICC profile that can't be used: taken as sRGB"
-    if converted is None:
-        return image, "has an ICC profile that can't be used: taken as sRGB"
-    if "srgb" in name.lower():
-        return converted, ""
-    return converted, f"is converted from its ICC profile ({name}) to sRGB"
 
 
 def fit(image: Image.Image, size: int, mode: str = "contain") -> Image.Image:

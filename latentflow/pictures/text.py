@@ -9,18 +9,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 BACKGROUND = (24, 24, 24)
 TEXT_COLOR = (235, 235, 235)
+STRIP_SHADES = np.linspace(BACKGROUND[0], TEXT_COLOR[0], 8).round().astype(np.uint8)  # few: a GIF has them exactly
 MARGIN = 4  # pixels left and right of the text
 MIN_FONT_SIZE = 5
 
 
 def text_strip(text: str, width: int, height: int) -> np.ndarray:
     """A line of text, aligned left, as a picture (height, width, 3) uint8; the font shrinks until the text fits."""
-    strip = Image.new("RGB", (width, height), BACKGROUND)
+    strip = Image.new("L", (width, height))
     size = height * 0.6
     while _font(size).getlength(text) > width - 2 * MARGIN and size > MIN_FONT_SIZE:
         size *= 0.9
-    ImageDraw.Draw(strip).text((MARGIN, height / 2), text, fill=TEXT_COLOR, font=_font(size), anchor="lm")
-    return np.asarray(strip)
+    ImageDraw.Draw(strip).text((MARGIN, height / 2), text, fill=len(STRIP_SHADES) - 1, font=_font(size), anchor="lm")
+    return np.repeat(STRIP_SHADES[np.asarray(strip)][..., None], 3, 2)
 
 
 def titled(picture: np.ndarray, text: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.loading import Loaded
 from latentflow.models.networks import Networks
 from latentflow.pictures.draw import Panels
-from latentflow.pictures.files import read_image
+from latentflow.pictures.reader import Reader
 from latentflow.records import Comparison
 from latentflow.runs.plan import Plan, make_plan
 from latentflow.runs.report import counted, facts, readable, size_of, table
@@ -32,7 +32,7 @@ from latentflow.session import Session
 from latentflow.sinks import EveryNth, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.contact_sheet import ContactSheet
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import frame_options, open_frames
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.progress import Progress
 
@@ -120,8 +120,8 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
 class CompareReport(Sink[Comparison]):
     """A sink that keeps the first and the last step of every run, and reports losses and metrics at the end."""
 
-    def __init__(self, plan: ComparePlan, loaded: Loaded, target: Tensor) -> None:
-        self.plan, self.loaded, self.target = plan, loaded, target
+    def __init__(self, plan: ComparePlan, loaded: Loaded, target: Tensor, notes: list[str]) -> None:
+        self.plan, self.loaded, self.target, self.notes = plan, loaded, target, notes
         self.first: Comparison | None = None
         self.last: Comparison | None = None
         self.seconds: dict[str, float] = {}
@@ -169,6 +169,7 @@ class CompareReport(Sink[Comparison]):
             "seed": plan.runs.seed,
             "weights": {"name": found.name, "source": found.source, "notice": found.notice},
             "notices": self.notices,
+            "notes": self.notes,
             **self.result,
         }
 
@@ -217,18 +218,17 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     config = plan.runs.config
     loaded = load_for(config, session)
     autoencoder = loaded.autoencoder
-    picture = read_image(plan.runs.image_path)
-    target = fitted(picture.image, config).to(autoencoder.device)
+    reader = Reader(config)
+    target = fitted(reader.read(plan.runs.image_path), config).to(autoencoder.device)
     size = (target.shape[-2], target.shape[-1])
-    latent = initial_latent(config.init, autoencoder, target, plan.runs.seed)
+    latent = initial_latent(*(config.init, autoencoder, target, plan.runs.seed, reader), latent_of=config.latent_of)
     prepare_decoder(config, autoencoder, size, session)
     made = [make_objective(text, target, loaded.networks, session) for text in plan.losses]
-    report = CompareReport(plan, loaded, target)
+    report = CompareReport(plan, loaded, target, reader.notes.sentences())
     frames = open_frames(
         plan.runs.frames,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=_panels(target, loaded.metrics),
     )
     options = asdict(plan.config) | {"dtype": autoencoder.precision}
@@ -236,7 +236,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     sinks: list[Sink[Any]] = [
         Manifest(
             plan.runs.manifest,
-            known | {"notices": report.notices},
+            known | {"notices": report.notices, "notes": report.notes},
             lambda: report.result,
             lambda: report.written.paths,
         ),
@@ -245,10 +245,10 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
         EveryNth(config.skip_step, frames),
     ]
     if not session.quiet:
-        for note in picture.notes:
-            session.say(f"{plan.runs.image_path} {note}.")
+        for note in report.notes:
+            session.say(note)
         hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
-        sinks.append(Advice(session.say, frame_count(config), frames, hints))
+        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), frames, hints))
     sinks.append(Progress(session, config.steps, describe=lambda record: f"{len(record.steps)} losses"))
     records = compare(
         autoencoder,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from latentflow.errors import InputError
 from latentflow.files import check_writable
 from latentflow.pictures.figure import check_figure_path
-from latentflow.sinks.frames import check_frames_path
+from latentflow.sinks.frames import check_frames_path, frame_options
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.plot import Plot
 from latentflow.sinks.save_best import SaveBest, check_image_path, save_image
@@ -73,7 +73,7 @@ def _open_latent(path: Path, context: Context) -> Sink[Any]:
 OUTPUTS = (
     Output(
         option="output_path",
-        check=lambda path, config: check_frames_path(path, config.fps, config.overwrite),
+        check=lambda path, config: check_frames_path(path, **frame_options(config)),
         open=None,
     ),
     Output(

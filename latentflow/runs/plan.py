@@ -7,7 +7,7 @@ from pathlib import Path
 
 from latentflow.config import RunConfig
 from latentflow.errors import InputError
-from latentflow.files import manifest_path, writing
+from latentflow.files import is_stream, manifest_path, writing
 from latentflow.inversion.checks import check_options
 from latentflow.pictures.files import check_image
 from latentflow.runs.outputs import NAMED_BY_OPTIONS, OUTPUTS
@@ -58,10 +58,11 @@ def make_plan(config: RunConfig) -> Plan:
         raise InputError("Missing option `image_path`.", "For example: `image_path` examples/spheres.png")
     config = check_options(config)
     image_path = Path(config.image_path or "").expanduser()
-    check_image(image_path)
+    check_image(image_path, max_pixels=config.max_pixels)
     seed = secrets.randbelow(2**32) if config.seed is None else config.seed
     config = replace(config, seed=seed)
-    outputs = name_outputs(config, image_path.stem, seed)
+    stem = "stream" if is_stream(image_path) else image_path.stem
+    outputs = name_outputs(config, stem, seed)
     _check_distinct(image_path, outputs)
     check_output_paths(config, outputs)
     return Plan(config, image_path, seed, outputs)

@@ -1,7 +1,7 @@
 """Frames of an earlier run, decoded from its trajectory: in another format, speed or size, without optimizing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import tee
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentflow.config import RenderConfig
+from latentflow.config import ReadingOptions, RenderConfig
 from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.files import sha256
+from latentflow.files import MANIFEST_SUFFIX, sha256
 from latentflow.latents.decode import decode_frames
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.draw import Drawing
-from latentflow.pictures.files import fit, read_image, to_tensor
+from latentflow.pictures.files import fit, to_tensor
+from latentflow.pictures.reader import Reader
 from latentflow.records import Step
 from latentflow.runs.report import counted, readable, size_of
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
 from latentflow.sinks.trajectory import Past, read_trajectory
-
-MANIFEST_SUFFIX = ".manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +58,17 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
     if not shown:
         raise InputError(f"The trajectory {source} has no frames yet.")
     output = Path(config.output_path).expanduser()
-    check_frames_path(output, config.fps, config.overwrite)
+    check_frames_path(output, **frame_options(config))
     try:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
         vae, dtype = str(options["vae"]), str(options.get("dtype", "float32"))
+        vae_config = options.get("vae_config") and str(options["vae_config"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The trajectory {source} doesn't describe its run: {error}.") from error
     if output.resolve() == Path(str(options["image_path"])).resolve():
         raise InputError(f"`output_path` {output} is the image of the run.")
-    loaded = session.load(vae, "auto", config.device, dtype)
+    loaded = session.load(vae, "auto", config.device, dtype, vae_config)
     resolved, autoencoder = loaded.weights, loaded.autoencoder
     if resolved.sha256 != owner.get("sha256"):
         raise WeightsError(
@@ -84,9 +84,8 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
 
     frames = open_frames(
         output,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=_Resized(Drawing(target, side_by_side=config.side_by_side, caption=config.caption), config.size),
     )
     chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
@@ -117,12 +116,13 @@ def _trajectory(source: Path) -> Path:
 
 def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
     path, options = Path(facts["options"]["image_path"]), facts["options"]
-    picture = read_image(path)
+    reading = ReadingOptions(**{each.name: options.get(each.name, each.default) for each in fields(ReadingOptions)})
+    picture = Reader(reading).read(path)
     if sha256(path) != facts["image"]["sha256"]:
         raise InputError(
             f"{path} is not the image of the trajectory: its SHA-256 differs.", "Leave out `side_by_side`."
         )
-    target = to_tensor(fit(picture.image, options["size"], options["fit"]))
+    target = to_tensor(fit(picture, options["size"], options["fit"]))
     if tuple(target.shape[-2:]) != size:
         raise InputError(f"{path} has another size than the trajectory.")
     return target

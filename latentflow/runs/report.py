@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from latentflow import __version__
 from latentflow.config import DEFAULT_VAE, RunConfig, located
 from latentflow.errors import LatentflowError
-from latentflow.files import WrittenFiles, sha256
+from latentflow.files import STDIN, WrittenFiles, is_stream, sha256
 from latentflow.inversion.invert import network_notices
 from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
 from latentflow.models.device import describe
+from latentflow.pictures.reader import Notes
 from latentflow.records import Figures, Step
 from latentflow.sinks import Sink
 
@@ -38,12 +39,12 @@ PACKAGES = ("torch", "diffusers", "numpy", "pillow", "imageio-ffmpeg")
 class Report(Sink[Any]):
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
-    `label` is the loss as it is shown. `error` holds what broke the run off, if anything did; `ended` says why a run
-    ended before its last step.
+    `label` is the loss as it is shown, `notes` hold what reading the images changed. `error` holds what broke the run
+    off, if anything did; `ended` says why a run ended before its last step.
     """
 
-    def __init__(self, plan: Plan, loaded: Loaded, target: Tensor, label: str) -> None:
-        self.plan, self.loaded, self.target, self.label = plan, loaded, target, label
+    def __init__(self, plan: Plan, loaded: Loaded, target: Tensor, label: str, notes: Notes | None = None) -> None:
+        self.plan, self.loaded, self.target, self.label, self.notes = plan, loaded, target, label, notes or Notes()
         self.notices = network_notices(plan.config.loss_type, loaded.networks)
         self.first: Figures | None = None
         self.last: Step | None = None
@@ -109,7 +110,7 @@ class Report(Sink[Any]):
         plan = self.plan
         options = asdict(plan.config) | {"dtype": self.autoencoder.precision}
         known = facts(options, plan.image_path, self.size, self.loaded.weights, self.autoencoder.device)
-        return known | {"notices": self.notices}
+        return known | {"notices": self.notices, "notes": self.notes.sentences()}
 
     def summary(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -121,6 +122,7 @@ class Report(Sink[Any]):
             "seed": self.plan.seed,
             "weights": {"name": found.name, "source": found.source, "notice": found.notice},
             "notices": self.notices,
+            "notes": self.notes.sentences(),
             "remarks": self.remarks,
             "phases": self.phases,
             **self.result,
@@ -140,7 +142,7 @@ class Report(Sink[Any]):
         if self.phases:
             lines.append(f"method   {self.plan.config.method}: {shown_phases(self.phases)}")
         lines.append(f"seed     {self.plan.seed}")
-        instead = f", instead of {DEFAULT_VAE}" if found.notice else f" ({found.source})"
+        instead = f", instead of {DEFAULT_VAE}" if found.is_fallback else f" ({found.source})"
         lines.append(f"weights  {found.name}{instead}")
         lines += [f"networks {notice}" for notice in self.notices]
         headings, rows = metric_rows({"this run": values["metrics"], "encoder's own": values["encoder_metrics"]})
@@ -173,7 +175,8 @@ def facts(
 ) -> dict[str, Any]:
     """What a manifest says of any run towards an image: that image, and the `circumstances`."""
     height, width = size
-    known = circumstances(options | {"image_path": str(image_path.resolve())}, found, device)
+    path = STDIN if is_stream(image_path) else str(image_path.resolve())  # a pipe's name means nothing later
+    known = circumstances(options | {"image_path": path}, found, device)
     image = {"sha256": sha256(image_path), "fitted_width": width, "fitted_height": height}
     return {"options": known.pop("options"), "image": image, **known}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentflow.config import RunConfig, options_that
 from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.files import remove_unfinished, sha256
+from latentflow.files import is_stream, remove_unfinished, sha256
 from latentflow.inversion.invert import Run, fitted, loss_label
 from latentflow.inversion.optimize import Inversion
 from latentflow.models.autoencoder import Autoencoder
@@ -18,7 +18,7 @@ from latentflow.models.device import describe
 from latentflow.models.loading import Loaded
 from latentflow.models.weights import FoundWeights
 from latentflow.pictures.draw import Drawing
-from latentflow.pictures.files import read_image
+from latentflow.pictures.reader import Notes, Reader
 from latentflow.records import Figures, Step, until
 from latentflow.runs.outputs import OUTPUTS
 from latentflow.runs.plan import Plan
@@ -28,7 +28,7 @@ from latentflow.sinks import EveryNth, FrameSink, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.background import Background
 from latentflow.sinks.checkpoint import Checkpoints
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import frame_options, open_frames
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
@@ -38,13 +38,14 @@ from latentflow.sinks.trajectory import Trajectory, read_trajectory
 
 def load_for(config: RunConfig, session: Session) -> Loaded:
     """The autoencoder and the networks of a run."""
-    return session.load(config.vae, config.weights, config.device, config.dtype)
+    return session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
 
 
 def begin(plan: Plan, loaded: Loaded, session: Session) -> Run:
     """The run in memory that a plan asks for; raises `LatentflowError` as its parts do."""
-    picture = read_image(plan.image_path)
-    return Run(plan.config, fitted(picture.image, plan.config), loaded, plan.seed, session, picture.notes)
+    reader = Reader(plan.config)
+    picture = reader.read(plan.image_path)
+    return Run(plan.config, fitted(picture, plan.config), loaded, plan.seed, session, reader)
 
 
 @dataclass(slots=True)
@@ -56,17 +57,19 @@ class Outputs:
     sinks: list[Sink[Any]]
 
 
-def open_outputs(plan: Plan, loaded: Loaded, target: Tensor, label: str, after: int = 0) -> Outputs:
-    """The sinks of every output a run was asked for; with `after` those that append continue after that record."""
+def open_outputs(
+    plan: Plan, loaded: Loaded, target: Tensor, label: str, notes: Notes | None = None, after: int = 0
+) -> Outputs:
+    """The sinks of every output a run was asked for; with `after` those that append continue after that record. `notes`
+    say what reading its images changed."""
     config = plan.config
     for path in (*plan.files, plan.checkpoint):
         remove_unfinished(path)
-    report = Report(plan, loaded, target, label)
+    report = Report(plan, loaded, target, label, notes)
     frames = open_frames(
         plan.frames,
-        fps=config.fps,
+        **frame_options(config),
         hold=config.hold,
-        overwrite=config.overwrite,
         draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
     )
     background, facts = Background(frames), report.facts()
@@ -117,15 +120,18 @@ def run(
         inversion.restore(checkpoint["state"])
         replayed = _replayed(plan, checkpoint, decoder(loaded.autoencoder, running.size))
         session.say(f"Going on from step {inversion.index}.")
-    outputs = open_outputs(plan, loaded, running.target, loss_label(config, running.objective), inversion.index)
+    label = loss_label(config, running.objective)
+    outputs = open_outputs(plan, loaded, running.target, label, running.reader.notes, inversion.index)
     report, sinks = outputs.report, outputs.sinks
     if config.checkpoint_every:
         best = SaveBest(lambda step: None, "best")
         sinks += [best, _checkpoints(plan, report.facts(), inversion, best)]
     if not session.quiet:
         for note in running.notes:
-            session.say(f"{plan.image_path} {note}.")
-        sinks.append(Advice(session.say, frame_count(config), outputs.frames, shorter(config)))
+            session.say(note)
+        if is_stream(plan.image_path):
+            session.say(f"{plan.image_path} is a stream: to resume or repeat the run, pipe the same bytes into it.")
+        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), outputs.frames, shorter(config)))
     sinks.append(Progress(session, config.steps))
     goal = config.target_psnr
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.config import OUTPUT_SUFFIXES, did_you_mean
+from latentflow.config import OUTPUT_SUFFIXES, Options, did_you_mean
 from latentflow.errors import InputError, OutputError
 from latentflow.files import check_writable
 from latentflow.pictures.files import to_uint8
@@ -25,13 +25,19 @@ def draw_image(record: Frame) -> np.ndarray:
     return to_uint8(record.image)
 
 
-def check_frames_path(path: Path, fps: float = 20.0, overwrite: bool = False) -> None:
-    """Raise `InputError` for a suffix nobody writes, `OutputError` where frames can't be put."""
-    suffix = path.suffix.lower()
-    if suffix == "" or path.is_dir():
-        _check_folder(path, overwrite)
-        return
-    if suffix not in OUTPUT_SUFFIXES:
+def check_frames_path(
+    path: Path,
+    *,
+    fps: float = 20.0,
+    loop: int = 0,
+    bounce: bool = False,
+    palette: str = "frame",
+    overwrite: bool = False,
+) -> None:
+    """Raise `InputError` for a suffix nobody writes and for options that its format doesn't have, `OutputError` where
+    frames can't be put; the options are those of `open_frames`."""
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix not in (*OUTPUT_SUFFIXES, ""):
         known = ", ".join(OUTPUT_SUFFIXES)
         raise InputError(
             f"`output_path` {path}: frames are written as {known} or into a folder, not as {suffix}.",
@@ -41,7 +47,17 @@ def check_frames_path(path: Path, fps: float = 20.0, overwrite: bool = False) ->
         raise InputError(
             f"`fps` {fps:g}: a GIF shows at most {FASTEST_GIF:g} frames a second.", "Choose .mp4, .webm or .webp."
         )
-    check_writable(path, "`output_path`")
+    kind = suffix or "folder of PNGs"
+    if palette != "frame" and suffix != ".gif":
+        raise InputError(f"`palette` {palette} would have no effect on a {kind}.", "Choose .gif, or leave it out.")
+    if loop and suffix not in (".gif", ".webp"):
+        raise InputError(f"`loop` {loop} would have no effect on a {kind}.", "Choose .gif or .webp, or leave it out.")
+    if bounce and not suffix:
+        raise InputError(f"`bounce` would have no effect on a {kind}.", "Choose a moving picture, or leave it out.")
+    if suffix:
+        check_writable(path, "`output_path`")
+    else:
+        _check_folder(path, overwrite)
 
 
 def _check_folder(path: Path, overwrite: bool) -> None:
@@ -57,19 +73,33 @@ def _check_folder(path: Path, overwrite: bool) -> None:
 
 
 def open_frames(
-    path: str | Path, *, fps: float = 20.0, hold: float = 1.5, overwrite: bool = False, draw: Draw = draw_image
+    path: str | Path,
+    *,
+    fps: float = 20.0,
+    hold: float = 1.5,
+    loop: int = 0,
+    bounce: bool = False,
+    palette: str = "frame",
+    overwrite: bool = False,
+    draw: Draw = draw_image,
 ) -> FrameSink:
     """The sink for frames at `path`: .gif, .mp4, .webm, .webp, or a folder that gets PNGs.
 
-    `fps` is frames a second, `hold` the seconds the last frame stays, `draw` makes the picture (h, w, 3) uint8 of a
-    record. Raises what `check_frames_path` raises.
+    `fps` is frames a second, `hold` the seconds the last frame stays; `loop`, `bounce` and `palette` are those of a
+    run. `draw` makes the picture (h, w, 3) uint8 of a record. Raises what `check_frames_path` raises.
     """
     path = Path(path)
-    check_frames_path(path, fps, overwrite)
+    check_frames_path(path, fps=fps, loop=loop, bounce=bounce, palette=palette, overwrite=overwrite)
     if path.suffix == "" or path.is_dir():
         from latentflow.sinks.png_folder import PngFolder
 
         return PngFolder(path, draw)
     from latentflow.sinks.video import Video
 
-    return Video(path, draw, fps=fps, hold=hold)
+    return Video(path, draw, fps=fps, hold=hold, loop=loop, bounce=bounce, palette=palette)
+
+
+def frame_options(config: Options) -> dict[str, Any]:
+    """The options of a config that both `open_frames` and `check_frames_path` take."""
+    names = ("fps", "loop", "bounce", "palette", "overwrite")
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from latentflow.files import write_file, writing
-from latentflow.models.weights import HASHES_FILE, WEIGHTS_FILE
+from latentflow.models.weight_files import WEIGHTS_FILE
+from latentflow.models.weights import HASHES_FILE
 
 # Keys that diffusers adds for itself; it ignores the values of those listed in _use_default_values.
 INTERNAL_KEYS = ("_name_or_path", "_use_default_values")

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import Options, option, same
+from latentflow.config import ReadingOptions, option, same
 
 PRESETS = ("bundled", "small-kl")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Options):
+class TrainConfig(ReadingOptions):
     """The options of one training, checked on construction; raises `InputError` that names the wrong option."""
 
     data: str | None = option(

@@ -4,9 +4,13 @@ Every crop has a number, and depends on that number and the seed alone. So a res
 uninterrupted one, with any number of workers.
 """
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +20,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from latentflow.errors import InputError
+from latentflow.config import ReadingOptions
+from latentflow.errors import InputError, LatentflowError
 from latentflow.generated import picture
-from latentflow.pictures.files import cover, image_files, read_image, resize
+from latentflow.pictures.files import Picture, cover, read_image, resize
+from latentflow.pictures.folders import find_images
+from latentflow.pictures.reader import Reader
 
 VALIDATION_IMAGES = 32  # at most
 SIDE = 256  # of generated images and of validation images, in pixels
@@ -27,13 +34,24 @@ MAX_SHORTER_SIDE = 1024  # larger images are scaled down before they are cut
 FIRST_NEW_SEED = 2**40  # of images drawn one by one; those of a fixed number of images are below
 
 
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """Corrupt files that were `skipped`, and `notes` on what reading others changed."""
+
+    skipped: frozenset[Path] = frozenset()
+    notes: frozenset[tuple[Path, str]] = frozenset()
+
+    def __or__(self, other: Remarks) -> Remarks:
+        return Remarks(self.skipped | other.skipped, self.notes | other.notes)
+
+
 class Pictures(Protocol):
     """A source of images; `validation_size` is the number of those that are never trained on."""
 
     validation_size: int
 
-    def take(self, rng: np.random.Generator) -> tuple[Image.Image, list[Path]]:
-        """A random training image, and the corrupt files that were skipped."""
+    def take(self, rng: np.random.Generator) -> tuple[Image.Image, Remarks]:
+        """A random training image, and what there is to say of files that were read."""
         ...
 
     def validation(self) -> Tensor:
@@ -44,11 +62,14 @@ class Pictures(Protocol):
 class Folder:
     """The images below a folder; one in twenty, at least one and at most 32, is a validation image.
 
-    Raises `InputError` when there are fewer than two images.
+    `reader` says what is passed over, and its options are those of the workers. Raises `InputError` when there are
+    fewer than two images.
     """
 
-    def __init__(self, path: Path, seed: int) -> None:
-        found = image_files(path)
+    def __init__(self, path: Path, seed: int, reader: Reader | None = None) -> None:
+        listed, reader = find_images(path), reader or Reader()
+        reader.say_once(listed.passed_over)
+        found, self.options = listed.paths, reader.options
         if len(found) < 2:
             raise InputError(f"`data` {path} holds {len(found)} images; at least 2 are needed, 1 of them to validate.")
         order = np.random.default_rng(seed).permutation(len(found))
@@ -56,32 +77,37 @@ class Folder:
         self.validation_paths = [found[index] for index in order[: self.validation_size]]
         self.paths = [found[index] for index in order[self.validation_size :]]
 
-    def take(self, rng: np.random.Generator) -> tuple[Image.Image, list[Path]]:
-        """A random training image, and the corrupt files that were skipped; raises `InputError` when all are
+    def take(self, rng: np.random.Generator) -> tuple[Image.Image, Remarks]:
+        """A random training image, and what there is to say of files that were read; raises `InputError` when all are
         corrupt."""
         first = int(rng.integers(len(self.paths)))
         candidates = self.paths[first:] + self.paths[:first]
         for index, path in enumerate(candidates):
-            image = _decoded(path)
-            if image is not None:
-                return image, candidates[:index]
+            picture = _decoded(path, self.options)
+            if picture is not None:
+                notes = frozenset((path, note) for note in picture.notes)
+                return picture.image, Remarks(frozenset(candidates[:index]), notes)
         raise InputError("`data`: none of the images can be decoded.")
 
     def validation(self) -> Tensor:
         """The center squares of the validation images that can be decoded, (n, 3, 256, 256) in [0, 1]."""
-        images = [image for path in self.validation_paths if (image := _decoded(path)) is not None]
+        pictures = (_decoded(path, self.options) for path in self.validation_paths)
+        images = [picture.image for picture in pictures if picture is not None]
         images = images or [self.take(np.random.default_rng(0))[0]]
         return torch.cat([to_bytes(cover(image, SIDE, SIDE))[None] for image in images]).float() / 255
 
 
 @lru_cache(maxsize=64)
-def _decoded(path: Path) -> Image.Image | None:
+def _decoded(path: Path, options: ReadingOptions) -> Picture | None:
     try:
-        image = read_image(path, "`data`").image
-    except InputError:
+        picture = read_image(path, "`data`", background=options.background, max_pixels=options.max_pixels)
+    except LatentflowError:
         return None
+    image = picture.image
     scale = MAX_SHORTER_SIDE / min(image.size)
-    return image if scale >= 1 else resize(image, round(image.width * scale), round(image.height * scale))
+    if scale >= 1:
+        return picture
+    return replace(picture, image=resize(image, round(image.width * scale), round(image.height * scale)))
 
 
 class Generated:
@@ -111,11 +137,11 @@ class Generated:
                 check()
                 part.copy_(drawn)  # at once, since a tensor of a worker holds a file descriptor
 
-    def take(self, rng: np.random.Generator) -> tuple[Image.Image, list[Path]]:
+    def take(self, rng: np.random.Generator) -> tuple[Image.Image, Remarks]:
         """A random one of the images, or a new one; never a validation image."""
         if self.images is None:
-            return picture(int(rng.integers(FIRST_NEW_SEED, 2**63)), SIDE, self.drawings), []
-        return Image.fromarray(self.images[int(rng.integers(len(self.images)))].permute(1, 2, 0).numpy()), []
+            return picture(int(rng.integers(FIRST_NEW_SEED, 2**63)), SIDE, self.drawings), Remarks()
+        return Image.fromarray(self.images[int(rng.integers(len(self.images)))].permute(1, 2, 0).numpy()), Remarks()
 
     def validation(self) -> Tensor:
         """The images of the seeds 0 to 31, (32, 3, 256, 256) in [0, 1]."""
@@ -134,8 +160,8 @@ class _Drawn(Dataset[Tensor]):
         return to_bytes(picture(self.first + index, SIDE, self.drawings))
 
 
-class Crops(Dataset[tuple[Tensor, list[Path]]]):
-    """A crop for each number: (3, crop, crop) uint8, and the corrupt files that were skipped.
+class Crops(Dataset[tuple[Tensor, Remarks]]):
+    """A crop for each number: (3, crop, crop) uint8, and what there is to say of its file.
 
     Half of the crops are not scaled; the others are of a random size up to the complete image, scaled down. Half are
     flipped.
@@ -144,9 +170,9 @@ class Crops(Dataset[tuple[Tensor, list[Path]]]):
     def __init__(self, pictures: Pictures, crop: int, seed: int) -> None:
         self.pictures, self.crop, self.seed = pictures, crop, seed
 
-    def __getitem__(self, number: int) -> tuple[Tensor, list[Path]]:
+    def __getitem__(self, number: int) -> tuple[Tensor, Remarks]:
         rng = np.random.default_rng([self.seed, number])
-        image, skipped = self.pictures.take(rng)
+        image, remarks = self.pictures.take(rng)
         shorter = min(image.size)
         span = float(min(self.crop, shorter))
         if rng.random() < 0.5:
@@ -157,14 +183,14 @@ class Crops(Dataset[tuple[Tensor, list[Path]]]):
         part = image.resize((self.crop, self.crop), Image.Resampling.LANCZOS, (left, top, left + span, top + span))
         crop = to_bytes(part)
         crop = crop.flip(-1) if rng.random() < 0.5 else crop
-        return crop, skipped
+        return crop, remarks
 
 
 def batches(
     crops: Crops, *, batch: int, first: int, last: int, process: int, processes: int, workers: int
-) -> Generator[tuple[Tensor, set[Path]], None, None]:
+) -> Generator[tuple[Tensor, Remarks], None, None]:
     """The batches (batch, 3, crop, crop) uint8 of the steps from `first` to before `last`, for one process of several,
-    each with the corrupt files that were skipped; closing the generator ends the workers."""
+    each with what there is to say of its files; closing the generator ends the workers."""
     loader: DataLoader[Any] = DataLoader(
         crops,
         batch_sampler=_Numbers(batch, first, last, process, processes),
@@ -198,8 +224,8 @@ class _Numbers:
             yield list(range(begin, begin + self.batch))
 
 
-def _collated(samples: Sequence[tuple[Tensor, list[Path]]]) -> tuple[Tensor, set[Path]]:
-    return torch.stack([crop for crop, _ in samples]), {path for _, skipped in samples for path in skipped}
+def _collated(samples: Sequence[tuple[Tensor, Remarks]]) -> tuple[Tensor, Remarks]:
+    return torch.stack([crop for crop, _ in samples]), reduce(or_, (remarks for _, remarks in samples))
 
 
 def to_bytes(image: Image.Image) -> Tensor:

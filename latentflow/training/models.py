@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from latentflow.errors import InputError
-from latentflow.models.autoencoder import SERVED
-from latentflow.models.weights import WEIGHTS_FILE
+from latentflow.models.served import SERVED
+from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.training.config import PRESETS, TrainConfig
 from latentflow.training.gan import MIN_CROP
 

@@ -9,7 +9,7 @@ from latentflow.errors import InputError, OutputError
 from latentflow.files import check_outputs, writing
 from latentflow.inversion.objective import parse
 from latentflow.inversion.plugins import load_plugin
-from latentflow.models.weights import WEIGHTS_FILE
+from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.training.config import PRESETS, TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -10,7 +10,8 @@ from latentflow.config import options_that
 from latentflow.errors import InputError, LatentflowError
 from latentflow.models.device import describe, pick_device
 from latentflow.models.networks import Networks
-from latentflow.models.weights import WEIGHTS_FILE
+from latentflow.models.weight_files import WEIGHTS_FILE
+from latentflow.pictures.reader import Notes, Reader
 from latentflow.session import Session
 from latentflow.sinks import run_sinks
 from latentflow.sinks.checkpoint import Checkpoints
@@ -21,7 +22,7 @@ from latentflow.sinks.validation_sheets import ValidationSheets
 from latentflow.state_files import unpack
 from latentflow.training.compression import measure
 from latentflow.training.config import TrainConfig
-from latentflow.training.data import Folder, Generated, Pictures
+from latentflow.training.data import Folder, Generated, Pictures, Remarks
 from latentflow.training.models import check_model, read_config
 from latentflow.training.plan import GENERATED, TrainPlan
 from latentflow.training.report import TrainReport
@@ -56,9 +57,19 @@ def train(plan: TrainPlan, session: Session) -> TrainReport | None:
     error = None
     if trainer.step < config.steps:
         error = _run(plan, trainer, _identity(plan, model_config), session)
-    if trainer.skipped and not session.quiet:
-        session.say(f"{len(trainer.skipped)} files can't be decoded and were skipped, such as {min(trainer.skipped)}.")
+    if not session.quiet:
+        _say_remarks(trainer.remarks, session)
     return _finish(plan, trainer, error)
+
+
+def _say_remarks(remarks: Remarks, session: Session) -> None:
+    notes = Notes()
+    for path, note in remarks.notes:
+        notes.add(path, [note])
+    for sentence in notes.sentences():
+        session.say(sentence)
+    if remarks.skipped:
+        session.say(f"{len(remarks.skipped)} files can't be decoded and were skipped, such as {min(remarks.skipped)}.")
 
 
 def _run(plan: TrainPlan, trainer: Trainer, identity: dict[str, Any], session: Session) -> LatentflowError | None:
@@ -88,7 +99,7 @@ def _run(plan: TrainPlan, trainer: Trainer, identity: dict[str, Any], session: S
 def _open_data(plan: TrainPlan, session: Session) -> Pictures:
     config = plan.config
     if plan.data is not None:
-        folder = Folder(plan.data, config.seed)
+        folder = Folder(plan.data, config.seed, Reader(config, session.say))
         folder.take(np.random.default_rng(0))  # raises here, rather than in every worker, if none can be decoded
         return folder
     if config.pictures:
@@ -132,7 +143,7 @@ def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None) ->
         parameters=sum(each.numel() for each in autoencoder.model.parameters()),
         step=trainer.step,
         seconds=trainer.seconds,
-        skipped=len(trainer.skipped),
+        skipped=len(trainer.remarks.skipped),
         validation_images=len(trainer.validation_images),
         machine=describe(autoencoder.device),
         compression=measure(autoencoder, trainer.pictures, trainer.validation_images, plan.config.seed),

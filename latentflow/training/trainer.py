@@ -22,7 +22,7 @@ from latentflow.models.autoencoder import Autoencoder, read_geometry
 from latentflow.models.device import computes_bf16, pick_device
 from latentflow.records import Update
 from latentflow.training.config import TrainConfig
-from latentflow.training.data import Crops, Pictures, batches
+from latentflow.training.data import Crops, Pictures, Remarks, batches
 from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge_loss, last_layer
 from latentflow.training.models import Autoencoding, build, has_posterior, load_weights, weighted_regularization
 
@@ -45,7 +45,7 @@ class Trainer:
         self.posterior = has_posterior(model_config)
         self.accelerator = accelerator(config)
         self.is_main = self.accelerator.is_main_process
-        self.step, self.seconds, self.skipped = 0, 0.0, set[Path]()
+        self.step, self.seconds, self.remarks = 0, 0.0, Remarks()
         model, self.discriminator = _build(config, model_config)
         self.model = model.to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=_averaging(config.ema))
@@ -91,10 +91,10 @@ class Trainer:
         with closing(numbered) as loader:  # ends the workers when this generator is closed
             began = time.perf_counter()
             progress = self._progress()
-            for crops, skipped in loader:
+            for crops, remarks in loader:
                 if progress >= 1:
                     return
-                self.skipped |= skipped
+                self.remarks |= remarks
                 lr = config.lr * min(1.0, max((self.step + 1) / WARMUP_STEPS, progress / WARMUP_FRACTION))
                 lr *= 0.5 + 0.5 * math.cos(math.pi * progress)
                 image = crops.to(one.device, non_blocking=True).float() / 255

@@ -12,6 +12,7 @@ CLUSTERED_COMPONENTS = 20  # leading components that are clustered: the others a
 MAX_CLUSTERS = 10  # as many colors as can be told apart
 MAX_SILHOUETTE_SAMPLES = 3000  # the work of the silhouette grows with their square
 NEIGHBORS = 5
+MIN_UMAP_VALUES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,24 +71,32 @@ def embed(latents: Tensor, method: str = "pca", clusters: int | None = None) -> 
 def check_umap() -> None:
     """Raise `MissingPackageError` where umap-learn isn't installed."""
     try:
-        import umap  # noqa: F401
+        from umap import UMAP  # noqa: F401  (a folder named umap is a package too, but an empty one)
     except ImportError as error:
         remedy = 'pip install "latentflow[umap]"'
         raise MissingPackageError(f"`method` umap needs umap-learn: {error}.", remedy) from error
 
 
 def umap_points(values: np.ndarray) -> np.ndarray:
-    """Points (n, 2) whose neighbors are those of values (n, d), n > 2, by UMAP (McInnes et al. 2018, arXiv:1802.03426).
+    """Points (n, 2) whose neighbors are those of values (n, d), by UMAP (McInnes et al. 2018, arXiv:1802.03426).
 
     It is seeded, on one processor, and starts from the principal components, so that a repetition gives the same.
-    Raises `MissingPackageError` without umap-learn.
+    Values that are equal, which UMAP can't place, have the same point. Raises `MissingPackageError` without umap-learn
+    and `InputError` when fewer than 4 values differ.
     """
     check_umap()
-    import umap
+    from umap import UMAP
 
-    neighbors = min(15, len(values) - 1)
-    model = umap.UMAP(n_neighbors=neighbors, init="pca", random_state=0, n_jobs=1)
-    return np.asarray(model.fit_transform(values), dtype=np.float64)
+    _, first, place = np.unique(values.round(6), axis=0, return_index=True, return_inverse=True)
+    if len(first) < MIN_UMAP_VALUES:
+        raise InputError(
+            f"`method` umap places {MIN_UMAP_VALUES} pictures that differ or more; {len(first)} of these do.",
+            "pca places any.",
+        )
+    order = np.argsort(first)  # as the values come, since UMAP's result depends on their order
+    model = UMAP(n_neighbors=min(15, len(first) - 1), init="pca", random_state=0, n_jobs=1)
+    points = np.asarray(model.fit_transform(values[first[order]]), dtype=np.float64)
+    return points[np.argsort(order)[place.ravel()]]
 
 
 def find_clusters(values: np.ndarray, count: int | None = None) -> Clusters:

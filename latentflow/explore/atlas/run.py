@@ -18,6 +18,7 @@ from latentflow.files import check_writable, write_file
 from latentflow.latents.index import FolderLatents, check_folder, check_index, read_latents
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, save_figure
+from latentflow.pictures.reader import Reader
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Collect, run_sinks
 from latentflow.sinks.progress import Progress
@@ -52,21 +53,21 @@ def _make(job: Job[AtlasConfig]) -> None:
     config, report, session = job.config, job.report, job.session
     folder, index = Path(job.sources[0]).expanduser(), check_index(config.index)
     asked: dict[str, Any] = {"path": index, "least": MIN_IMAGES, "written": report.written}
-    found = read_latents(folder, job.autoencoder, config.size, session, **asked)
+    found = read_latents(folder, job.autoencoder, config.size, session, job.reader, **asked)
     embedding = embed(found.latents, config.method, config.clusters)
     session.check()
     atlas = make_atlas(found, embedding, _title_name(job.autoencoder))
-    tiles = _tiles(found, session)
+    tiles = _tiles(found, session, job.reader)
     save_figure(draw_atlas(atlas, tiles), job.output)
     write_file(job.outputs[1], make_page(atlas, tiles), "`output_path`")
     report.figures = _figures(found, embedding, atlas, tiles.shape[1])
     report.lines = _lines(atlas, len(found.problems))
 
 
-def _tiles(found: FolderLatents, session: Session) -> np.ndarray:
+def _tiles(found: FolderLatents, session: Session, reader: Reader) -> np.ndarray:
     """All thumbnails, (n, side, side, 3)."""
     thumbnails: Collect[Thumbnail] = Collect()
-    records = read_thumbnails(found.paths, thumbnail_side(len(found.names)))
+    records = read_thumbnails(found.paths, thumbnail_side(len(found.names)), reader)
     progress = Progress(session, len(found.names), lambda record: record.path.name, "thumbnail")
     run_sinks(session.watch(records, NOTHING_WRITTEN), [thumbnails, progress])
     return np.stack([thumbnail.picture for thumbnail in thumbnails])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentflow.pictures.files import cover, read_image
+from latentflow.pictures.files import cover
+from latentflow.pictures.reader import Reader
 from latentflow.records import Record
 
 MAX_PIXELS = 24_000_000  # of all thumbnails together, about as many as a browser shows without effort
@@ -22,11 +23,12 @@ class Thumbnail(Record):
     picture: np.ndarray
 
 
-def read_thumbnails(paths: Sequence[Path], side: int) -> Iterator[Thumbnail]:
+def read_thumbnails(paths: Sequence[Path], side: int, reader: Reader | None = None) -> Iterator[Thumbnail]:
     """The center squares of images, scaled to side × side pixels, one record for each; raises `InputError` for a file
     that can't be read."""
+    reader = reader or Reader()
     for index, path in enumerate(paths, 1):
-        square = cover(read_image(path, "The image").image.convert("RGB"), side, side)
+        square = cover(reader.read(path, "The image"), side, side)
         yield Thumbnail(index=index, total=len(paths), path=path, picture=np.asarray(square))
 
 

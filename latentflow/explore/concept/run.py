@@ -25,7 +25,7 @@ from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import captioned
 from latentflow.records import Frame
 from latentflow.session import NOTHING_WRITTEN, Session
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 
 SCORE_KEYS = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
 MIN_IMAGES = 4  # in each folder: fewer leave nothing to hold out
@@ -146,8 +146,8 @@ def _check(sources: Sequence[str], config: ConceptConfig) -> Files:
     for path in outputs:
         check_writable(path, "`output_path`")
     if config.apply is not None:
-        check_anchors([config.apply], 1, 1)
-        check_frames_path(frames, config.fps, config.overwrite)
+        check_anchors([config.apply], 1, 1, latent_of=config.latent_of, max_pixels=config.max_pixels)
+        check_frames_path(frames, **frame_options(config))
         outputs.append(frames)
         inputs.append(config.apply)
     _strengths(config)
@@ -167,7 +167,7 @@ def _make(job: Job[ConceptConfig]) -> None:
     report.lines = _lines(concept)
     anchors, strengths, pictures = None, _strengths(config), dict[float, np.ndarray]()
     if config.apply is not None:
-        anchors = _applied(config.apply, concept, job.autoencoder)
+        anchors = _applied(config.apply, concept, job)
         frames = job.session.watch(move_along(job.autoencoder, anchors.latents, concept, strengths), NOTHING_WRITTEN)
         pictures = {strength: to_uint8(frame.image) for strength, frame in zip(strengths, frames)}
         report.figures["strengths"] = strengths
@@ -228,7 +228,7 @@ def _find(job: Job[ConceptConfig]) -> tuple[Concept, HeldOutScore]:
     folders = [Path(folder).expanduser() for folder in (config.positive, config.negative)]
     positive, negative = (
         read_latents(
-            *(folder, job.autoencoder, config.size, session), least=MIN_IMAGES, written=job.report.written
+            *(folder, job.autoencoder, config.size, session, job.reader), least=MIN_IMAGES, written=job.report.written
         ).latents
         for folder in folders
     )
@@ -267,9 +267,10 @@ def _sides(score: Mapping[str, Any], names: tuple[str, str]) -> str:
     )
 
 
-def _applied(source: str, concept: Concept, autoencoder: Autoencoder) -> Anchors:
+def _applied(source: str, concept: Concept, job: Job[ConceptConfig]) -> Anchors:
     """The latent that is moved, for a picture of the direction's size."""
-    anchors = read_anchors([source], autoencoder, concept.size[0], "cover")
+    size, latent_of = concept.size[0], job.config.latent_of
+    anchors = read_anchors([source], job.autoencoder, size, "cover", job.reader, latent_of=latent_of)
     if anchors.latents.shape != concept.direction.shape:
         raise InputError(
             f"`apply` {source} is for a picture of {anchors.size[1]} × {anchors.size[0]} pixels, the direction for "
@@ -286,6 +287,6 @@ def _write_sweep(job: Job[ConceptConfig], concept: Concept, anchors: Anchors, st
     def draw(frame: Frame) -> np.ndarray:
         return draw_strength(frame.image, float(positions[frame.index]), concept.name)
 
-    sink = open_frames(job.outputs[-1], fps=config.fps, hold=0, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.outputs[-1], **frame_options(config), hold=0, draw=draw)
     frames = move_along(job.autoencoder, anchors.latents, concept, positions.tolist())
     job.write_frames(sink, frames, config.frames - 1, lambda frame: f"strength {positions[frame.index]:+.2f}")

@@ -11,6 +11,7 @@ from torch import Tensor
 from latentflow.explore.curvature.metric import MetricAt
 from latentflow.explore.grid import mark_plane
 from latentflow.latents.planes import Plane
+from latentflow.pictures.draw import in_a_row
 from latentflow.pictures.figure import new_figure
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
@@ -121,8 +122,8 @@ def draw_curvature(
 def draw_paths(images: Tensor, paths: Mapping[str, DecodedPath]) -> np.ndarray:
     """The pictures (n, 3, h, w) of n paths side by side, each under its path's name and length, as (h, w, 3) uint8."""
     panels = zip(images.split(1), paths.items(), strict=True)
-    return np.concatenate(
-        [titled(to_uint8(image), f"{name}: {path.length:.1f} gray levels") for image, (name, path) in panels], 1
+    return in_a_row(
+        [titled(to_uint8(image), f"{name}: {path.length:.1f} gray levels") for image, (name, path) in panels]
     )
 
 

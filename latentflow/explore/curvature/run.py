@@ -31,7 +31,7 @@ from latentflow.pictures.files import to_uint8
 from latentflow.records import AnyRecord, Frame
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Collect, run_sinks
-from latentflow.sinks.frames import check_frames_path, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.progress import Progress
 
 MEASURED = np.linspace(0, 1, 65)  # fractions of a path between which its length is measured
@@ -109,20 +109,21 @@ def run_curvature(sources: Sequence[str], config: CurvatureConfig, session: Sess
 
 
 def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
-    check_plane(sources)
+    check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels)
     output = Path(config.output_path).expanduser()
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
-    check_frames_path(frames, config.fps, config.overwrite)
+    check_frames_path(frames, **frame_options(config))
     return Files(outputs=[output, frames], inputs=sources, shown={"plane": list(sources)})
 
 
 def _make(job: Job[CurvatureConfig]) -> None:
     config, autoencoder, report = job.config, job.autoencoder, job.report
     plane = make_plane(
-        *(job.sources, autoencoder, config.size, config.fit, job.session),
+        *(job.sources, autoencoder, config.size, config.fit, job.session, job.reader),
         seed=config.seed,
         reach=config.reach,
+        latent_of=config.latent_of,
         written=report.written,
     )
     began = time.monotonic()
@@ -187,7 +188,7 @@ def _write_paths(
     def draw(frame: Frame) -> np.ndarray:
         return draw_paths(frame.image, paths)
 
-    sink = open_frames(job.outputs[1], fps=config.fps, overwrite=config.overwrite, draw=draw)
+    sink = open_frames(job.outputs[1], **frame_options(config), draw=draw)
     frames = decode_curves(job.autoencoder, list(curves.values()), fractions, plane.size)
     job.write_frames(sink, frames, config.frames - 1, lambda frame: "written")
 

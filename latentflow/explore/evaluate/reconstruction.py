@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError
+from latentflow.errors import LatentflowError
 from latentflow.explore.evaluate.metrics import ReconstructionMetrics, find_metrics
 from latentflow.explore.evaluate.score_table import Evaluated
 from latentflow.inversion.refine import refine
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import fit as fitted
-from latentflow.pictures.files import read_image, to_tensor
+from latentflow.pictures.files import to_tensor
+from latentflow.pictures.reader import Reader
 from latentflow.session import Session
 
 
@@ -26,12 +27,14 @@ def evaluate(
     steps: int = 0,
     metrics: ReconstructionMetrics | None = None,
     session: Session | None = None,
+    reader: Reader | None = None,
 ) -> Iterator[Evaluated]:
     """Encode and decode images, one after the other, and measure their reconstructions; one record for each.
 
     Each image is fitted to `size` pixels as `latentflow.fit` does it. With `steps` it is measured again after so many
-    steps of optimization of its latent, which `session` may stop. An image that can't be read has a record that says
-    why. Raises `WeightsError` when the networks of the metrics are corrupt.
+    steps of optimization of its latent, which `session` may stop. `reader` notes what reading the images changed; an
+    image that can't be read has a record that says why. Raises `WeightsError` when the networks of the metrics are
+    corrupt.
     """
     metrics = metrics or find_metrics(autoencoder.device)
     for index, path in enumerate(paths, 1):
@@ -39,18 +42,18 @@ def evaluate(
             index=index, total=len(paths), path=path, autoencoder=autoencoder.name, sha256=autoencoder.sha256
         )
         try:
-            target = read_target(path, size, fit).to(autoencoder.device)
-        except InputError as error:
+            target = read_target(path, size, fit, reader).to(autoencoder.device)
+        except LatentflowError as error:
             yield replace(record, problem=str(error))
             continue
         pictures = reconstruct(autoencoder, target, steps, session)
         yield replace(record, scores={count: metrics.score(picture, target) for count, picture in pictures.items()})
 
 
-def read_target(path: Path, size: int, fit: str) -> Tensor:
+def read_target(path: Path, size: int, fit: str, reader: Reader | None = None) -> Tensor:
     """An image as (1, 3, height, width) in [0, 1], fitted to `size` pixels; raises `InputError` for a file that can't
     be read."""
-    return to_tensor(fitted(read_image(path, "The image").image, size, fit))
+    return to_tensor(fitted((reader or Reader()).read(path, "The image"), size, fit))
 
 
 def reconstruct(

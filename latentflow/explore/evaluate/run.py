@@ -17,7 +17,7 @@ from latentflow.explore.evaluate.reconstruction import evaluate, read_target, re
 from latentflow.explore.evaluate.score_table import ScoreTable
 from latentflow.explore.evaluate.scores import METRICS, Row, Score, markdown, summarize, table_cells
 from latentflow.explore.evaluate.worst import AMPLIFICATION, PictureRow, difference, draw_worst
-from latentflow.explore.view import ViewReport, beside
+from latentflow.explore.view import ViewReport, add_notes, beside
 from latentflow.files import WrittenFiles, check_outputs, check_writable, manifest_path, write_file
 from latentflow.latents.index import check_folder
 from latentflow.models.autoencoder import Autoencoder
@@ -25,8 +25,9 @@ from latentflow.models.device import pick_device, pick_dtype
 from latentflow.models.weights import FoundWeights, find_weights
 from latentflow.pictures.figure import check_figure_path, save_figure
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.runs.report import circumstances, table
-from latentflow.session import Session
+from latentflow.session import Session, ignore
 from latentflow.sinks import run_sinks
 from latentflow.sinks.manifest import write_manifest
 from latentflow.sinks.progress import Progress
@@ -40,10 +41,14 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
     """
     folder, output = Path(sources[0]).expanduser(), Path(config.output_path).expanduser()
     names = split_names(config.vae)
-    images = _check(folder, output, overwrite=config.overwrite)
+    if config.vae_config is not None and len(names) > 1:
+        raise InputError("`vae_config` goes with one autoencoder, and `vae` names several.")
+    reader = Reader(config, ignore if session.quiet else session.say)
+    images = _check(folder, output, reader, overwrite=config.overwrite)
     device = pick_device(config.device)
     metrics = find_metrics(device)
-    settings = {"size": str(config.size), "fit": config.fit, "lpips_network": metrics.network}
+    settings = {"size": str(config.size), "fit": config.fit, "background": config.background}
+    settings["lpips_network"] = metrics.network
     settings["dtype"] = str(pick_dtype(config.dtype, device)).removeprefix("torch.")
     features = beside(output, ".features.safetensors") if metrics.extract else None
     scores = ScoreTable(beside(output, ".csv"), folder, images, settings, features)
@@ -52,9 +57,9 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
     scores.claim({each.name: each.sha256 for each in found}, steps, overwrite=config.overwrite)
     files = [output, scores.path, beside(output, ".md"), *([features] if features else []), manifest_path(output)]
     report = ViewReport(written=WrittenFiles(files))
-    loaded = [session.load(name, config.weights, config.device, config.dtype) for name in names]
+    loaded = [session.load(name, config.weights, config.device, config.dtype, config.vae_config) for name in names]
     autoencoders = {weights.name: each.autoencoder for weights, each in zip(found, loaded)}
-    evaluation = _Evaluation(config, folder, images, autoencoders, steps, metrics, scores, session)
+    evaluation = _Evaluation(config, folder, images, autoencoders, steps, metrics, scores, session, reader)
     try:
         for name in autoencoders:
             evaluation.measure(name)
@@ -62,6 +67,8 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
             session.say(f"{problem} It is left out.")
         scores.finish({each.name: each.sha256 for each in found}, steps)
         evaluation.report(output, report)
+        reader.say_notes()
+        add_notes(report, reader)
     except Interrupted as error:
         error.remedy = f"The same command goes on from {scores.path}."
         raise
@@ -69,12 +76,12 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
     return report
 
 
-def _check(folder: Path, output: Path, *, overwrite: bool) -> list[Path]:
+def _check(folder: Path, output: Path, reader: Reader, *, overwrite: bool) -> list[Path]:
     """The images of a folder, after all outputs were checked but the table, which is checked when it is read."""
     check_figure_path(output)
     for suffix in (".csv", ".md", ".features.safetensors"):
         check_writable(beside(output, suffix), "`output_path`")
-    images = check_folder(folder)
+    images = check_folder(folder, reader=reader)
     check_outputs([output, beside(output, ".md")], [folder], overwrite=overwrite)
     return images
 
@@ -105,6 +112,7 @@ class _Evaluation:
     metrics: ReconstructionMetrics
     table: ScoreTable
     session: Session
+    reader: Reader
 
     def measure(self, name: str) -> None:
         """Add to the table the images that it lacks for an autoencoder."""
@@ -117,7 +125,9 @@ class _Evaluation:
         if not missing:
             return
         options: dict[str, Any] = {"size": config.size, "fit": config.fit, "steps": config.optimize}
-        records = evaluate(autoencoder, missing, **options, metrics=self.metrics, session=self.session)
+        records = evaluate(
+            autoencoder, missing, **options, metrics=self.metrics, session=self.session, reader=self.reader
+        )
         progress = Progress(self.session, len(missing), lambda record: f"{name}: {record.path.name}", "image")
         run_sinks(self.session.watch(records), [self.table, progress])
 
@@ -168,7 +178,7 @@ class _Evaluation:
 
     def picture_rows(self, images: Sequence[Path]) -> list[PictureRow]:
         """The pictures of the figure: the originals, then for each row of the table reconstructions and differences."""
-        targets = [read_target(image, self.config.size, self.config.fit) for image in images]
+        targets = [read_target(image, self.config.size, self.config.fit, self.reader) for image in images]
         originals, no_captions = [to_uint8(target) for target in targets], [""] * len(images)
         rows = [PictureRow("original", originals, no_captions)]
         for name, autoencoder in self.autoencoders.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, stack
 
+from latentflow.config import ReadingOptions
 from latentflow.errors import InputError, OutputError
 from latentflow.explore.evaluate.scores import METRICS, Score
 from latentflow.files import check_writable, write_csv, write_file
@@ -20,9 +21,10 @@ from latentflow.state_files import pack, unpack
 SAVE_INTERVAL = 60.0  # seconds: the most work that a kill costs
 MEASURED = tuple(name for name in METRICS if name != "rfid")
 # columns whose values must be the same for metrics to be reused
-IDENTITY = ("image", "steps", "sha256", "bytes", "changed", "size", "fit", "dtype", "lpips_network")
-COLUMNS = ("autoencoder", "image", "steps", *MEASURED, *IDENTITY[2:], "folder")
-COLUMNS_0_1_0 = COLUMNS[:-1]
+IDENTITY = ("image", "steps", "sha256", "bytes", "changed", "size", "fit", "dtype", "lpips_network", "background")
+COLUMNS = ("autoencoder", "image", "steps", *MEASURED, *IDENTITY[2:-1], "folder", "background")
+EARLIER = {"folder": "", "background": ReadingOptions.background}  # what columns that a table lacks would hold
+SETTINGS = ("size", "fit", "dtype", "background")  # that tell evaluations apart
 KIND = "the features of an evaluation; delete it to have them computed again"
 
 Key = tuple[str, ...]
@@ -43,9 +45,9 @@ class Evaluated(Record):
 class ScoreTable(Sink[Evaluated]):
     """A sink that adds images to the table at `path` and writes it now and then and when it is closed.
 
-    `settings` are the columns size, fit, dtype and lpips_network, the same for all images of this evaluation.
-    `features` is a file beside the table for what rFID needs, or None. Raises `OutputError` when the file at `path` is
-    no table of an evaluation, `InputError` when that at `features` can't be read.
+    `settings` are the columns size, fit, dtype, lpips_network and background, the same for all images of this
+    evaluation. `features` is a file beside the table for what rFID needs, or None. Raises `OutputError` when the file
+    at `path` is no table of an evaluation, `InputError` when that at `features` can't be read.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class ScoreTable(Sink[Evaluated]):
         def is_ours(row: Mapping[str, str]) -> bool:
             same_folder = row["folder"] == self.folder or (row["image"], row["bytes"], row["changed"]) in present
             same_autoencoder = row["autoencoder"] in autoencoders or row["sha256"] in autoencoders.values()
-            same_settings = all(row[name] == self.settings[name] for name in ("size", "fit", "dtype"))
+            same_settings = all(row[name] == self.settings[name] for name in SETTINGS)
             return same_folder and same_autoencoder and same_settings and row["steps"] in map(str, steps)
 
         ours = {key: row for key, row in self.rows.items() if is_ours(row)}
@@ -150,7 +152,7 @@ def _described(row: Mapping[str, str]) -> str:
     """Whose row it is, in words."""
     folder = f"folder {row['folder']}, " if row["folder"] else ""
     optimize = f", optimize {row['steps']}" if row["steps"] != "0" else ""
-    settings = ", ".join(f"{name} {row[name]}" for name in ("size", "fit", "dtype"))
+    settings = ", ".join(f"{name} {row[name]}" for name in SETTINGS)
     return f"{folder}vae {row['autoencoder']}, {settings}{optimize}"
 
 
@@ -160,12 +162,12 @@ def _read(path: Path) -> dict[Key, dict[str, str]]:
         return {}
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="surrogateescape")))
-        rows: list[dict[str, Any]] = list(reader)
+        rows: list[dict[str, Any]] = [{**EARLIER, **row} for row in reader]
         for row in rows:
             [float(row[name]) for name in MEASURED if row[name]]
-        if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS_0_1_0):
+        if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1], COLUMNS[:-2]):
             raise ValueError("its columns are others")
-        return {tuple(row[column] for column in IDENTITY): {"folder": "", **row} for row in rows}
+        return {tuple(row[column] for column in IDENTITY): row for row in rows}
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise OutputError(
             f"`output_path`: {path} would be overwritten, and is no table of an evaluation.",

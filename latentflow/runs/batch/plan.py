@@ -11,7 +11,7 @@ from latentflow.errors import FormatVersionError, InputError, LatentflowError, O
 from latentflow.files import check_writable, manifest_path, sha256, writing
 from latentflow.inversion.checks import check_options
 from latentflow.runs.batch.names import earlier_output, file_stem, image_seed, output_path
-from latentflow.runs.batch.sources import find_images
+from latentflow.runs.batch.sources import find_all
 from latentflow.runs.outputs import BESIDE_FRAMES
 from latentflow.runs.plan import check_output_paths, name_outputs
 from latentflow.sinks.manifest import read_manifest
@@ -92,7 +92,7 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
     A source is an image, a folder (searched recursively) or a .txt file with a path a line.
     """
     folder = Path(config.output_dir).expanduser()
-    found = find_images(sources, folder)
+    found = find_all(sources, folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"`output_dir` {folder} is a file.")
     if not folder.parent.is_dir():

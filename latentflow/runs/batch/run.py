@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentflow.errors import LatentflowError
 from latentflow.files import WrittenFiles
+from latentflow.pictures.reader import Notes
 from latentflow.runs.batch.plan import BatchPlan, Item, finished
 from latentflow.runs.batch.sheet import write_sheet
 from latentflow.runs.batch.table import Row, Table, seconds_per_step, succeeded
@@ -27,6 +28,7 @@ class BatchReport:
     left: int
     seconds: float
     written: WrittenFiles
+    notes: Notes = field(default_factory=Notes)
     error: LatentflowError | None = None
 
     @property
@@ -47,6 +49,7 @@ class BatchReport:
             "skipped": self.skipped,
             "failed": {row["image"]: row["error"] for row in self.failed},
             "left": self.left,
+            "notes": self.notes.sentences(),
             "images_per_hour": self.images_per_hour,
             "written": [str(path) for path in self.written.paths],
             "outcome": "done" if self.error is None else str(self.error),
@@ -58,6 +61,7 @@ class BatchReport:
         lines += [f"skipped  {self.skipped}, finished before"] if self.skipped else []
         lines += [f"failed   {row['image']}: {row['error']}" for row in self.failed]
         lines += [f"left     {self.left}"] if self.left else []
+        lines += [f"note     {sentence}" for sentence in self.notes.sentences()]
         return "\n".join([*lines, *(f"wrote    {path}" for path in self.written.paths)])
 
 
@@ -94,6 +98,7 @@ def run_batch(
         for row in rows:
             table.add(row)
             report.left -= 1
+            report.notes.add(row["image"], filter(None, row.get("notes", "").split("; ")))
             if row["status"] == "done":
                 report.done += 1
             else:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentflow.errors import InputError
+from latentflow.errors import LatentflowError
 from latentflow.files import write_file
 from latentflow.pictures.draw import tiled
-from latentflow.pictures.files import fit, read_image
+from latentflow.pictures.files import fit
+from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import BACKGROUND
 from latentflow.runs.batch.plan import BatchPlan
 
@@ -20,12 +21,12 @@ MARGIN = 2
 
 def write_sheet(plan: BatchPlan) -> None:
     """Write the contact sheet of all results that exist: each image to the left of the last frame of its output."""
-    pairs = []
+    pairs, reader = [], Reader(plan.config)
     for item in plan.items:
         try:
             last = _last_frame(item.output)
-            image = read_image(item.path).image
-        except (InputError, OSError):  # gone or broken since
+            image = reader.read(item.path)
+        except (LatentflowError, OSError):  # gone or broken since
             continue
         if last is not None:
             pairs.append(np.concatenate([_thumbnail(image), _thumbnail(last)], 1))

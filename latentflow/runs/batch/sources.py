@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentflow.errors import InputError
-from latentflow.pictures.files import image_files
+from latentflow.pictures.folders import find_images
 
 COMMENT = "#"
 
@@ -21,7 +21,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def find_images(sources: Sequence[str], results: Path) -> Found:
+def find_all(sources: Sequence[str], results: Path) -> Found:
     """The images of all sources, once each, without those in the folder of the results; raises `InputError`.
 
     An image's name is its path in the folder that is a source, or else its file's name; where two share one, the later
@@ -46,7 +46,9 @@ def find_images(sources: Sequence[str], results: Path) -> Found:
 
 def _images(source: Path, notes: list[str]) -> Iterator[tuple[Path, str]]:
     if os.path.isdir(source):  # noqa: PTH112  (Path.is_dir() raises when a name is too long)
-        for path in image_files(source):
+        images = find_images(source)
+        notes += filter(None, [images.passed_over])
+        for path in images.paths:
             yield path, path.relative_to(source).as_posix()
     elif not os.path.lexists(source):
         raise InputError(f"There is no folder, image or list {source}.")

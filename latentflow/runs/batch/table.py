@@ -1,6 +1,7 @@
 """The table of a batch: a row for each image, as JSON lines and as CSV."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,13 @@ class Table:
         write_csv(self.path.with_suffix(".csv"), columns, rows, "`output_dir`")
 
 
-def succeeded(item: Item, seed: int, result: dict[str, Any], seconds: float) -> Row:
-    """The row of an image whose outputs are written; `seconds` is the time it took."""
+def succeeded(item: Item, seed: int, result: dict[str, Any], seconds: float, notes: Iterable[str] = ()) -> Row:
+    """The row of an image whose outputs are written; `seconds` is the time it took, `notes` what reading it changed."""
     metrics = result["metrics"] if "metrics" in result else result["quality"]  # its name in manifests of 0.1.0
     return {
         **{"image": item.name, "status": "done", "output": str(item.output), "seed": seed},
         **{"steps": result["steps"], "loss": result["loss_last"], **metrics},
-        **{"seconds": seconds, "error": ""},
+        **{"seconds": seconds, "error": "", "notes": "; ".join(notes)},
     }
 
 

@@ -14,7 +14,7 @@ from latentflow.inversion.invert import fitted, loss_label, make_inversion, make
 from latentflow.inversion.methods import choose
 from latentflow.latents.sources import initial_latent
 from latentflow.models.memory import batch_size
-from latentflow.pictures.files import read_image
+from latentflow.pictures.reader import Notes, Reader
 from latentflow.records import Step, until
 from latentflow.runs.batch.plan import BatchPlan, Item
 from latentflow.runs.batch.table import Row, failed, succeeded
@@ -30,12 +30,13 @@ FAILURES = (LatentflowError, OSError, MemoryError, RuntimeError)
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """An image that is ready: its target (1, 3, h, w) and the latent to start from."""
+    """An image that is ready: its target (1, 3, h, w), the latent to start from, notes on reading it."""
 
     item: Item
     plan: Plan
     target: Tensor
     latent: Tensor
+    notes: Notes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,6 +117,7 @@ class Worker:
     def __init__(self, plan: BatchPlan, session: Session) -> None:
         self.plan, self.session = plan, session
         self.loaded = load_for(plan.config, session)
+        self.start_reader = Reader(plan.config, session.say)  # what all images start from
         self.batch_sizes: dict[tuple[int, int], int] = {}  # how many images of a size go into one forward pass
 
     def work(self, items: Sequence[Item]) -> Iterator[Row]:
@@ -149,9 +151,12 @@ class Worker:
             yield from self._together(waiting)
 
     def _prepared(self, item: Item, plan: Plan) -> _Job:
-        autoencoder = self.loaded.autoencoder
-        target = fitted(read_image(plan.image_path).image, plan.config).to(autoencoder.device)
-        return _Job(item, plan, target, initial_latent(plan.config.init, autoencoder, target, plan.seed))
+        config, autoencoder, reader = plan.config, self.loaded.autoencoder, Reader(plan.config)
+        target = fitted(reader.read(plan.image_path), config).to(autoencoder.device)
+        latent = initial_latent(
+            *(config.init, autoencoder, target, plan.seed, self.start_reader), latent_of=config.latent_of
+        )
+        return _Job(item, plan, target, latent, reader.notes)
 
     def _batch_size(self, size: tuple[int, int]) -> int:
         """How many images of a size go into one forward pass: as many as was said, or as memory has room for."""
@@ -179,7 +184,8 @@ class Worker:
             report = run(plan, session, loaded=self.loaded)
         if report.error is not None:
             raise report.error
-        return succeeded(item, plan.seed, report.result, time.perf_counter() - began)
+        notes = report.notes.of(plan.image_path)
+        return succeeded(item, plan.seed, report.result, time.perf_counter() - began, notes)
 
     def _together(self, group: list[_Job]) -> Iterator[Row]:
         """Optimize images of one size in one forward pass; fewer, where memory doesn't suffice or one fails."""
@@ -210,7 +216,7 @@ class Worker:
         target = torch.cat([job.target for job in group])
         objective = make_objective(config.loss_type, target, loaded.networks, self.session)
         label = loss_label(config, objective)
-        outputs = [open_outputs(job.plan, loaded, job.target, label) for job in group]
+        outputs = [open_outputs(job.plan, loaded, job.target, label, job.notes) for job in group]
         split = SplitBatch(outputs, config.target_psnr)
         latent = torch.cat([job.latent for job in group])
         inversion = make_inversion(config, loaded.autoencoder, objective, latent)
@@ -223,5 +229,6 @@ class Worker:
             if error is not None:
                 rows.append(failed(job.item, error, seconds))
             else:
-                rows.append(succeeded(job.item, job.plan.seed, each.report.result, seconds))
+                notes = job.notes.of(job.plan.image_path)
+                rows.append(succeeded(job.item, job.plan.seed, each.report.result, seconds, notes))
         return rows

@@ -1,0 +1,134 @@
+"""Latents that other programs saved: .safetensors, .npy, and ComfyUI's .latent, which don't say whose they are.
+
+`latent_of` says it: NAME:scaled for values of about unit variance, as diffusers' pipelines hold them, NAME:unscaled for
+values as the encoder gives them. Costs no torch until values are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError  # of numpy's reader of headers
+from typing import TYPE_CHECKING
+
+from latentflow.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from latentflow.models.autoencoder import Autoencoder
+
+SUFFIXES = (".safetensors", ".npy", ".latent")
+UNITS = ("scaled", "unscaled")
+# ComfyUI's nodes SaveLatent and LoadLatent (nodes.py): unscaled with the marker, multiplied by 0.18215 before there was
+COMFY_TENSOR, COMFY_UNSCALED, COMFY_FACTOR = "latent_tensor", "latent_format_version_0", 0.18215
+NAMES = (COMFY_TENSOR, "latent", "latents", "samples")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The shapes of the tensors in a file of latents, and its metadata; the one array of a .npy file has no name."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this program saved it, so that it says itself whose it is."""
+        return "autoencoder" in self.metadata
+
+    @property
+    def is_comfy(self) -> bool:
+        """Whether ComfyUI saved it, so that its units are known."""
+        return COMFY_TENSOR in self.shapes
+
+    @property
+    def tensor(self) -> str | None:
+        """The name of the latent; None where several tensors may be it."""
+        found = [name for name in NAMES if name in self.shapes] or list(self.shapes)
+        return found[0] if len(found) == 1 else None
+
+
+def look_into(path: Path) -> Contents:
+    """What a file of latents has, by its header; raises `InputError` for a file that is none."""
+    from safetensors import SafetensorError
+
+    from latentflow.models.headers import read_header
+
+    try:
+        if path.suffix.lower() == ".npy":
+            return Contents({"": _array(path).shape}, {})
+        tensors, metadata = read_header(path)
+    except FileNotFoundError:
+        raise InputError(f"The latent {path} does not exist.") from None
+    except (SafetensorError, OSError, ValueError, EOFError, TokenError) as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise InputError(f"{path} is not a saved latent: {reason}.") from error
+    return Contents({name: info.shape for name, info in tensors.items()}, metadata)
+
+
+def check_owner(path: Path, contents: Contents, latent_of: str | None) -> tuple[str, str]:
+    """The name and the units that `latent_of` gives a latent of another program; raises `InputError` where it is
+    missing, lacks the units, or contradicts the file."""
+    units = "[:unscaled]" if contents.is_comfy else ":scaled or NAME:unscaled"
+    if contents.tensor is None:
+        raise InputError(f"{path} is not a saved latent: it has {len(contents.shapes)} tensors, none called latent.")
+    if latent_of is None:
+        raise InputError(f"{path} doesn't say which autoencoder it is of.", f"Add `latent_of` NAME{units}")
+    name, _, given = latent_of.rpartition(":")
+    if given not in UNITS:
+        name, given = latent_of, "unscaled" if contents.is_comfy else ""
+    if not name or not given:
+        raise InputError(f"`latent_of` {latent_of!r} doesn't say all: a name and the units.", f"Write NAME{units}")
+    if contents.is_comfy and given == "scaled":
+        raise InputError(f"`latent_of` {latent_of}: {path} is ComfyUI's, whose latents are unscaled.")
+    return name, given
+
+
+def read_foreign(path: Path, contents: Contents, autoencoder: Autoencoder, latent_of: str | None) -> Tensor:
+    """A latent (1, c, rows, columns) of another program, in the units of this one; raises `InputError` as
+    `check_owner` does, and for a latent of another autoencoder than this."""
+    name, units = check_owner(path, contents, latent_of)
+    if name not in _names(autoencoder):
+        raise InputError(
+            f"`latent_of` {name}: the autoencoder in use is {autoencoder.name}.", "Correct the name, or the `vae`."
+        )
+    latent = read_values(path, contents.tensor or "")
+    if latent.ndim == 3:
+        latent = latent[None]
+    if contents.is_comfy and COMFY_UNSCALED not in contents.shapes:
+        latent = latent / COMFY_FACTOR
+    if units == "scaled" or latent.ndim != 4 or latent.shape[1] != autoencoder.channels:  # a wrong shape is told later
+        return latent
+    geometry = autoencoder.geometry
+    return (latent - geometry.shift.cpu()) * geometry.scale.cpu()
+
+
+def _names(autoencoder: Autoencoder) -> set[str]:
+    """What an autoencoder may be called: as `vae` names it, or by the last part of that, with and without a suffix."""
+    last = Path(re.sub(r"[:@].*", "", autoencoder.name))
+    return {autoencoder.name, last.name, last.stem}
+
+
+def read_values(path: Path, name: str) -> Tensor:
+    """The values of the tensor `name`, or of the array of a .npy file, float32, on the CPU."""
+    import torch
+    from safetensors import safe_open
+
+    if path.suffix.lower() != ".npy":
+        with safe_open(str(path), framework="pt") as file:
+            return file.get_tensor(name).float()  # type: ignore[no-any-return]
+    return torch.from_numpy(_array(path).astype("float32"))
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped; raises `ValueError` for one that isn't real numbers."""
+    import numpy as np
+
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ValueError("it is not an array of real numbers")
+    return array

@@ -1,0 +1,148 @@
+"""Colors for pictures that may only have a few: which to choose, and the index of each pixel's color."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from latentflow.pictures.text import STRIP_SHADES
+
+EXACT = np.unique([*STRIP_SHADES, 255]).astype(np.uint8)  # grays of captions and of the gap: never dithered
+MOST_PIXELS = 65_536  # of a picture that are looked at
+SAMPLE = 3000  # pixels that a palette is fitted to
+LARGEST_SAMPLE = 60_000  # the same for many pictures together
+RARE = 12  # colors of a palette that go to what the others represent worst, however small it is
+KMEANS_STEPS = 6
+
+
+def _interleaving() -> np.ndarray:
+    """The upper four bits of a byte, two places apart, so that the ones of three channels fit between each other."""
+    value = np.arange(256) >> 4
+    return np.sum([(value >> bit & 1) << 3 * bit for bit in range(4)], 0).astype(np.uint16)
+
+
+_INTERLEAVED = _interleaving()
+
+
+def sample_colors(picture: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About `SAMPLE` pixels of a picture (h, w, 3) uint8 where `wanted` (h, w) is True, and how many pixels each stands
+    for: (n, 3) uint8 and (n,).
+
+    The RGB cube has 16 × 16 × 16 cells, each of which gives a number of pixels that grows with the power 0.6 of how
+    many it has, one at least, so that a small spot of a color of its own counts. The sample is in Morton's order of
+    cells.
+    """
+    places = np.flatnonzero(wanted)
+    pixels = picture.reshape(-1, 3)[places[:: 1 + len(places) // MOST_PIXELS]]
+    red, green, blue = _INTERLEAVED[pixels.T]
+    cells = red << 2 | green << 1 | blue
+    held = np.bincount(cells)
+    held = held[held > 0]
+    spread = held**0.6
+    taken = np.clip(spread * (SAMPLE / max(1, spread.sum())), 1, held).astype(int)
+    weights = np.repeat(held / taken, taken)
+    within = np.arange(len(weights)) - np.repeat(taken.cumsum() - taken, taken)
+    chosen = np.repeat(held.cumsum() - held, taken) + (within * weights).astype(int)
+    return pixels[cells.argsort(kind="stable")[chosen]], weights
+
+
+def choose_palette(colors: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """A palette (≤ size, 3) uint8 that begins with `EXACT`, for colors (n, 3) uint8 that stand for `weights` (n,)
+    pixels each: some at equal distances in their order, then those that these represent worst, then weighted k-means.
+    """
+    exact = np.repeat(EXACT[:, None], 3, 1)
+    if not len(colors):
+        return exact
+    values = colors.astype(np.float32)
+    count = min(len(values), size - len(exact) - RARE)
+    palette = values[np.linspace(0, len(values) - 1, count).astype(int)]
+    palette = np.concatenate([palette, _represented_worst(values, weights, palette)])
+    weighted = (values * weights[:, None]).T
+    for _ in range(KMEANS_STEPS):
+        nearest = _nearest(values, palette)
+        total = np.bincount(nearest, weights, len(palette))
+        sums = np.stack([np.bincount(nearest, channel, len(palette)) for channel in weighted], 1)
+        used = total > 0
+        palette[used] = sums[used] / total[used, None]
+    return np.concatenate([exact, palette.round().astype(np.uint8)])
+
+
+def _represented_worst(values: np.ndarray, weights: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """`RARE` of the values (n, 3), one after the other, that are farthest from every color of the palette and from
+    those before."""
+    distance, importance = np.square(values - palette[_nearest(values, palette)]).sum(1), np.sqrt(weights)
+    found = []
+    for _ in range(RARE):
+        found.append(values[(distance * importance).argmax()])
+        distance = np.minimum(distance, np.square(values - found[-1]).sum(1))
+    return np.array(found)
+
+
+def _nearest(values: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """The index of the nearest color of a palette (k, 3) to each of the values (n, 3)."""
+    return np.asarray((values @ palette.T - np.square(palette).sum(1) / 2).argmax(1))
+
+
+class ColorSample:
+    """A sample of the colors of any number of pictures, in constant memory."""
+
+    def __init__(self) -> None:
+        self.colors, self.weights = np.empty((0, 3), np.uint8), np.empty(0)
+
+    def add(self, picture: np.ndarray) -> None:
+        """Take in a picture (h, w, 3) uint8."""
+        colors, weights = sample_colors(picture, ~exact_pixels(picture))
+        self.colors = np.concatenate([self.colors, colors])
+        self.weights = np.concatenate([self.weights, weights])
+        while len(self.colors) > LARGEST_SAMPLE:
+            self.colors, self.weights = self.colors[::2], 2 * self.weights[::2]
+
+    def palette(self, size: int) -> np.ndarray:
+        """One palette (≤ size, 3) uint8 for all of them, as `choose_palette` makes it."""
+        return choose_palette(self.colors, self.weights, size)
+
+
+def exact_pixels(picture: np.ndarray) -> np.ndarray:
+    """Where a picture (h, w, 3) uint8 has one of the grays `EXACT`: (h, w) bool."""
+    red, green, blue = np.moveaxis(picture, 2, 0)
+    return np.asarray((red == green) & (green == blue) & np.isin(np.arange(256), EXACT)[red])
+
+
+def _as_image(palette: np.ndarray) -> Image.Image:
+    image = Image.new("P", (1, 1))
+    image.putpalette(palette.tobytes())
+    return image
+
+
+def dithered(picture: np.ndarray, palette: np.ndarray, exact: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The index (h, w) uint8 of a color of the palette (n, 3), which begins with `EXACT`, for each pixel of a picture
+    (h, w, 3) uint8 that is `wanted` (h, w).
+
+    Where `exact` (h, w) the color is the pixel's own. Elsewhere Floyd and Steinberg's error diffusion chooses it, in
+    each panel alone, so that no error leaks into the next one.
+    """
+    indices = np.zeros(exact.shape, np.uint8)
+    colors = _as_image(palette)
+    for panel in _panels(picture, exact):
+        if wanted[panel].any():
+            image = Image.fromarray(picture[panel]).quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG)
+            indices[panel] = np.asarray(image)
+    indices[exact] = np.searchsorted(EXACT, picture[..., 0][exact])
+    return indices
+
+
+def _panels(picture: np.ndarray, exact: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """The panels of a picture: what is left between strips of text, and of that between columns of exact pixels."""
+    strips = exact.all(axis=1) & (picture[..., 0] < 255).any(axis=1)
+    for rows in _runs(~strips):
+        for columns in _runs(~exact[rows].all(axis=0)):
+            yield rows, columns
+
+
+def _runs(inside: Any) -> list[slice]:
+    """Where a sequence of bool is True, as slices."""
+    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False))
+    return [slice(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
