@@ -293,7 +293,7 @@ def test_the_same_call_again_is_the_same_whatever_it_names(invoke, folder, tmp_p
     code, out, err = invoke(*common, "--json")
     assert code == 0 and json.loads(out)["skipped"] == 5, err
     names = {path.name for path in tmp_path.glob("*.safetensors")}  # two are called a.png, and none is lost
-    assert names == {f"{name}.safetensors" for name in ("a", "a.webp", "b", "inner-a", "inner-c")}
+    assert names == {f"{name}.safetensors" for name in ("a.png", "a.webp", "b.jpg", "inner-a.png", "inner-c.png")}
 
 
 def test_results_among_the_images_are_no_images(invoke, folder, tmp_path):

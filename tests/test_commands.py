@@ -163,7 +163,7 @@ def test_batch_never_writes_over_its_images(invoke, tmp_path):
         (tmp_path / name).mkdir()
         Image.new("RGB", (24, 20), "red").save(tmp_path / name / "a.png")
     before = (tmp_path / "two" / "a.png").read_bytes()
-    code, _, err = invoke("batch", "one", "two", *QUICK, "--save_image", "two/{stem}.png")
+    code, _, err = invoke("batch", "one", "two", *QUICK, "--save_image", "two/{stem}")
     assert code == 2 and "and the image a.png would be the same file" in err.replace("two/a.png", "a.png"), err
     assert (tmp_path / "two" / "a.png").read_bytes() == before
 
@@ -172,7 +172,7 @@ def test_batch_refuses_results_of_a_newer_version(invoke, tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("RGB", (24, 20), "red").save(tmp_path / "in" / "a.png")
     assert invoke("batch", "in", "--output_dir", "out", *QUICK)[0] == 0
-    manifest = tmp_path / "out" / "a.gif.manifest.json"
+    manifest = tmp_path / "out" / "a.png.gif.manifest.json"
     manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 3'))
     code, _, err = invoke("batch", "in", "--output_dir", "out", *QUICK)
     assert code == 2 and "has format version 3" in err and '"format_version": 3' in manifest.read_text()

@@ -592,7 +592,7 @@ def test_the_table_of_a_batch_has_the_figures_of_each_image(batch):
         assert row["psnr"] == pytest.approx(wanted, abs=0.02)
         assert row["loss"] == pytest.approx(float(last.loss[0]), rel=0.01)
         assert (row["steps"], row["status"]) == (STEPS, "done")
-        assert row["output"] == str(batch.folder / "out" / path.stem)
+        assert row["output"] == str(batch.folder / "out" / path.name.replace(".", "_"))
         for column in ("psnr", "ssim", "loss", "seed", "steps"):
             assert float(table[name][column]) == row[column]
     psnrs = [row["psnr"] for row in batch.rows.values()]

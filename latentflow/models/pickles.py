@@ -1,6 +1,7 @@
 """Weights and latents that torch pickled, written again as .safetensors, which can't run code."""
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,20 @@ from torch import Tensor
 
 from latentflow.errors import InputError, OutputError
 from latentflow.files import write_file
+
+# What torch's reader raises on bytes that are no pickle, or half of one, or that declare any size.
+READING_ERRORS = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 def convert(path: Path) -> Path:
@@ -24,7 +39,7 @@ def convert(path: Path) -> Path:
         raise OutputError(f"{output} exists already.", "Move it away, or use it.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
+    except READING_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} can't be read as tensors alone: {reason}") from error
     tensors = _tensors(content)

@@ -44,6 +44,7 @@ DECODING_ERRORS = (
     EOFError,
     OverflowError,
     RuntimeError,
+    MemoryError,  # a broken file may declare any size
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

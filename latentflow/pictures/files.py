@@ -140,6 +140,8 @@ def _too_large(label: str, size: str, max_pixels: int) -> InputError:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "it doesn't fit in memory"
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 

@@ -6,6 +6,7 @@ own, and completes its file when the pipe ends.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -82,10 +83,17 @@ def _of_even_size(picture: np.ndarray) -> np.ndarray:
 
 
 def ffmpeg_executable() -> str:
-    """The path of ffmpeg; raises `MissingPackageError` when there is none."""
+    """The path of ffmpeg: what IMAGEIO_FFMPEG_EXE names, or the one that imageio-ffmpeg brings; raises
+    `MissingPackageError` when there is none that can be started."""
     try:
         import imageio_ffmpeg
 
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
+        executable = str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
         raise MissingPackageError(f"Videos need ffmpeg: {error}.", "pip install imageio-ffmpeg") from error
+    if shutil.which(executable) is None:  # imageio-ffmpeg takes what the variable says as it is
+        raise MissingPackageError(
+            f"Videos need ffmpeg: IMAGEIO_FFMPEG_EXE names {executable}, which is no program.",
+            "unset IMAGEIO_FFMPEG_EXE",
+        )
+    return executable

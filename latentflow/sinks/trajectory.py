@@ -200,7 +200,9 @@ _KINDS: dict[str, Any] = {
 
 def _figures(line: bytes) -> dict[str, Any]:
     found = json.loads(line)
-    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in _KINDS.items()):
+    if not isinstance(found, dict) or any(
+        key not in found or not isinstance(found[key], kind) for key, kind in _KINDS.items()
+    ):
         raise ValueError("a record is damaged")
     if not all(isinstance(value, float) for value in found["parts"].values()):
         raise ValueError("a record is damaged")

@@ -104,14 +104,15 @@ def check_concept(path: Path) -> tuple[tuple[int, int], tuple[str, str], str, di
     """Size, names, kind and score of a saved direction; raises `InputError` when the file holds no direction."""
     if not path.is_file():
         raise InputError(f"`direction` {path} does not exist.")
-    notes, size = saved_notes(path), saved_size(path)
+    notes = saved_notes(path)
     try:
+        size = saved_size(path)
         names, kind, held_out = (notes["positive"], notes["negative"]), notes["kind"], json.loads(notes["held_out"])
         if size is None or min(size) < 1 or not isinstance(held_out, dict) or SCORE_KEYS - set(held_out):
             raise ValueError
         score_in_words(held_out)
         _sides(held_out, names)
-    except (KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
+    except (InputError, KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise InputError(f"`direction` {path} is not a direction saved by concept.") from error
     return size, names, kind, held_out
 

@@ -2,6 +2,10 @@
 
 import logging
 import os
+import socket
+import subprocess
+import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +17,55 @@ from latentflow.session import Session
 
 ATTEMPTS = 3  # at an image whose worker died: then it is taken to be what kills them
 PATIENCE = 0.5  # seconds between looks at Ctrl-C
+ANSWER = 40.0  # seconds that a cluster has to answer
 SILENCE = 60.0  # seconds until it is said that nothing comes
+
+
+def _start(cores: int) -> None:
+    """Start a Ray of this machine."""
+    import ray
+
+    # Ray's sockets are files of 68 characters more, of which an operating system allows 107 (macOS: 103).
+    roomy = len(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) <= 103 - 68
+    try:
+        ray.init(
+            address="local",  # whatever RAY_ADDRESS was left over
+            num_cpus=cores,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=None if roomy else "/tmp/ray",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise LatentflowError(f"Ray can't be started on this machine: {_first_line(error)}.") from error
+
+
+def _connect(address: str) -> None:
+    """Connect to the cluster at `address`; raises `InputError` within a minute where none answers."""
+    import ray
+
+    try:
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        if host and port.isdecimal():  # Ray itself looks for minutes, and may end the process then
+            socket.create_connection((host.strip("[]"), int(port)), ANSWER / 4).close()
+            trial = [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1])", address]
+            subprocess.run(trial, capture_output=True, timeout=ANSWER, check=True)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
+        raise InputError(f"`address` {address}: Ray can't connect: {said[-1]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"`address` {address}: no Ray cluster has answered in {ANSWER:.0f} s.") from error
+    except (OSError, ValueError, RuntimeError, ImportError, SystemExit) as error:
+        remedy = "Start one with `ray start --head`, or leave `address` out for a Ray of this machine."
+        raise InputError(
+            f"`address` {address}: no Ray cluster can be reached: {_first_line(error)}.", remedy
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 class RayWorker:
@@ -39,7 +91,8 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], session: Session) -> Iter
     """The rows of images, as workers of a Ray cluster come by them; a worker that dies is replaced and its image done
     again. Without `address` a Ray of this machine is started, on loopback and without a dashboard.
 
-    Raises `MissingPackageError` without Ray, `Interrupted` when told to stop, and what a worker's start raises.
+    Raises `MissingPackageError` without Ray, `InputError` where no cluster is at `address`, `Interrupted` when told to
+    stop, and what a worker's start raises.
     """
     config = plan.config
     local = config.address is None
@@ -53,16 +106,10 @@ def ray_engine(plan: BatchPlan, items: Sequence[Item], session: Session) -> Iter
     count = min(config.workers, len(items))
     if local:
         cores = os.cpu_count() or 1
-        ray.init(
-            num_cpus=max(cores, count),
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _start(max(cores, count))
         threads = max(1, cores // count)
     else:
-        ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
+        _connect(str(config.address))
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         together, largest = (int(pick(node.get("CPU", 0) for node in nodes)) for pick in (sum, max))
         threads = max(1, min(together // count, largest))
