@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -102,3 +103,18 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(invoke, folder,
             assert row["psnr"] == pytest.approx(here[name]["psnr"], abs=0.05)  # threads differ, and so do last bits
     code, out, _ = by_ray("--json", "--quiet")
     assert json.loads(out)["skipped"] == 6 and code == 1
+
+
+def test_a_cluster_that_is_not_there_is_one_line_within_a_minute(folder, tmp_path):
+    with socket.socket() as silent:  # accepts, and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for address in ("auto", "127.0.0.1:1", f"127.0.0.1:{silent.getsockname()[1]}"):
+            line = [sys.executable, ROOT / "cli.py", "batch", folder, "--output_dir", "out", *QUICK, "--engine", "ray"]
+            began = time.monotonic()
+            done = subprocess.run(
+                [*map(str, line), "--address", address],
+                cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""},
+            )  # fmt: skip
+            assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+            assert f"--address {address}" in done.stderr and time.monotonic() - began < 75
