@@ -1,5 +1,6 @@
 """The base class of losses."""
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -47,10 +48,12 @@ class Loss:
         height, width = target.shape[-2:]
         smallest = self.declaration.min_size
         if min(height, width) < smallest:
+            # The sides are rounded, so the shorter one may be half a pixel less in truth.
+            enough = math.ceil(smallest * max(height, width) / (min(height, width) - 0.5))
             raise InputError(
                 f"{self.declaration.name} needs images of at least {smallest} × {smallest} pixels; this one has "
                 f"{width} × {height}.",
-                "Use a larger image, `fit` cover, or another loss.",
+                f"Set `size` to {enough} or more, or use another loss.",
             )
         shape = target.shape
         low, high = self.declaration.input_range

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,3 +250,14 @@ def test_a_companion_of_an_earlier_command_stays_known(tmp_path):
     sweep.write_text("mine")
     with pytest.raises(OutputError, match=r"x\.gif would be overwritten"):
         check_outputs([output, sweep])
+
+
+@pytest.mark.parametrize("shape", [(48, 40), (100, 37), (64, 64)])
+@pytest.mark.parametrize(("loss", "size"), [("ssim", 8), ("lpips", 24), ("ms_ssim", 32)])
+def test_the_size_that_a_loss_asks_for_is_enough(invoke, tmp_path, loss, size, shape):
+    Image.effect_noise(shape, 60).convert("RGB").save(tmp_path / "a.png")
+    line = ("--image_path", "a.png", "--weights", "bundled", "--steps", 1, "--quiet", "--loss_type", loss)
+    code, _, err = invoke(*line, "--size", size)
+    named = re.search(r"Set --size to (\d+) or more", err)
+    assert code == 2 and named, err
+    assert invoke(*line, "--size", named[1])[0] == 0

@@ -44,7 +44,6 @@ DECODING_ERRORS = (
     EOFError,
     OverflowError,
     RuntimeError,
-    MemoryError,  # a broken file may declare any size
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

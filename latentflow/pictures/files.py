@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from latentflow.config import ReadingOptions
 from latentflow.errors import InputError
@@ -140,8 +140,8 @@ def _too_large(label: str, size: str, max_pixels: int) -> InputError:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "it doesn't fit in memory"
+    if isinstance(error, UnidentifiedImageError):  # its text names an object of Python's
+        return "its content is of no known format"
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
