@@ -89,6 +89,11 @@ class Interrupted(LatentflowError):
         self.exit_code = exit_code
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message without its full stop, or the name of its class where it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the machine or the device ran out of memory: torch has a class of its own for a device's memory, and on
     a CPU only words."""

@@ -88,10 +88,19 @@ def is_stream(path: Path) -> bool:
     return str(path) == STDIN or path.is_fifo()
 
 
+class _BoundedFile(io.BufferedReader):
+    """A file that is never asked for more bytes than it has: a broken picture may declare any size, and Python
+    allocates what is asked for before it reads."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def open_bytes(path: Path) -> BinaryIO:
     """A file opened for reading. The bytes of a stream are read once and kept for the life of the process."""
     if not is_stream(path):
-        return path.open("rb")
+        return _BoundedFile(path.open("rb", buffering=0))
     name = str(path)
     if name not in _streams:
         _streams[name] = _standard_input() if name == STDIN else path.read_bytes()

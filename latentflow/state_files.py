@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError
+from latentflow.errors import InputError, first_line
 from latentflow.files import FORMAT_VERSION, check_version
 
 TENSOR, PAIRS = "$tensor", "$pairs"  # keys of what JSON has no word for
@@ -59,7 +59,7 @@ def unpack(path: Path, kind: str = "a checkpoint") -> dict[Any, Any]:
             raise ValueError("it holds no state")
         return tree
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(f"{path} can't be read as {kind}: {reason}.") from error
 
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 from latentflow.config import ReadingOptions
 from latentflow.errors import InputError, MissingPackageError
+from latentflow.files import open_bytes
 from latentflow.pictures.files import cover, fit, read_image, to_tensor, to_uint8
 from latentflow.pictures.folders import find_images
 from latentflow.pictures.reader import Reader
@@ -568,3 +569,10 @@ def test_an_image_is_read_from_a_pipe(tmp_path, small):
     assert hashlib.sha256(content).hexdigest() in json.dumps(manifest)
     empty = subprocess.run([*line, "--image_path", "-"], input=b"", cwd=tmp_path, capture_output=True, check=False)
     assert empty.returncode == 2 and b"--image_path - is empty" in empty.stderr
+
+
+def test_a_file_that_declares_any_size_takes_no_memory_for_it(small):
+    with open_bytes(small) as file:
+        assert file.read(2**60) == small.read_bytes() and file.read(2**60) == b""  # more than any machine has
+        file.seek(8)
+        assert file.read(4) == small.read_bytes()[8:12] and file.read() == small.read_bytes()[12:]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.errors import DivergedError, InputError
+from latentflow.errors import DivergedError, InputError, first_line
 from latentflow.inversion.methods import choose
 from latentflow.inversion.metrics import psnr
 from latentflow.inversion.objective import Objective
@@ -132,7 +132,7 @@ class Inversion(Iterator[Step]):
             self.index = int(state["index"])
             self._check.waiting.clear()
         except (KeyError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
-            raise InputError(f"The checkpoint is of another run: {str(error).splitlines()[0]}") from error
+            raise InputError(f"The checkpoint is of another run: {first_line(error)}.") from error
 
 
 def _check_shape(latent: Tensor, autoencoder: Autoencoder, target: Tensor) -> None:

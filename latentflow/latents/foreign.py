@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenize import TokenError  # of numpy's reader of headers
 from typing import TYPE_CHECKING
 
-from latentflow.errors import InputError
+from latentflow.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +65,7 @@ def look_into(path: Path) -> Contents:
     except FileNotFoundError:
         raise InputError(f"The latent {path} does not exist.") from None
     except (SafetensorError, OSError, ValueError, EOFError, TokenError) as error:
-        reason = (str(error).splitlines() or [""])[0].rstrip(".")
-        raise InputError(f"{path} is not a saved latent: {reason}.") from error
+        raise InputError(f"{path} is not a saved latent: {first_line(error)}.") from error
     return Contents({name: info.shape for name, info in tensors.items()}, metadata)
 
 

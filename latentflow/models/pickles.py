@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from latentflow.errors import InputError, OutputError
+from latentflow.errors import InputError, OutputError, first_line
 from latentflow.files import write_file
 
 # What torch's reader raises on bytes that are no pickle, or half of one, or that declare any size.
@@ -21,7 +21,6 @@ READING_ERRORS = (
     ValueError,
     LookupError,
     TypeError,
-    AttributeError,
     pickle.UnpicklingError,
     struct.error,
 )
@@ -40,8 +39,7 @@ def convert(path: Path) -> Path:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except READING_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} can't be read as tensors alone: {reason}") from error
+        raise InputError(f"{path} can't be read as tensors alone: {first_line(error)}.") from error
     tensors = _tensors(content)
     if not tensors:
         raise InputError(f"{path} has no tensors.")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from latentflow.config import ReadingOptions
-from latentflow.errors import InputError
+from latentflow.errors import InputError, first_line
 from latentflow.files import open_bytes
 from latentflow.pictures.decoding import DECODING_ERRORS, formats_of
 from latentflow.pictures.repair import repaired
@@ -142,7 +142,7 @@ def _too_large(label: str, size: str, max_pixels: int) -> InputError:
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text names an object of Python's
         return "its content is of no known format"
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return first_line(error)
 
 
 def fit(image: Image.Image, size: int, mode: str = "contain") -> Image.Image:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.errors import InputError
+from latentflow.errors import InputError, first_line
 from latentflow.files import check_writable, writing
 from latentflow.records import Figures, Record, Step
 from latentflow.sinks import Sink
@@ -187,7 +187,7 @@ def read_trajectory(path: Path) -> Past:
                 records[figures["step"]] = Entry(figures, begin, at if figures["bytes"] else None)
                 end = file.seek(at + figures["bytes"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(f"The trajectory {path} can't be read: {reason}.") from error
     return Past(path, facts, [records[step] for step in sorted(records)], end)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from latentflow.errors import InputError
+from latentflow.errors import InputError, first_line
 from latentflow.models.served import SERVED
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.training.config import PRESETS, TrainConfig
@@ -64,7 +64,7 @@ def build(config: dict[str, Any]) -> Any:
     try:
         return cls(**arguments)
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
-        raise InputError(f"`config`: {name} can't be built: {str(error).splitlines()[0]}") from error
+        raise InputError(f"`config`: {name} can't be built: {first_line(error)}.") from error
 
 
 def load_weights(model: Any, folder: Path) -> None:
@@ -76,8 +76,7 @@ def load_weights(model: Any, folder: Path) -> None:
         values = load_file(folder / WEIGHTS_FILE)
         model.load_state_dict({name: value.float() for name, value in values.items()})
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"`start` {folder}: the weights don't fit this `config`: {reason}") from error
+        raise InputError(f"`start` {folder}: the weights don't fit this `config`: {first_line(error)}.") from error
 
 
 class Autoencoding(nn.Module):

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from latentflow.errors import DivergedError, InputError
+from latentflow.errors import DivergedError, InputError, first_line
 from latentflow.inversion.metrics import image_metrics, psnr
 from latentflow.inversion.objective import Objective
 from latentflow.losses import Load
@@ -219,7 +219,7 @@ class Trainer:
                 self.discriminator_optimizer.load_state_dict(state[key])
             self.step, self.seconds = state["step"], state["seconds"]
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise InputError(f"The checkpoint is of another training: {str(error).splitlines()[0]}") from error
+            raise InputError(f"The checkpoint is of another training: {first_line(error)}.") from error
 
 
 def _build(config: TrainConfig, model_config: dict[str, Any]) -> tuple[Any, Any]:
@@ -245,7 +245,7 @@ def accelerator(config: TrainConfig) -> Accelerator:
     try:  # without its autocast, which would be that of the first training in the process
         return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     except ValueError as error:
-        raise InputError(f"`device` {config.device}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"`device` {config.device}: {first_line(error)}.") from error
 
 
 def _adamw(parameters: Iterator[Tensor], lr: float) -> torch.optim.AdamW:

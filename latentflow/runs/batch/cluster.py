@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from latentflow.errors import InputError, LatentflowError, MissingPackageError
+from latentflow.errors import InputError, LatentflowError, MissingPackageError, first_line
 from latentflow.runs.batch.plan import BatchPlan, Item
 from latentflow.runs.batch.table import Row, failed
 from latentflow.session import Session
@@ -38,7 +38,7 @@ def _start(cores: int) -> None:
             logging_level=logging.ERROR,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise LatentflowError(f"Ray can't be started on this machine: {_first_line(error)}.") from error
+        raise LatentflowError(f"Ray can't be started on this machine: {first_line(error)}.") from error
 
 
 def _connect(address: str) -> None:
@@ -59,13 +59,7 @@ def _connect(address: str) -> None:
         raise InputError(f"`address` {address}: no Ray cluster has answered in {ANSWER:.0f} s.") from error
     except (OSError, ValueError, RuntimeError, ImportError, SystemExit) as error:
         remedy = "Start one with `ray start --head`, or leave `address` out for a Ray of this machine."
-        raise InputError(
-            f"`address` {address}: no Ray cluster can be reached: {_first_line(error)}.", remedy
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"`address` {address}: no Ray cluster can be reached: {first_line(error)}.", remedy) from error
 
 
 class RayWorker:
