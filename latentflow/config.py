@@ -29,17 +29,19 @@ def option(
     many: bool = False,
     affects: str = "result",
     may_change: bool | None = None,
+    names_file: bool = False,
 ) -> Any:
     """A dataclass field that also says how the option is explained, shown and checked, and what it does.
 
     The command line takes `many` values separated by commas. `affects` is "result" for what the numbers depend on,
     "files" for what is written of them, and "nothing" for what only decides how the work is done. `may_change` says
     whether a run that is resumed may have another value; by default it may where the result doesn't depend on it.
+    `names_file` says that its value may be the path of a file that is read.
     """
     limits = {"minimum": minimum, "above": above, "maximum": maximum}
     shown = {"metavar": metavar, "shown_default": shown_default, "many": many}
     changes = affects != "result" if may_change is None else may_change
-    meaning = {"help": help, "choices": choices, "affects": affects, "may_change": changes}
+    meaning = {"help": help, "choices": choices, "affects": affects, "may_change": changes, "names_file": names_file}
     return field(default=default, metadata={**meaning, **shown, **limits})
 
 
@@ -91,7 +93,7 @@ class RunConfig(ReadingOptions):
 
     image_path: str | None = option(None, "The target image.", metavar="FILE")
     loss_type: str = option("mse", 'A loss, or a weighted sum such as "l1 + 0.1*ssim".', metavar="LOSS")
-    plugin: str | None = option(None, "Python file that registers your own losses.", metavar="FILE")
+    plugin: str | None = option(None, "Python file that registers your own losses.", metavar="FILE", names_file=True)
     steps: int = option(100, "Number of updates of the latent.", minimum=1)
     skip_step: int = option(1, "Keep every N-th frame; the first and the last are always kept.", minimum=1)
     method: str = option(
@@ -120,12 +122,14 @@ class RunConfig(ReadingOptions):
         "be loaded, the run fails; only the default falls back on the bundled one.",
         metavar="NAME",
         shown_default=DEFAULT_VAE,
+        names_file=True,
     )
     vae_config: str | None = option(
         None,
         f"Whose scale and shift the file of `vae` has: {', '.join(VAE_CONFIGS)}, or the path of its config.json.",
         metavar="NAME",
         shown_default="the config.json in its folder, else by its tensors",
+        names_file=True,
     )
     weights: str = option(
         "auto",
@@ -139,11 +143,19 @@ class RunConfig(ReadingOptions):
         "contain keeps the aspect ratio; cover crops to a square; stretch distorts to a square.",
         choices=("contain", "cover", "stretch"),
     )
+    mask: str | None = option(
+        None,
+        "Picture of the target's shape: only what is white in it counts, in the loss and in the figures; {stem} is the "
+        "target's name.",
+        metavar="FILE",
+        names_file=True,
+    )
     init: str = option(
         "normal",
         "Initial latent: normal, uniform, zeros, encode (the encoder's latent of the target), random:SEED, an image, "
         "or a latent (.safetensors, .npy, .latent).",
         metavar="START",
+        names_file=True,
     )
     latent_of: str | None = option(
         None,
@@ -285,6 +297,7 @@ class CompareConfig(ReadingOptions):
     lr: float | None = same("lr")
     size: int = option(256, "Longer side of each picture in pixels.", minimum=1, maximum=4096)
     fit: str = same("fit")
+    mask: str | None = same("mask")
     init: str = same("init")
     latent_of: str | None = same("latent_of")
     seed: int | None = same("seed")
@@ -409,7 +422,7 @@ def _check(name: str, value: Any, metadata: Any) -> None:
 def located(options: dict[str, Any]) -> dict[str, Any]:
     """Options with absolute paths where they name files."""
     names = {None, *NAMED_STARTS, *VAE_CONFIGS, "bundled"}
-    named = {option: options.get(option) for option in ("init", "vae", "vae_config", "plugin")}
+    named = {option: options.get(option) for option in options_that(RunConfig, names_file=True)}
     paths = {option: Path(str(value)).expanduser() for option, value in named.items() if value not in names}
     return options | {option: str(path.resolve()) for option, path in paths.items() if holds_something(path)}
 

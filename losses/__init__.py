@@ -15,13 +15,26 @@ from latentflow.losses._registry import register as register
 if TYPE_CHECKING:
     from latentflow.losses._base import Load as Load
     from latentflow.losses._base import Loss as Loss
+    from latentflow.losses._base import composed as composed
+    from latentflow.losses._base import share_of as share_of
     from latentflow.losses._features import Features as Features
 
-__all__ = ["Declaration", "Features", "Load", "Loss", "find", "is_known", "names", "register"]
+__all__ = [
+    "Declaration",
+    "Features",
+    "Load",
+    "Loss",
+    "composed",
+    "find",
+    "is_known",
+    "names",
+    "register",
+    "share_of",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Load", "Loss"):  # on first use, since they need torch
+    if name in ("Load", "Loss", "composed", "share_of"):  # on first use, since they need torch
         from latentflow.losses import _base
 
         return getattr(_base, name)

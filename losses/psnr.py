@@ -18,3 +18,6 @@ class PSNR(Loss):
     def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
         mse = (image - prepared).square().mean(dim=(1, 2, 3))
         return 10 * (mse + SMALLEST_MSE).log10()
+
+    def per_region(self, value: Tensor, at_target: Tensor, share: Tensor) -> Tensor:
+        return value - 10 * share.log10()

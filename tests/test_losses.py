@@ -361,3 +361,55 @@ def test_a_taken_name_is_refused(monkeypatch):
 def test_an_unknown_name_is_a_key_error():
     with pytest.raises(KeyError):
         losses.find("lpisp")
+
+
+def half(side):
+    """A mask that keeps the left half."""
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., : side // 2] = 1
+    return mask
+
+
+def test_nothing_outside_a_mask_counts(loss):
+    """The value and the gradient are the same whatever the image and the target are there."""
+    side = smallest(loss)
+    mask, target = half(side), picture(side, side, seed=2)
+    image, other = (picture(side, side, seed=1) * mask + picture(side, side, seed=seed) * (1 - mask) for seed in (3, 4))
+    values, gradients = [], []
+    for each in (image, other):
+        each.requires_grad_()
+        values.append(loss(each, target, mask))
+        gradients.append(torch.autograd.grad(values[-1].sum(), each)[0])
+    assert torch.equal(*values) and torch.equal(*gradients)
+    assert float(gradients[0][..., side // 2 :].abs().max()) == 0 < float(gradients[0].abs().max())
+
+
+def test_a_white_mask_changes_nothing(loss):
+    side = smallest(loss)
+    image, target = picture(side, side, seed=1), picture(side, side, seed=2)
+    plain, masked = loss(image, target), loss(image, target, torch.ones(1, 1, side, side))
+    assert torch.allclose(plain, masked, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["charbonnier", "l1", "mse", "psnr"])
+def test_a_mean_over_pixels_is_the_mean_over_the_mask(name):
+    loss = losses.find(name)()
+    image, target = picture(16, 16, seed=1, count=2), picture(16, 16, seed=2, count=2)
+    masked = loss(image, target, half(16).expand(2, -1, -1, -1))
+    assert torch.allclose(masked, loss(image[..., :8], target[..., :8]), rtol=1e-5)
+
+
+def test_ssim_of_a_mask_is_the_mean_over_the_windows_that_see_it():
+    image, target = picture(40, 40, seed=1), picture(40, 40, seed=2)
+    ssim = losses.find("ssim")()
+    composed = torch.cat([image[..., :20], target[..., 20:]], dim=-1)
+    seen = composed[..., :30], target[..., :30]  # the last window begins in column 19
+    assert float(ssim(image, target, half(40))) == pytest.approx(float(ssim(*seen)), rel=1e-4)
+
+
+def test_a_mask_that_does_not_fit_or_is_black_is_refused():
+    mse, images = losses.find("mse")(), (picture(16, 16), picture(16, 16, seed=2))
+    with pytest.raises(InputError, match=r"`mask` has the shape \(1, 1, 8, 16\)"):
+        mse(*images, torch.ones(1, 1, 8, 16))
+    with pytest.raises(InputError, match="black everywhere"):
+        mse(*images, torch.zeros(1, 1, 16, 16))

@@ -31,7 +31,7 @@ class GradientFree(UpdateRule):
         """Decode, encode again, and move by the difference."""
         latent = self.latent.clone()
         image = self.autoencoder.decode(latent, self.size)
-        residual = self.autoencoder.encode(image) - self.goal
+        residual = self.autoencoder.encode(self.objective.composed(image)) - self.goal
         loss = residual.square().mean(dim=(1, 2, 3))
         norm = None if last else self.move(residual, fraction)
         lr = 0.0 if last else fraction * self.choice.lr

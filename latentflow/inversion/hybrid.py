@@ -62,7 +62,7 @@ class Hybrid(UpdateRule):
         stride = 1 / (self.walk - self.phases[WALK]) if walks else HALF if self.walk else 1.0
         now = self.phase.advance(stride, last=last)
         self.phases[WALK if walks else JUMP] += not last
-        reached = float(psnr(now.image, self.objective.target)[0])
+        reached = float(psnr(now.image, self.objective.target, self.objective.mask)[0])
         if self.before is not None and not (reached - self.before[0]) / self.before[1] >= WORTHWHILE:
             self._turn()
         self.before = None if walks else (reached, now.passes)
@@ -101,5 +101,5 @@ class _GradientFree(GradientFree):
         loss, parts = self.objective(image)
         if last:
             return Evaluation(latent, image, loss, parts, None, FORWARD, 0.0)
-        norm = self.move(self.autoencoder.encode(image) - self.goal, fraction)
+        norm = self.move(self.autoencoder.encode(self.objective.composed(image)) - self.goal, fraction)
         return Evaluation(latent, image, loss, parts, norm, 2 * FORWARD, fraction * self.choice.lr)

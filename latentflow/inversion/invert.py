@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.loading import Loaded
 from latentflow.models.memory import compiling_pays, is_tight
 from latentflow.models.networks import Networks
-from latentflow.pictures.files import fit, to_tensor, to_uint8
+from latentflow.pictures.files import fit, resize, to_tensor, to_uint8
 from latentflow.pictures.reader import Reader
 from latentflow.records import Step
 from latentflow.session import Session
@@ -77,16 +78,19 @@ class Run:
         seed: int,
         session: Session,
         reader: Reader | None = None,
+        mask: Tensor | None = None,
     ) -> None:
-        """`target` is (1, 3, h, w) in [0, 1]; `reader` has read it, and reads what else `config` names."""
+        """`target` is (1, 3, h, w) in [0, 1], `mask` what of it counts, (1, 1, h, w); `reader` has read them, and reads
+        what else `config` names."""
         autoencoder, self.reader = loaded.autoencoder, reader or Reader(config)
         self.config, self.loaded, self.seed, self._session = config, loaded, seed, session
         self.target = target.to(autoencoder.device)
+        self.mask = None if mask is None else mask.to(autoencoder.device)
         self.latent = initial_latent(
             *(config.init, autoencoder, self.target, seed, self.reader), latent_of=config.latent_of
         )
         prepare_decoder(config, autoencoder, self.size, session)
-        self.objective = make_objective(config.loss_type, self.target, loaded.networks, session)
+        self.objective = make_objective(config.loss_type, self.target, loaded.networks, session, self.mask)
         self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
         self.first: Step | None = None
         self.last: Step | None = None
@@ -145,8 +149,8 @@ class Run:
             loss=loss_label(self.config, self.objective),
             loss_first=float(self.first.loss[0]),
             loss_last=float(self.last.loss[0]),
-            metrics=image_metrics(self.last.image, self.target, self.loaded.metrics),
-            encoder_metrics=encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics),
+            metrics=image_metrics(self.last.image, self.target, self.loaded.metrics, self.mask),
+            encoder_metrics=encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics, self.mask),
             seconds_per_step=self._seconds / (self.last.index + 1),
         )
 
@@ -158,6 +162,7 @@ def invert(
     vae: str | PathLike[str] | Autoencoder = "bundled",
     size: int = RunConfig.size,
     fit: str = RunConfig.fit,
+    mask: ImageLike | None = None,
     steps: int = RunConfig.steps,
     method: str = RunConfig.method,
     lr: float | None = None,
@@ -181,8 +186,9 @@ def invert(
     """Begin to turn a latent into an image; iterate over the run for its steps, or ask for its `result()`.
 
     `image` is a path, a PIL picture, an array (h, w), (h, w, 3) or (h, w, 4) of uint8, or a tensor (3, h, w) or
-    (1, 3, h, w) in [0, 1]; it is fitted to `size` pixels on its longer side. `vae` is a name, a folder, a file or an
-    `Autoencoder`. The options are those of the command line, with its defaults. `session` shares loaded models with
+    (1, 3, h, w) in [0, 1]; it is fitted to `size` pixels on its longer side. `mask` is a picture of the same shape, in
+    any of these forms or an array (h, w) of bool: only what is white in it counts. `vae` is a name, a folder, a file or
+    an `Autoencoder`. The options are those of the command line, with its defaults. `session` shares loaded models with
     other runs and takes what there is to say. No file is written.
 
     Raises `InputError` for a wrong option and for what is no image, `WeightsError` for weights that are missing, and
@@ -215,35 +221,50 @@ def invert(
     config = check_options(config)
     assert config.seed is not None
     reader = Reader(config, session.say)
-    picture = read_target(image, reader)
+    picture = read_picture(image, reader)
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
+    weights_of = None if mask is None else fitted_mask(read_mask(mask, reader), picture, config)
     reader.say_notes()
-    return Run(config, fitted(picture, config), loaded, config.seed, session, reader)
+    return Run(config, fitted(picture, config), loaded, config.seed, session, reader, weights_of)
 
 
-def read_target(image: ImageLike, reader: Reader) -> Image.Image:
-    """A picture from what a caller has; raises `InputError` for what is no picture."""
+def read_mask(mask: ImageLike, reader: Reader) -> Image.Image:
+    """A mask from what a caller has, what is transparent being black; raises `InputError` for what is no picture."""
+    if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
+        mask = mask.astype(np.uint8) * 255
+    if isinstance(mask, Tensor):
+        mask = mask[None] if mask.ndim == 2 else mask
+        if mask.ndim > 2 and mask.shape[-3] == 1:
+            mask = mask.float().repeat_interleave(3, dim=-3)
+    return read_picture(mask, reader, "`mask`", background="black")
+
+
+def read_picture(
+    image: ImageLike, reader: Reader, label: str = "`image`", background: str | None = None
+) -> Image.Image:
+    """A picture from what a caller has, transparency over `background` or as the reader has it; raises `InputError`,
+    beginning with `label`, for what is no picture."""
     if isinstance(image, Tensor):
         shape = tuple(image.shape)
         if image.ndim == 3:
             image = image[None]
         if image.ndim != 4 or image.shape[:2] != (1, 3) or not image.is_floating_point() or not image.numel():
-            raise InputError(f"`image`: a tensor is (3, h, w) or (1, 3, h, w) of floats, not {shape}.")
+            raise InputError(f"{label}: a tensor is (3, h, w) or (1, 3, h, w) of floats, not {shape}.")
         if not image.isfinite().all():
-            raise InputError("`image`: the tensor has values that are not finite.")
+            raise InputError(f"{label}: the tensor has values that are not finite.")
         if image.min() < -0.5 or image.max() > 1.5:  # decoded pictures leave [0, 1] a little
-            raise InputError(f"`image`: a tensor is in [0, 1], not up to {float(image.abs().max()):g}.")
+            raise InputError(f"{label}: a tensor is in [0, 1], not up to {float(image.abs().max()):g}.")
         return Image.fromarray(to_uint8(image))
     if isinstance(image, np.ndarray):
         right = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
         if image.dtype != np.uint8 or not right or not image.size:
-            raise InputError(f"`image`: an array is (h, w[, 3 or 4]) of uint8, not {image.dtype} {image.shape}.")
+            raise InputError(f"{label}: an array is (h, w[, 3 or 4]) of uint8, not {image.dtype} {image.shape}.")
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
-        return reader.standardize(image, "`image`")
+        return reader.standardize(image, label, background)
     if isinstance(image, str | PathLike):
-        return reader.read(Path(image), "`image`")
-    raise InputError(f"`image` is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
+        return reader.read(Path(image).expanduser(), label, background)
+    raise InputError(f"{label} is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
 
 
 def fitted(picture: Image.Image, config: RunConfig) -> Tensor:
@@ -251,9 +272,39 @@ def fitted(picture: Image.Image, config: RunConfig) -> Tensor:
     return to_tensor(fit(picture, config.size, config.fit))
 
 
-def make_objective(text: str, target: Tensor, networks: Networks, session: Session) -> Objective:
-    """A loss against targets (n, 3, h, w); a network that replaces a missing one is reported."""
-    objective = Objective(text, target, networks)
+def fitted_mask(mask: Image.Image, picture: Image.Image, config: RunConfig, label: str = "`mask`") -> Tensor:
+    """A mask as it lies on the target that `picture` becomes, (1, 1, h, w) in [0, 1]; raises `InputError` when it has
+    another shape than the picture or is black everywhere."""
+    (width, height), (across, down) = picture.size, mask.size
+    if abs(across * height - down * width) > max(width + height, across + down):  # more than rounding leaves
+        raise InputError(
+            f"{label} is {across} × {down}, but the image is {width} × {height}: they need one aspect ratio.",
+            "Draw the mask on a copy of the image.",
+        )
+    as_large = resize(mask.convert("L"), width, height, sharp=False)
+    weights = to_tensor(fit(as_large, config.size, config.fit, sharp=False))[:, :1]
+    if not weights.any():
+        raise InputError(f"{label} is black everywhere: no pixel would count.", "White marks what counts.")
+    return weights
+
+
+def planned_target(
+    config: RunConfig, image_path: Path, reader: Reader, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """The target (1, 3, h, w) of a run in files and its mask (1, 1, h, w), if it has one; raises `InputError`."""
+    picture = reader.read(image_path)
+    target = fitted(picture, config).to(device)
+    if config.mask is None:
+        return target, None
+    return target, fitted_mask(read_mask(config.mask, reader), picture, config, f"`mask` {config.mask}").to(device)
+
+
+def make_objective(
+    text: str, target: Tensor, networks: Networks, session: Session, mask: Tensor | None = None
+) -> Objective:
+    """A loss against targets (n, 3, h, w) or what of them a mask (n, 1, h, w) keeps; a network that replaces a missing
+    one is reported."""
+    objective = Objective(text, target, networks, mask)
     for notice in network_notices(text, networks):
         session.say_once(notice)
     return objective

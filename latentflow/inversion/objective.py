@@ -101,27 +101,33 @@ def _wrong(text: str, position: int, what: str, remedy: str = "") -> InputError:
 
 
 class Objective:
-    """A weighted sum of losses against one target (n, 3, h, w) in [0, 1].
+    """A weighted sum of losses against one target (n, 3, h, w) in [0, 1], or, with a `mask` (n, 1, h, w) in [0, 1],
+    against what is white in it.
 
     `load(name)` returns the network of a perceptual loss, as `latentflow.models.networks.Networks` does. Without it a
     network that is in the cache is used, else the bundled encoder, which the label shows, as in "lpips[bundled]";
     nothing is downloaded.
 
-    Raises `InputError` for a text that is not a sum of losses, for options that a loss refuses and for a target of
-    another shape or smaller than a loss needs; `MissingPackageError` for a missing package.
+    Raises `InputError` for a text that is not a sum of losses, for options that a loss refuses, for a target of another
+    shape or smaller than a loss needs and for a mask that doesn't fit it or is black everywhere; `MissingPackageError`
+    for a missing package.
     """
 
-    def __init__(self, text: str, target: Tensor, load: Load | None = None) -> None:
-        self.target = target
+    def __init__(self, text: str, target: Tensor, load: Load | None = None, mask: Tensor | None = None) -> None:
+        self.target, self.mask = target, mask
         self.terms: list[tuple[float, str, Callable[[Tensor], Tensor]]] = []
         for term in parse(text):
-            label, compare = _bind(text, term, load or _default_load(target), target)
+            label, compare = _bind(text, term, load or _default_load(target), target, mask)
             self.terms.append((term.weight, label, compare))
 
     @property
     def label(self) -> str:
         """The sum as text, with the labels of networks that stand in for others."""
         return " + ".join(label if weight == 1 else f"{weight:g}*{label}" for weight, label, _ in self.terms)
+
+    def composed(self, image: Tensor) -> Tensor:
+        """The image within the mask, the target outside; without a mask the image."""
+        return losses.composed(image, self.target, self.mask)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum for each image, (n,), and the unweighted value of every term by its label, (n,) each.
@@ -144,13 +150,15 @@ def _default_load(target: Tensor) -> Load:
     return load
 
 
-def _bind(text: str, term: Term, load: Load, target: Tensor) -> tuple[str, Callable[[Tensor], Tensor]]:
+def _bind(
+    text: str, term: Term, load: Load, target: Tensor, mask: Tensor | None
+) -> tuple[str, Callable[[Tensor], Tensor]]:
     """The label of a loss, and the loss as a function of the image; errors of a plugin name its file and line."""
     cls: type[Loss] | None = None
     try:
         cls = losses.find(term.name)
         loss = cls(load, **term.options)
-        compare = loss.bind(target)
+        compare = loss.bind(target, mask)
     except LatentflowError:
         raise
     except ImportError as error:

@@ -103,7 +103,7 @@ class Inversion(Iterator[Step]):
             image=now.image,
             loss=now.loss,
             parts=now.parts,
-            psnr=psnr(now.image, self.objective.target),
+            psnr=psnr(now.image, self.objective.target, self.objective.mask),
             grad_norm=now.grad_norm,
             lr=now.lr,
             passes=now.passes,

@@ -145,27 +145,34 @@ def _reason(error: BaseException) -> str:
     return first_line(error)
 
 
-def fit(image: Image.Image, size: int, mode: str = "contain") -> Image.Image:
+def fit(image: Image.Image, size: int, mode: str = "contain", *, sharp: bool = True) -> Image.Image:
     """Scale a picture so that its longer side has `size` pixels ("contain"), or to a square of `size` pixels, the
-    center cut out ("cover") or distorted ("stretch"). Lanczos; no side gets shorter than one pixel."""
+    center cut out ("cover") or distorted ("stretch"). No side gets shorter than one pixel. By Lanczos, or, not `sharp`,
+    without its ringing along edges."""
     width, height = image.size
     if mode == "contain":
         longer = max(width, height)
-        return resize(image, max(1, round(width * size / longer)), max(1, round(height * size / longer)))
-    return cover(image, size, size) if mode == "cover" else resize(image, size, size)
+        wanted = max(1, round(width * size / longer)), max(1, round(height * size / longer))
+        return resize(image, *wanted, sharp=sharp)
+    return cover(image, size, size, sharp=sharp) if mode == "cover" else resize(image, size, size, sharp=sharp)
 
 
-def cover(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The largest centered part of a picture with the aspect width : height, scaled to width × height pixels."""
+def cover(image: Image.Image, width: int, height: int, *, sharp: bool = True) -> Image.Image:
+    """The largest centered part of a picture with the aspect width : height, scaled to width × height pixels as `fit`
+    does."""
     scale = min(image.width / width, image.height / height)
     across, down = max(1.0, scale * width), max(1.0, scale * height)
     left, top = (image.width - across) / 2, (image.height - down) / 2
-    return image.resize((width, height), Image.Resampling.LANCZOS, (left, top, left + across, top + down))
+    return image.resize((width, height), _filter(sharp), (left, top, left + across, top + down))
 
 
-def resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """A picture of width × height pixels, by Lanczos; the same picture when it has that size already."""
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+def resize(image: Image.Image, width: int, height: int, *, sharp: bool = True) -> Image.Image:
+    """A picture of width × height pixels, scaled as `fit` does; the same picture when it has that size already."""
+    return image if image.size == (width, height) else image.resize((width, height), _filter(sharp))
+
+
+def _filter(sharp: bool) -> Image.Resampling:
+    return Image.Resampling.LANCZOS if sharp else Image.Resampling.HAMMING
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -48,15 +48,17 @@ class Reader:
         self.options, self.say, self.notes = options or ReadingOptions(), say, Notes()
         self._said: set[str] = set()
 
-    def read(self, path: str | Path, label: str = "`image_path`") -> Image.Image:
-        """An image as `read_image` reads it; its notes are kept. Raises what that raises."""
-        picture = read_image(path, label, background=self.options.background, max_pixels=self.options.max_pixels)
+    def read(self, path: str | Path, label: str = "`image_path`", background: str | None = None) -> Image.Image:
+        """An image as `read_image` reads it, over `background` or the color of the options; its notes are kept. Raises
+        what that raises."""
+        background = background or self.options.background
+        picture = read_image(path, label, background=background, max_pixels=self.options.max_pixels)
         self.notes.add(path, picture.notes)
         return picture.image
 
-    def standardize(self, image: Image.Image, label: str) -> Image.Image:
+    def standardize(self, image: Image.Image, label: str, background: str | None = None) -> Image.Image:
         """A picture in memory as `read` gives it from a file; `label` stands for its name."""
-        picture = standardized(image, label, self.options.background)
+        picture = standardized(image, label, background or self.options.background)
         self.notes.add(label, picture.notes)
         return picture.image
 

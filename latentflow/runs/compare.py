@@ -14,7 +14,7 @@ from latentflow import losses
 from latentflow.config import CompareConfig, RunConfig
 from latentflow.errors import DivergedError, InputError, LatentflowError
 from latentflow.files import WrittenFiles, check_outputs, check_writable, write_file
-from latentflow.inversion.invert import fitted, make_objective, network_notices, prepare_decoder
+from latentflow.inversion.invert import make_objective, network_notices, planned_target, prepare_decoder
 from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
 from latentflow.inversion.objective import Objective, parse
 from latentflow.inversion.optimize import optimize
@@ -26,7 +26,7 @@ from latentflow.pictures.draw import Panels
 from latentflow.pictures.reader import Reader
 from latentflow.records import Comparison
 from latentflow.runs.plan import Plan, make_plan
-from latentflow.runs.report import counted, facts, readable, size_of, table
+from latentflow.runs.report import counted, facts, masked_line, readable, share_of, size_of, table
 from latentflow.runs.run import frame_count, load_for
 from latentflow.session import Session
 from latentflow.sinks import EveryNth, Sink, run_sinks
@@ -109,7 +109,7 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
     runs = make_plan(RunConfig(**values, loss_type=found[0]))
     for text in found:
         parse(text)
-    settled = replace(config, seed=runs.seed, optimizer=runs.config.optimizer, lr=runs.config.lr)
+    settled = replace(config, seed=runs.seed, optimizer=runs.config.optimizer, lr=runs.config.lr, mask=runs.config.mask)
     plan = ComparePlan(settled, runs, found)
     for path in (plan.sheet, plan.table):
         check_writable(path, "`output_path`")
@@ -120,8 +120,10 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
 class CompareReport(Sink[Comparison]):
     """A sink that keeps the first and the last step of every run, and reports losses and metrics at the end."""
 
-    def __init__(self, plan: ComparePlan, loaded: Loaded, target: Tensor, notes: list[str]) -> None:
-        self.plan, self.loaded, self.target, self.notes = plan, loaded, target, notes
+    def __init__(
+        self, plan: ComparePlan, loaded: Loaded, target: Tensor, mask: Tensor | None, notes: list[str]
+    ) -> None:
+        self.plan, self.loaded, self.target, self.mask, self.notes = plan, loaded, target, mask, notes
         self.first: Comparison | None = None
         self.last: Comparison | None = None
         self.seconds: dict[str, float] = {}
@@ -151,13 +153,14 @@ class CompareReport(Sink[Comparison]):
             name: {
                 "loss_first": float(self.first.steps[name].loss[0]),
                 "loss_last": float(step.loss[0]),
-                "metrics": image_metrics(step.image, self.target, self.loaded.metrics),
+                "metrics": image_metrics(step.image, self.target, self.loaded.metrics, self.mask),
                 "seconds_per_step": round(self.seconds[name] / (step.index + 1), 4),
             }
             for name, step in self.last.steps.items()
         }
-        own = encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics)
-        return {"steps": self.last.index, "runs": runs, "encoder_metrics": own}
+        own = encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics, self.mask)
+        masked = {} if self.mask is None else {"mask_share": share_of(self.mask)}
+        return {"steps": self.last.index, "runs": runs, **masked, "encoder_metrics": own}
 
     def summary(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -206,6 +209,8 @@ class CompareReport(Sink[Comparison]):
             frames = f", {counted(self.frames_written, 'frame')}" if path == self.plan.runs.frames else ""
             lines.append(f"wrote    {path} ({readable(size_of(path))}{frames})")
         lines.append(f"seed     {self.plan.runs.seed}")
+        if self.mask is not None:
+            lines.append(masked_line(self.plan.config.mask, share_of(self.mask)))
         return "\n".join([*lines, *table(*self.rows())])
 
 
@@ -219,17 +224,17 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     loaded = load_for(config, session)
     autoencoder = loaded.autoencoder
     reader = Reader(config)
-    target = fitted(reader.read(plan.runs.image_path), config).to(autoencoder.device)
+    target, mask = planned_target(config, plan.runs.image_path, reader, autoencoder.device)
     size = (target.shape[-2], target.shape[-1])
     latent = initial_latent(*(config.init, autoencoder, target, plan.runs.seed, reader), latent_of=config.latent_of)
     prepare_decoder(config, autoencoder, size, session)
-    made = [make_objective(text, target, loaded.networks, session) for text in plan.losses]
-    report = CompareReport(plan, loaded, target, reader.notes.sentences())
+    made = [make_objective(text, target, loaded.networks, session, mask) for text in plan.losses]
+    report = CompareReport(plan, loaded, target, mask, reader.notes.sentences())
     frames = open_frames(
         plan.runs.frames,
         **frame_options(config),
         hold=config.hold,
-        draw=_panels(target, loaded.metrics),
+        draw=_panels(target, mask, loaded.metrics),
     )
     options = asdict(plan.config) | {"dtype": autoencoder.precision}
     known = facts(options, plan.runs.image_path, size, loaded.weights, autoencoder.device)
@@ -270,14 +275,14 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     return report
 
 
-def _panels(target: Tensor, load: Networks) -> Panels:
+def _panels(target: Tensor, mask: Tensor | None, load: Networks) -> Panels:
     """Panels with the LPIPS of each picture, if the target is large enough for it."""
     lpips = losses.find("lpips")
     if min(target.shape[-2:]) < lpips.declaration.min_size:  # type: ignore[attr-defined]
         return Panels(target)
     metric = lpips(load)
     with torch.no_grad():
-        bound = metric.bind(target)
+        bound = metric.bind(target, mask)
 
     def distance(image: Tensor) -> Tensor:
         with torch.no_grad():

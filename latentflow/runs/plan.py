@@ -62,10 +62,20 @@ def make_plan(config: RunConfig) -> Plan:
     seed = secrets.randbelow(2**32) if config.seed is None else config.seed
     config = replace(config, seed=seed)
     stem = "stream" if is_stream(image_path) else image_path.stem
+    config = with_mask(config, stem)
+    if config.mask is not None:
+        check_image(config.mask, "`mask`", max_pixels=config.max_pixels)
     outputs = name_outputs(config, stem, seed)
-    _check_distinct(image_path, outputs)
+    _check_distinct(config, image_path, outputs)
     check_output_paths(config, outputs)
     return Plan(config, image_path, seed, outputs)
+
+
+def with_mask(config: RunConfig, stem: str) -> RunConfig:
+    """A config whose mask is that of the image `stem`: its {stem} is filled in, its ~ replaced."""
+    if config.mask is None:
+        return config
+    return replace(config, mask=str(Path(config.mask.replace("{stem}", stem)).expanduser()))
 
 
 def name_outputs(config: RunConfig, stem: str, seed: int) -> dict[str, Path]:
@@ -101,8 +111,10 @@ def _for_a_name(loss_type: str) -> str:
     return re.sub(r"[^\w.+-]", "", loss_type.replace("*", "x"))
 
 
-def _check_distinct(image_path: Path, outputs: dict[str, Path]) -> None:
+def _check_distinct(config: RunConfig, image_path: Path, outputs: dict[str, Path]) -> None:
     taken = {image_path.resolve(): "image_path"}
+    if config.mask is not None:
+        taken.setdefault(Path(config.mask).resolve(), "mask")
     for option, path in outputs.items():
         other = taken.setdefault(path.resolve(), option)
         if other != option:

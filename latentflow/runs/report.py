@@ -39,12 +39,21 @@ PACKAGES = ("torch", "diffusers", "numpy", "pillow", "imageio-ffmpeg")
 class Report(Sink[Any]):
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
-    `label` is the loss as it is shown, `notes` hold what reading the images changed. `error` holds what broke the run
-    off, if anything did; `ended` says why a run ended before its last step.
+    `label` is the loss as it is shown, `notes` hold what reading the images changed, `mask` is what of the target
+    counts. `error` holds what broke the run off, if anything did; `ended` says why a run ended before its last step.
     """
 
-    def __init__(self, plan: Plan, loaded: Loaded, target: Tensor, label: str, notes: Notes | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        loaded: Loaded,
+        target: Tensor,
+        label: str,
+        notes: Notes | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
         self.plan, self.loaded, self.target, self.label, self.notes = plan, loaded, target, label, notes or Notes()
+        self.mask = mask
         self.notices = network_notices(plan.config.loss_type, loaded.networks)
         self.first: Figures | None = None
         self.last: Step | None = None
@@ -80,7 +89,7 @@ class Report(Sink[Any]):
     @cached_property
     def encoder_metrics(self) -> dict[str, float]:
         """The metrics of the encoder's own reconstruction, the quality most people know."""
-        return encoder_metrics(self.autoencoder, self.target, self.loaded.metrics)
+        return encoder_metrics(self.autoencoder, self.target, self.loaded.metrics, self.mask)
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -91,7 +100,8 @@ class Report(Sink[Any]):
             "loss": self.label,
             "loss_first": float(self.first.loss[0]),
             "loss_last": float(self.last.loss[0]),
-            "metrics": image_metrics(self.last.image, self.target, self.loaded.metrics),
+            **({} if self.mask is None else {"mask_share": share_of(self.mask)}),
+            "metrics": image_metrics(self.last.image, self.target, self.loaded.metrics, self.mask),
             "encoder_metrics": self.encoder_metrics,
             "seconds_per_step": round(self.seconds / (self.last.index + 1), 4),
         }
@@ -145,12 +155,24 @@ class Report(Sink[Any]):
         instead = f", instead of {DEFAULT_VAE}" if found.is_fallback else f" ({found.source})"
         lines.append(f"weights  {found.name}{instead}")
         lines += [f"networks {notice}" for notice in self.notices]
+        if self.mask is not None:
+            lines.append(masked_line(self.plan.config.mask, values["mask_share"]))
         headings, rows = metric_rows({"this run": values["metrics"], "encoder's own": values["encoder_metrics"]})
         widths = [max(8, len(heading)) for heading in headings]
         for title, row in (("", headings), *rows.items()):
             lines.append(f"{title:<18}" + "  ".join(f"{text:>{width}}" for text, width in zip(row, widths)))
         lines += [f"note     {remark}" for remark in self.remarks]
         return "\n".join(lines)
+
+
+def share_of(mask: Tensor) -> float:
+    """The share of a picture that a mask keeps, in [0, 1]."""
+    return round(float(mask.mean()), 6)
+
+
+def masked_line(path: str | None, share: float) -> str:
+    """The line of a summary that says what the figures are of."""
+    return f"mask     {path}: loss and figures are of {share:.1%} of the picture"
 
 
 def shown_phases(phases: dict[str, int]) -> str:
@@ -178,7 +200,8 @@ def facts(
     path = STDIN if is_stream(image_path) else str(image_path.resolve())  # a pipe's name means nothing later
     known = circumstances(options | {"image_path": path}, found, device)
     image = {"sha256": sha256(image_path), "fitted_width": width, "fitted_height": height}
-    return {"options": known.pop("options"), "image": image, **known}
+    mask = {} if options.get("mask") is None else {"mask": {"sha256": sha256(Path(options["mask"]))}}
+    return {"options": known.pop("options"), "image": image, **mask, **known}
 
 
 def circumstances(options: dict[str, Any], found: FoundWeights, device: torch.device) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from latentflow.config import RunConfig, options_that
 from latentflow.errors import InputError, LatentflowError, WeightsError
 from latentflow.files import is_stream, remove_unfinished, sha256
-from latentflow.inversion.invert import Run, fitted, loss_label
+from latentflow.inversion.invert import Run, loss_label, planned_target
 from latentflow.inversion.optimize import Inversion
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.device import describe
@@ -44,8 +45,8 @@ def load_for(config: RunConfig, session: Session) -> Loaded:
 def begin(plan: Plan, loaded: Loaded, session: Session) -> Run:
     """The run in memory that a plan asks for; raises `LatentflowError` as its parts do."""
     reader = Reader(plan.config)
-    picture = reader.read(plan.image_path)
-    return Run(plan.config, fitted(picture, plan.config), loaded, plan.seed, session, reader)
+    target, mask = planned_target(plan.config, plan.image_path, reader, loaded.autoencoder.device)
+    return Run(plan.config, target, loaded, plan.seed, session, reader, mask)
 
 
 @dataclass(slots=True)
@@ -58,14 +59,20 @@ class Outputs:
 
 
 def open_outputs(
-    plan: Plan, loaded: Loaded, target: Tensor, label: str, notes: Notes | None = None, after: int = 0
+    plan: Plan,
+    loaded: Loaded,
+    target: Tensor,
+    label: str,
+    notes: Notes | None = None,
+    mask: Tensor | None = None,
+    after: int = 0,
 ) -> Outputs:
     """The sinks of every output a run was asked for; with `after` those that append continue after that record. `notes`
-    say what reading its images changed."""
+    say what reading its images changed, `mask` is what of the target counts."""
     config = plan.config
     for path in (*plan.files, plan.checkpoint):
         remove_unfinished(path)
-    report = Report(plan, loaded, target, label, notes)
+    report = Report(plan, loaded, target, label, notes, mask)
     frames = open_frames(
         plan.frames,
         **frame_options(config),
@@ -121,7 +128,8 @@ def run(
         replayed = _replayed(plan, checkpoint, decoder(loaded.autoencoder, running.size))
         session.say(f"Going on from step {inversion.index}.")
     label = loss_label(config, running.objective)
-    outputs = open_outputs(plan, loaded, running.target, label, running.reader.notes, inversion.index)
+    given = (running.target, label, running.reader.notes, running.mask)
+    outputs = open_outputs(plan, loaded, *given, after=inversion.index)
     report, sinks = outputs.report, outputs.sinks
     if config.checkpoint_every:
         best = SaveBest(lambda step: None, "best")
@@ -182,10 +190,10 @@ def _replayed(plan: Plan, checkpoint: dict[str, Any], decode: Callable[[Tensor],
 
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run this one and no other: the options its result depends on, the image, the weights."""
+    """What makes a run this one and no other: the options its result depends on, the image, its mask, the weights."""
     decisive = options_that(RunConfig, affects="result")
     options = {key: value for key, value in facts.get("options", {}).items() if key in decisive}
-    return options | {part: facts.get(part, {}).get("sha256") for part in ("image", "weights")}
+    return options | {part: facts.get(part, {}).get("sha256") for part in ("image", "mask", "weights")}
 
 
 def frame_count(config: RunConfig) -> int:
@@ -206,6 +214,12 @@ def _check_repeats(earlier: dict[str, Any], plan: Plan, found: FoundWeights, dev
         raise InputError(
             f"{plan.image_path} is not the image of the manifest: its SHA-256 differs.",
             "Give `image_path` to use the manifest's options on another image.",
+        )
+    mask = plan.config.mask
+    if mask is not None and earlier.get("mask", {}).get("sha256", "") != sha256(Path(mask)):
+        raise InputError(
+            f"{mask} is not the mask of the manifest: its SHA-256 differs.",
+            "Give `mask` to use the manifest's options with another mask.",
         )
     known = earlier.get("weights", {}).get("sha256")
     if known != found.sha256:

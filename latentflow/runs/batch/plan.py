@@ -13,7 +13,7 @@ from latentflow.inversion.checks import check_options
 from latentflow.runs.batch.names import earlier_output, file_stem, image_seed, output_path
 from latentflow.runs.batch.sources import find_all
 from latentflow.runs.outputs import BESIDE_FRAMES
-from latentflow.runs.plan import check_output_paths, name_outputs
+from latentflow.runs.plan import check_output_paths, name_outputs, with_mask
 from latentflow.sinks.manifest import read_manifest
 
 TABLE, SHEET = "batch.jsonl", "batch.png"
@@ -54,7 +54,7 @@ class BatchPlan:
         for option in BESIDE_FRAMES:
             if values[option] is not None:
                 values[option] = values[option].replace("{stem}", stem)
-        return RunConfig(**values)
+        return with_mask(RunConfig(**values), item.path.stem)
 
     def differences(self, item: Item, then: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
         """How an image's run differs from one with the options `then`, in words; options `without` are not compared."""
@@ -181,4 +181,7 @@ def finished(plan: BatchPlan, item: Item) -> dict[str, Any] | None:
         )
     if item.path.exists() and content.get("image", {}).get("sha256") != sha256(item.path):
         return None  # another picture under the same name
+    mask = plan.run_config(item).mask
+    if mask is not None and content.get("mask", {}).get("sha256") != sha256(Path(mask)):
+        return None
     return content

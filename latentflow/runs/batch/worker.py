@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentflow.errors import InputError, Interrupted, LatentflowError, is_out_of_memory
 from latentflow.files import writing
-from latentflow.inversion.invert import fitted, loss_label, make_inversion, make_objective, prepare_decoder
+from latentflow.inversion.invert import loss_label, make_inversion, make_objective, planned_target, prepare_decoder
 from latentflow.inversion.methods import choose
 from latentflow.latents.sources import initial_latent
 from latentflow.models.memory import batch_size
@@ -30,11 +30,12 @@ FAILURES = (LatentflowError, OSError, MemoryError, RuntimeError)
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """An image that is ready: its target (1, 3, h, w), the latent to start from, notes on reading it."""
+    """An image that is ready: its target (1, 3, h, w) and mask, the latent to start from, notes on reading it."""
 
     item: Item
     plan: Plan
     target: Tensor
+    mask: Tensor | None
     latent: Tensor
     notes: Notes
 
@@ -152,11 +153,11 @@ class Worker:
 
     def _prepared(self, item: Item, plan: Plan) -> _Job:
         config, autoencoder, reader = plan.config, self.loaded.autoencoder, Reader(plan.config)
-        target = fitted(reader.read(plan.image_path), config).to(autoencoder.device)
+        target, mask = planned_target(config, plan.image_path, reader, autoencoder.device)
         latent = initial_latent(
             *(config.init, autoencoder, target, plan.seed, self.start_reader), latent_of=config.latent_of
         )
-        return _Job(item, plan, target, latent, reader.notes)
+        return _Job(item, plan, target, mask, latent, reader.notes)
 
     def _batch_size(self, size: tuple[int, int]) -> int:
         """How many images of a size go into one forward pass: as many as was said, or as memory has room for."""
@@ -214,9 +215,11 @@ class Worker:
         began = time.perf_counter()
         config, loaded = group[0].plan.config, self.loaded
         target = torch.cat([job.target for job in group])
-        objective = make_objective(config.loss_type, target, loaded.networks, self.session)
+        masks = [job.mask for job in group if job.mask is not None]
+        mask = torch.cat(masks) if masks else None  # all have one, or none has
+        objective = make_objective(config.loss_type, target, loaded.networks, self.session, mask)
         label = loss_label(config, objective)
-        outputs = [open_outputs(job.plan, loaded, job.target, label, job.notes) for job in group]
+        outputs = [open_outputs(job.plan, loaded, job.target, label, job.notes, job.mask) for job in group]
         split = SplitBatch(outputs, config.target_psnr)
         latent = torch.cat([job.latent for job in group])
         inversion = make_inversion(config, loaded.autoencoder, objective, latent)
