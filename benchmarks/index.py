@@ -18,7 +18,8 @@ from photographs import PHOTOGRAPHS, photograph
 from PIL import Image
 
 from latentflow import find_weights, load_autoencoder
-from latentflow.explore.similar import DISTANCES, nearest
+from latentflow.explore.distances import DISTANCES
+from latentflow.explore.similar import nearest
 from latentflow.latents.index import FolderLatents, index_path, read_latents
 from latentflow.models.device import describe, pick_device
 from latentflow.session import Session

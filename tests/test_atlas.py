@@ -24,7 +24,6 @@ from latentflow.explore.atlas.embedding import (
     Neighbors,
     embed,
     find_clusters,
-    find_neighbors,
     umap_points,
 )
 from latentflow.explore.atlas.figure import draw_atlas, mosaic
@@ -32,6 +31,7 @@ from latentflow.explore.atlas.layout import CLUSTER_COLORS, make_atlas
 from latentflow.explore.atlas.page import make_page, sprite
 from latentflow.explore.atlas.placement import MAX_ASSIGNED, place
 from latentflow.explore.atlas.thumbnails import read_thumbnails, thumbnail_side
+from latentflow.explore.distances import moments
 from latentflow.latents.index import FolderLatents, encode_folder
 
 QUICK = ("--weights", "bundled", "--size", 64, "--quiet")
@@ -114,13 +114,41 @@ def test_pictures_that_are_all_one_are_one_cluster():
         find_clusters(np.zeros((5, 4)), 2)
 
 
-def test_neighbors_are_the_nearest_others_at_distances_a_value():
-    values = np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [30.0, 40.0]])
-    found = find_neighbors(values, 2)
-    assert found.indices[0, 0] == 1 and found.indices[1, 0] == 0  # never itself, not even of two alike
-    assert found.indices[3].tolist()[0] == 2
-    assert found.distances[2] == pytest.approx([5 / 2**0.5, 5 / 2**0.5])
-    assert find_neighbors(values, 9).indices.shape == (4, 3)
+@pytest.mark.parametrize("count", [40, 400])
+def test_values_without_clusters_are_not_given_any(count):
+    values = np.random.default_rng(3).standard_normal((count, 6)) * [5, 3, 2, 1, 1, 1]
+    found = find_clusters(values)
+    assert found.sizes == [count] and not found.labels.any() and not found.are_real
+    assert found.finding.startswith(f"No clusters worth the name (silhouette {found.silhouette:.2f}; random values")
+    asked = find_clusters(values, 3)  # gets them, and what they are worth
+    assert len(asked.sizes) == 3 and asked.finding.startswith("No clusters worth the name")
+
+
+def test_clusters_say_how_much_better_than_random_values_they_are():
+    found = find_clusters(islands())
+    assert found.are_real and found.silhouette > 0.8 > 0.6 > found.random_silhouette > 0
+    assert found.finding == (
+        f"3 clusters (silhouette {found.silhouette:.2f}; random values of this shape reach "
+        f"{found.random_silhouette:.2f})."
+    )
+
+
+def test_one_picture_is_no_cluster():
+    far = np.concatenate([np.random.default_rng(0).standard_normal((30, 4)), [[60.0, 0, 0, 0]]])
+    assert 1 not in find_clusters(far).sizes
+    assert sorted(find_clusters(far, 2).sizes) == [1, 30]  # unless it is asked for
+
+
+def test_neighbors_clusters_and_the_median_are_those_of_the_distance():
+    pictures = torch.randn(12, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    mirrored = torch.cat([pictures, pictures.flip(-1)])
+    by_moments, by_l2 = (embed(mirrored, distance=each) for each in ("moments", "l2"))
+    partners = [*range(12, 24), *range(12)]
+    assert by_moments.neighbors.indices[:, 0].tolist() == partners
+    assert by_moments.neighbors.distances[:, 0] == pytest.approx(np.zeros(24), abs=1e-6)
+    assert by_l2.neighbors.indices[:, 0].tolist() != partners
+    assert by_l2.median == pytest.approx(2**0.5, rel=0.05) and by_moments.median == pytest.approx(1, rel=0.1)
+    assert by_l2.points == pytest.approx(by_moments.points)  # the plane is that of the latents
 
 
 def test_an_embedding_has_the_plane_that_the_latents_lie_in():
@@ -327,8 +355,9 @@ def test_the_page_names_the_nearest_pictures_at_their_distances(colors, atlas_of
     names = [picture["name"] for picture in data["pictures"]]
     found = encode_folder(colors[0], vae=autoencoder, size=64)
     assert names == found.names
-    flat = found.latents.flatten(1)
-    between = torch.cdist(flat, flat) / flat.shape[1] ** 0.5
+    flat = moments(found.latents)
+    flat = torch.nn.functional.normalize(flat - flat.mean(0))
+    between = 1 - flat @ flat.T
     for index, picture in enumerate(data["pictures"]):
         others = [other for other, _ in picture["near"]]
         distances = [distance for _, distance in picture["near"]]
@@ -361,8 +390,9 @@ def layout(names=("a.png", "b.png", "c.png")):
         points=np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 2.0]]),
         axes=("to the right", "up"),
         variance_fractions=(),
-        clusters=Clusters(labels=np.array([0, 0, 1]), sizes=[2, 1], silhouette=0.5),
+        clusters=Clusters(labels=np.array([0, 0, 1]), sizes=[2, 1], silhouette=0.5, random_silhouette=0.25),
         neighbors=Neighbors(indices=np.array([[1], [0], [1]]), distances=np.array([[4.0], [4.0], [2.0]])),
+        median=3.0,
     )
     return make_atlas(found, embedding, "a toy")
 
@@ -372,10 +402,15 @@ def test_an_atlas_is_drawn_without_a_file():
     tiles = np.stack([np.full((16, 16, 3), value, np.uint8) for value in (10, 20, 30)])
     figure = draw_atlas(atlas, tiles)
     assert figure.texts[0].get_text() == "album: 3 pictures in the latent space of a toy"
-    assert "Distances are in standard deviations" in figure.texts[1].get_text()
+    assert (
+        figure.texts[1]
+        .get_text()
+        .endswith("Distances: 1 − cosine of moments in 4 × 4 parts; of two pictures 3.00 in the median.")
+    )
     (legend,) = figure.legends
-    assert legend.get_title().get_text().startswith("Frames: 2 clusters of the latents, by k-means")
-    assert legend.get_title().get_text().endswith("mean silhouette 0.50")
+    assert legend.get_title().get_text().replace("\n", " ") == (
+        "Frames: 2 clusters (silhouette 0.50; random values of this shape reach 0.25)."
+    )
     assert [text.get_text() for text in legend.get_texts()] == ["cluster 1: 2 pictures", "cluster 2: 1 picture"]
     assert list(figure.axes[0].get_xticks()) == []  # axes without units
     page = make_page(atlas, tiles).decode()

@@ -12,15 +12,7 @@ from toys import linear_autoencoder
 
 from latentflow.errors import InputError
 from latentflow.explore import similar
-from latentflow.explore.similar import (
-    DISTANCES,
-    Match,
-    cosine_distance,
-    draw_similar,
-    nearest,
-    pooled_distance,
-    rms_distance,
-)
+from latentflow.explore.similar import Match, draw_similar, nearest
 from latentflow.latents.files import save_latent
 from latentflow.latents.index import read_squares
 from latentflow.pictures.files import to_uint8
@@ -32,55 +24,6 @@ def latents(count, seed=0, rows=8):
     return torch.randn(count, 4, rows, rows, generator=torch.Generator().manual_seed(seed))
 
 
-def naive(query, many, distance):
-    """The same distances in numpy and double precision."""
-    one, others = query.double().numpy(), many.double().numpy()
-    if distance == "pooled":
-        cells = (len(others), 4, 4, others.shape[2] // 4, 4, others.shape[3] // 4)
-        one, others = (each.reshape(-1, *cells[1:]).mean(axis=(3, 5)) for each in (one, others))
-    one, others = one.reshape(1, -1), others.reshape(len(others), -1)
-    if distance == "cosine":
-        return 1 - (others @ one[0]) / np.linalg.norm(others, axis=1) / np.linalg.norm(one)
-    return np.sqrt(((others - one) ** 2).mean(axis=1))
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_the_nearest_are_exactly_those_of_a_naive_search(distance, monkeypatch):
-    monkeypatch.setattr(similar, "CHUNK_SIZE", 64)  # several, and a part of one
-    query, many = latents(1, seed=9), latents(200)
-    expected = naive(query, many, distance)
-    found = nearest(query, many, 20, distance)
-    assert [each.index for each in found] == np.argsort(expected, kind="stable")[:20].tolist()
-    np.testing.assert_allclose([each.distance for each in found], np.sort(expected)[:20], rtol=1e-5)
-
-
-def test_near_latents_are_told_apart_at_the_last_digits():
-    query = latents(1) + 10
-    many = torch.cat([query + step * 1e-4 for step in (3, 1, 2)])
-    found = nearest(query, many, 3)
-    assert [each.index for each in found] == [1, 2, 0]
-    np.testing.assert_allclose([each.distance for each in found], [1e-4, 2e-4, 3e-4], rtol=0.02)
-
-
-def test_distances_are_in_the_units_they_claim():
-    one = latents(1)
-    torch.testing.assert_close(rms_distance(one, one + 0.5), torch.tensor([0.5]))
-    torch.testing.assert_close(pooled_distance(one, one - 0.5), torch.tensor([0.5]))
-    many = torch.cat([one * 3, -one])
-    torch.testing.assert_close(cosine_distance(one, many), torch.tensor([0.0, 2.0]), atol=1e-6, rtol=0)
-    assert (cosine_distance(one, many) >= 0).all()
-    assert cosine_distance(one, torch.zeros_like(one)) == 1  # which has no direction
-
-
-def test_pooled_cares_less_about_where_things_are():
-    one = torch.zeros(1, 4, 8, 8)
-    one[..., 0, 0] = 1
-    moved = one.roll((1, 1), dims=(2, 3))  # within the same cell of 2 × 2
-    far = one.roll((4, 4), dims=(2, 3))
-    assert pooled_distance(one, moved) == 0 and rms_distance(one, moved) > 0
-    assert pooled_distance(one, far) > 0 and rms_distance(one, far) == rms_distance(one, moved)
-
-
 def test_equal_distances_keep_the_order_and_left_out_places_never_come():
     many = latents(1).repeat(6, 1, 1, 1)
     assert [each.index for each in nearest(latents(1), many, 3)] == [0, 1, 2]
@@ -89,7 +32,9 @@ def test_equal_distances_keep_the_order_and_left_out_places_never_come():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(InputError, match=r"`distance` is one of l2, cosine, pooled, not 'cosin'\. Did you mean cosine"):
+    with pytest.raises(
+        InputError, match=r"`distance` is one of moments, pooled, cosine, l2, not 'cosin'\. Did you mean cosine"
+    ):
         nearest(latents(1), latents(3), 1, "cosin")
     with pytest.raises(InputError, match="The query has shape"):
         nearest(latents(1, rows=4), latents(3), 1)
@@ -106,13 +51,16 @@ def shown(figure):
 
 def test_the_figure_shows_the_query_first_then_each_match_with_its_own_distance_and_name():
     matches = [Match(name=f"deeper/{n}.png", picture=plain(10 * n), distance=n / 8) for n in range(1, 8)]
-    figure = draw_similar("cat", plain(255), matches, 40, "cosine")
+    figure = draw_similar("cat", plain(255), matches, 40, "cosine", 0.75)
     query, *others = shown(figure)
     assert (query[0] == 255).all() and query[1] == "query\ncat"
     assert [int(picture.max()) for picture, _ in others] == [10, 20, 30, 40, 50, 60, 70]
     assert [int(picture.min()) for picture, _ in others] == [10, 20, 30, 40, 50, 60, 70]
     assert [words for _, words in others] == [f"{n / 8:.3f}\ndeeper/\n{n}.png" for n in range(1, 8)]
-    assert figure.get_suptitle() == "The nearest of 40 images: 1 − cosine of latents"
+    assert figure.get_suptitle() == (
+        "The nearest of 40 images: 1 − cosine of latents\nmedian distance of two images: 0.750"
+    )
+    assert "median" not in draw_similar("cat", plain(255), matches, 40).get_suptitle()
     places = [axes.get_subplotspec() for axes in figure.axes if axes.images]
     assert [(place.rowspan.start, place.colspan.start) for place in places] == [
         *[(0, column) for column in range(6)],
@@ -125,8 +73,9 @@ def test_the_figure_of_the_command_shows_the_files_it_names_at_their_distances(i
     assert code == 0, err
     (query, words), *others = shown(saved_figures[0])
     assert np.array_equal(query, to_uint8(read_squares([images / "4.png"], 32))) and words == "query\n4"
-    neighbors = json.loads(out)["neighbors"]
-    assert len(others) == 9
+    neighbors, median = json.loads(out)["neighbors"], json.loads(out)["median_distance"]
+    assert saved_figures[0].get_suptitle().endswith(f"median distance of two images: {median:.3f}")
+    assert len(others) == 9 and neighbors[0]["distance"] < median < neighbors[-1]["distance"]
     for (picture, words), neighbor in zip(others, neighbors, strict=True):
         distance, _, name = words.partition("\n")
         assert distance == f"{neighbor['distance']:.3f}"
@@ -146,11 +95,11 @@ def test_a_picture_of_the_folder_finds_its_copy_and_not_itself(invoke, images, t
     code, out, err = invoke(*line)
     assert code == 0 and err == "", err
     report = json.loads(out)
-    assert report["images"] == report["encoded"] == 11 and report["distance"] == "l2"
+    assert report["images"] == report["encoded"] == 11 and report["distance"] == "moments"
     found = [each["image"] for each in report["neighbors"]]
     assert found[0] == "album/deeper/copy.png" and "album/4.png" not in found and len(found) == 3
     distances = [each["distance"] for each in report["neighbors"]]
-    assert distances[0] < 1e-3 < distances[1] <= distances[2]
+    assert distances[0] < 1e-6 and 1e-3 < distances[1] <= distances[2] < report["median_distance"]
     manifest = json.loads((tmp_path / "similar.png.manifest.json").read_text())
     assert manifest["result"]["neighbors"] == report["neighbors"] and manifest["inputs"]["query"] == "album/4.png"
     before = (tmp_path / "similar.png").read_bytes()
@@ -229,6 +178,7 @@ def test_a_toy_finds_the_picture_with_the_nearest_latent(tmp_path):
     wanted = latents(6, rows=4) / 4
     pictures = autoencoder.decode(wanted)
     torch.testing.assert_close(autoencoder.encode(pictures), wanted)
-    found = nearest(autoencoder.encode(pictures[2:3]), autoencoder.encode(pictures), 6)
-    assert [each.index for each in found] == np.argsort(naive(wanted[2:3], wanted, "l2")).tolist()
+    found = nearest(autoencoder.encode(pictures[2:3]), autoencoder.encode(pictures), 6, "l2")
+    expected = (wanted - wanted[2:3]).square().mean((1, 2, 3)).sqrt()
+    assert [each.index for each in found] == expected.argsort().tolist()
     assert found[0].index == 2

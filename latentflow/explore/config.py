@@ -20,6 +20,17 @@ def index_option() -> Any:
     )
 
 
+def distance_option() -> Any:
+    """The option that says how far images are apart."""
+    return option(
+        "moments",
+        "moments: 1 - cosine of each channel's means and standard deviations in 4 x 4 parts of the picture, less those "
+        "of the folder, left and right alike; pooled: RMS difference of the means; cosine: 1 - cosine of latents; l2: "
+        "RMS difference of latents, by which pictures of low contrast are near to most others.",
+        choices=("moments", "pooled", "cosine", "l2"),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class WalkConfig(ViewConfig):
     """The options of a walk, checked when made; raises `InputError` naming the option that is wrong."""
@@ -164,6 +175,7 @@ class AtlasConfig(ViewConfig):
         maximum=10,
         shown_default="from 2 to 10, by the silhouette",
     )
+    distance: str = distance_option()
     index: str | None = index_option()
 
 
@@ -173,12 +185,7 @@ class SimilarConfig(ViewConfig):
 
     output_path: str = option("similar.png", f"The query and its neighbors: {FIGURE}", metavar="FILE")
     count: int = option(5, "Number of images to find.", minimum=1, maximum=100)
-    distance: str = option(
-        "l2",
-        "l2: RMS difference of the latents; cosine: 1 - cosine of the angle between them, whatever their contrast; "
-        "pooled: l2 of means over 4 x 4 parts of the picture, which depends less on where things are.",
-        choices=("l2", "cosine", "pooled"),
-    )
+    distance: str = distance_option()
     index: str | None = index_option()
     latent_of: str | None = same("latent_of")
 

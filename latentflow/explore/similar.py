@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from latentflow.config import did_you_mean
 from latentflow.errors import InputError
 from latentflow.explore.config import SimilarConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, run_view
+from latentflow.explore.distances import DEFAULT_DISTANCE, DISTANCES, Space
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, run_view
 from latentflow.latents.index import FolderLatents, check_folder, check_index, read_latents, read_squares
 from latentflow.latents.sources import Anchors, check_anchors, parse_source, read_anchors
 from latentflow.models.autoencoder import Autoencoder
@@ -30,44 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POOLED_SIDE = 4  # cells of a pooled latent
-CHUNK_SIZE = 1024  # latents measured at once: intermediate results stay small
-MIN_NORM = 1e-12  # a latent of zeros has no direction
 MATCHES_PER_ROW = 5
 PICTURE_INCHES = 1.9
 MAX_NAME_LENGTH = 24  # letters under a picture
-DISTANCE_TITLES = {
-    "l2": "RMS difference of latents",
-    "cosine": "1 − cosine of latents",
-    "pooled": "RMS difference of latents averaged over 4 × 4 cells",
-}
-
-Distance = Callable[[Tensor, Tensor], Tensor]
-
-
-def rms_distance(query: Tensor, latents: Tensor) -> Tensor:
-    """The root of the mean squared difference (n,) of latents (n, c, rows, columns) and one (1, c, rows, columns), in
-    standard deviations of a latent value."""
-    # not by a matrix product, |a|² − 2ab + |b|²: it is no faster for one query, and rounds small distances away
-    exactly = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(query.flatten(1), latents.flatten(1), compute_mode=exactly)[0] / math.sqrt(query.numel())
-
-
-def cosine_distance(query: Tensor, latents: Tensor) -> Tensor:
-    """1 − the cosine of the angle between latents (n, c, rows, columns) and one (1, c, rows, columns): (n,), in [0, 2].
-    It does not depend on contrast."""
-    one, others = query.flatten(), latents.flatten(1)
-    norms = others.norm(dim=1) * one.norm()
-    return (1 - others @ one / norms.clamp(min=MIN_NORM)).clamp(min=0)
-
-
-def pooled_distance(query: Tensor, latents: Tensor) -> Tensor:
-    """`rms_distance` of the means of every channel over 4 × 4 equal parts of the picture: what moves within a part
-    makes no difference."""
-    return rms_distance(*(functional.adaptive_avg_pool2d(each, POOLED_SIDE) for each in (query, latents)))
-
-
-DISTANCES: dict[str, Distance] = {"l2": rms_distance, "cosine": cosine_distance, "pooled": pooled_distance}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +43,22 @@ class Neighbor:
 
 
 def nearest(
-    query: Tensor, latents: Tensor, count: int, distance: str = "l2", exclude: Sequence[int] = ()
+    query: Tensor, latents: Tensor, count: int, distance: str = DEFAULT_DISTANCE, exclude: Sequence[int] = ()
 ) -> list[Neighbor]:
     """The `count` latents of (n, c, rows, columns) that are nearest to a query (1, c, rows, columns), nearest first;
     fewer where there are fewer. Those at the indices `exclude` are left out; equal distances keep their order.
 
-    `distance` is l2, cosine or pooled. Raises `InputError` for another one and for a query of another shape.
+    `distance` is moments (1 − cosine of each channel's means and standard deviations in 4 × 4 parts, less their mean
+    over the latents), pooled, cosine or l2. Raises `InputError` for another one and for a query of another shape.
     """
-    if distance not in DISTANCES:
-        raise InputError(
-            f"`distance` is one of {', '.join(DISTANCES)}, not {distance!r}.", did_you_mean(distance, DISTANCES)
-        )
-    if query.shape != latents[:1].shape:
-        raise InputError(f"The query has shape {tuple(query.shape)}; the latents are {tuple(latents.shape)}.")
-    distances = torch.cat([DISTANCES[distance](query, chunk) for chunk in latents.split(CHUNK_SIZE)])
+    return nearest_in(Space(latents, distance), query, count, exclude)
+
+
+def nearest_in(space: Space, query: Tensor, count: int, exclude: Sequence[int] = ()) -> list[Neighbor]:
+    """`nearest` in a space that is there already, for several queries."""
+    distances = space.from_query(query)
     distances[list(exclude)] = math.inf
-    order = distances.argsort(stable=True)[: min(count, len(latents) - len(exclude))]
+    order = distances.argsort(stable=True)[: min(count, len(distances) - len(exclude))]
     return [Neighbor(int(index), float(distances[index])) for index in order]
 
 
@@ -130,18 +94,22 @@ def _make(job: Job[SimilarConfig]) -> None:
     query, folder, index = job.sources[0], Path(job.sources[1]).expanduser(), check_index(job.config.index)
     anchor = _read_query(query, job)
     found = read_latents(folder, autoencoder, config.size, job.session, job.reader, path=index, written=report.written)
-    neighbors = nearest(anchor.latents.cpu(), found.latents, config.count, config.distance, _own_file(query, found))
+    space = Space(found.latents, config.distance)
+    neighbors = nearest_in(space, anchor.latents.cpu(), config.count, _own_file(query, found))
     if not neighbors:
         raise InputError(f"The folder {folder} holds no image but the query itself.")
     picture = _picture(anchor, autoencoder)
     matches = [_match(found, neighbor, job.reader) for neighbor in neighbors]
-    save_figure(draw_similar(anchor.names[0], picture, matches, len(found.names), config.distance), job.output)
+    median = finite(space.median())
+    figure = draw_similar(anchor.names[0], picture, matches, len(found.names), config.distance, median)
+    save_figure(figure, job.output)
     listed = [{"image": str(found.paths[each.index]), "distance": each.distance} for each in neighbors]
-    report.figures = {"distance": config.distance, "neighbors": listed}
+    report.figures = {"distance": config.distance, "median_distance": median, "neighbors": listed}
     report.figures |= {"images": len(found.names), "encoded": found.encoded, "unreadable": sorted(found.problems)}
     report.lines = [
         f"searched {len(found.names)} images, {found.encoded} newly encoded",
         *table(["nearest", config.distance], [[str(each["image"]), f"{each['distance']:.4f}"] for each in listed]),
+        *([] if median is None else [f"scale    two of these images are {median:.4f} apart (median of all pairs)"]),
     ]
 
 
@@ -180,10 +148,16 @@ def _own_file(query: str, found: FolderLatents) -> list[int]:
 
 
 def draw_similar(
-    name: str, picture: np.ndarray, matches: Sequence[Match], searched: int, distance: str = "l2"
+    name: str,
+    picture: np.ndarray,
+    matches: Sequence[Match],
+    searched: int,
+    distance: str = DEFAULT_DISTANCE,
+    median: float | None = None,
 ) -> Figure:
     """The figure of a search: the query's `picture` (h, w, 3), uint8, and its name at the left, the matches beside it
-    in rows, in their order, with their distances. `searched` is the number of images it says they are the nearest of.
+    in rows, in their order, with their distances. `searched` is the number of images it says they are the nearest of,
+    `median` the distance of two of these, for scale.
 
     Raises `InputError` without a match, `MissingPackageError` without matplotlib.
     """
@@ -199,8 +173,9 @@ def draw_similar(
     _show(axes[0, 0], picture, f"query\n{_in_lines(name)}", bold=True)
     for place, match in zip(axes[:, 1:].flat, matches):
         _show(place, match.picture, f"{match.distance:.3f}\n{_in_lines(match.name)}")
-    title = [f"The nearest of {searched} images", DISTANCE_TITLES[distance]]
-    figure.suptitle(": ".join(title) if columns > 3 else "\n".join(title), fontsize=12 if columns > 1 else 10)
+    title = [f"The nearest of {searched} images", DISTANCES[distance].title]
+    scale = "" if median is None else f"\nmedian distance of two images: {median:.3f}"
+    figure.suptitle((": " if columns > 3 else "\n").join(title) + scale, fontsize=12 if columns > 1 else 10)
     return figure
 
 

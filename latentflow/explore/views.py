@@ -165,9 +165,7 @@ VIEWS = {
 
             Nearest means the same colors in the same places, seldom the same things. Latents are kept in an index
             beside the folder, so that the next search encodes only what has changed.""",
-            examples=(
-                "latentflow similar examples/cat.png photographs -k 8 --distance pooled --output_path similar.png",
-            ),
+            examples=("latentflow similar examples/cat.png photographs -k 8 --output_path similar.png",),
         ),
         _view(
             "concept",

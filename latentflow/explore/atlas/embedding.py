@@ -1,28 +1,47 @@
 """What an atlas shows of latents: points in two dimensions, clusters, nearest neighbors."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
 from latentflow.errors import InputError, MissingPackageError
+from latentflow.explore.distances import DEFAULT_DISTANCE, Space
 from latentflow.latents.pca import Components, principal_components
 
 CLUSTERED_COMPONENTS = 20  # leading components that are clustered: the others are mostly noise, and slow
 MAX_CLUSTERS = 10  # as many colors as can be told apart
 MAX_SILHOUETTE_SAMPLES = 3000  # the work of the silhouette grows with their square
 NEIGHBORS = 5
+REAL_MARGIN = 0.05  # about three times what the best silhouette of random values varies by
+RANDOM_DRAWS, MAX_RANDOM_VALUES = 5, 500  # which show what silhouette values without clusters reach
 MIN_UMAP_VALUES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clusters:
     """The cluster of each latent, `labels` (n,), 0 being the largest; the `sizes` of the clusters, and their mean
-    `silhouette` in [-1, 1], None where there is one cluster."""
+    `silhouette` in [-1, 1], None where there is one cluster. `random_silhouette` is the best that normal values of
+    the same variances reach in as many clusters or, if none was asked for, in any number."""
 
     labels: np.ndarray
     sizes: list[int]
     silhouette: float | None
+    random_silhouette: float | None = None
+
+    @property
+    def are_real(self) -> bool:
+        """Whether they are clearly further apart than clusters of values that have none."""
+        return (self.silhouette or -1.0) > (self.random_silhouette or 0.0) + REAL_MARGIN
+
+    @property
+    def finding(self) -> str:
+        """What they say of the pictures, in one sentence."""
+        if self.silhouette is None:
+            return "No clusters: too few pictures differ."
+        limit = f"silhouette {self.silhouette:.2f}; random values of this shape reach {self.random_silhouette or 0:.2f}"
+        return f"{len(self.sizes)} clusters ({limit})." if self.are_real else f"No clusters worth the name ({limit})."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +55,11 @@ class Neighbors:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
     """Latents in two dimensions: `points` (n, 2), names of the two `axes`, the `variance_fractions` along them, empty
-    where they are unknown, and the clusters and neighbors of the latents in all dimensions.
+    where they are unknown, and the clusters and neighbors of the latents in all dimensions, by a distance whose
+    `median` over pairs says what is near.
 
-    Distances, and points along principal components, are root mean squares over the values of a latent, so 1 is about
-    one standard deviation in each of them.
+    Points along principal components are root mean squares over the values of a latent, so 1 is about one standard
+    deviation in each of them.
     """
 
     points: np.ndarray
@@ -47,24 +67,31 @@ class Embedding:
     variance_fractions: tuple[float, ...]
     clusters: Clusters
     neighbors: Neighbors
+    median: float
 
 
-def embed(latents: Tensor, method: str = "pca", clusters: int | None = None) -> Embedding:
-    """Embed latents (n, c, rows, columns), n > 2, in a plane by "pca" or "umap", in so many `clusters`, or as many as
-    suit them best.
+def embed(
+    latents: Tensor, method: str = "pca", clusters: int | None = None, distance: str = DEFAULT_DISTANCE
+) -> Embedding:
+    """Embed latents (n, c, rows, columns), n > 2, in a plane by "pca" of the latents or by "umap" of their distances,
+    in so many `clusters`, or as many as suit them best.
 
-    Raises `InputError` for more clusters than different latents, `MissingPackageError` without umap-learn.
+    `distance`, as `nearest` takes it, decides on neighbors, clusters and UMAP alike. Raises `InputError` for another
+    one and for more clusters than different latents, `MissingPackageError` without umap-learn.
     """
-    components = principal_components(latents, CLUSTERED_COMPONENTS)
-    flat = latents.flatten(1).cpu().numpy()
-    unit = np.sqrt(flat.shape[1])  # the norm of a latent of RMS 1
+    components = principal_components(latents, 2)
+    space = Space(latents.cpu(), distance)
+    leading = principal_components(space.vectors[:, None, None], CLUSTERED_COMPONENTS).coordinates
+    unit = np.sqrt(latents[0].numel())  # the norm of a latent of RMS 1
     by_umap = method == "umap"
+    indices, distances = space.neighbors(NEIGHBORS)
     return Embedding(
-        points=umap_points(flat) if by_umap else components.coordinates[:, :2] / unit,
+        points=umap_points(space.vectors.numpy()) if by_umap else components.coordinates[:, :2] / unit,
         axes=("1st dimension of UMAP", "2nd dimension of UMAP") if by_umap else _axes(components),
         variance_fractions=() if by_umap else _leading_fractions(components),
-        clusters=find_clusters(components.coordinates, clusters),
-        neighbors=find_neighbors(flat, NEIGHBORS),
+        clusters=find_clusters(leading, clusters),
+        neighbors=Neighbors(indices=indices.numpy(), distances=distances.numpy()),
+        median=space.median(),
     )
 
 
@@ -100,34 +127,43 @@ def umap_points(values: np.ndarray) -> np.ndarray:
 
 
 def find_clusters(values: np.ndarray, count: int | None = None) -> Clusters:
-    """Clusters of values (n, d) by seeded k-means; without a `count` as many, from 2 to 10, as have the best mean
-    silhouette (Rousseeuw 1987), or one where fewer than three values differ.
+    """Clusters of values (n, d), d principal components, by seeded k-means.
 
-    Raises `InputError` when more clusters are asked for than there are different values.
+    Without a `count` they are as many, from 2 to 10, as have the best mean silhouette (Rousseeuw 1987), none of them of
+    one value; and one where that is not better than what normal values of the same variances reach. Raises
+    `InputError` when more clusters are asked for than there are different values.
     """
     distinct = len(np.unique(values.round(6), axis=0))
     if count is not None and count > distinct:
         raise InputError(f"`clusters` {count} is more than the {distinct} pictures that differ.", "Ask for fewer.")
     counts = range(2, min(MAX_CLUSTERS, distinct - 1) + 1) if count is None else [count]
-    found = [_clusters(values, each) for each in counts] or [_clusters(values, 1)]
-    return max(found, key=lambda clusters: clusters.silhouette or -1.0)  # the first, and fewest, of equals
+    found = [_clusters(values, each) for each in counts]
+    found = [each for each in found if count is not None or min(each.sizes) > 1]
+    if not found:
+        return _clusters(values, 1)
+    best = max(found, key=lambda clusters: clusters.silhouette or -1.0)  # the first, and fewest, of equals
+    if best.silhouette is None:
+        return best
+    best = replace(best, random_silhouette=_random_silhouette(values, counts))
+    if count is None and not best.are_real:
+        return replace(best, labels=np.zeros(len(values), int), sizes=[len(values)])
+    return best
 
 
-def find_neighbors(values: np.ndarray, count: int) -> Neighbors:
-    """The `count` nearest others of each of values (n, d), n > 1, fewer where there are fewer, with their RMS
-    distances."""
-    from sklearn.neighbors import NearestNeighbors
+def _random_silhouette(values: np.ndarray, counts: Sequence[int]) -> float:
+    """The best silhouette that normal values of the same shape and variances reach, in several draws."""
+    rng = np.random.default_rng(0)
+    shape = (min(len(values), MAX_RANDOM_VALUES), values.shape[1])
+    draws = [rng.standard_normal(shape) * values.std(0) for _ in range(RANDOM_DRAWS)]
+    scores = [_clusters(draw, each, trials=3).silhouette for draw in draws for each in counts if each < len(draw)]
+    return max((score for score in scores if score is not None), default=0.0)
 
-    count = min(count, len(values) - 1)
-    distances, indices = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(values).kneighbors()
-    return Neighbors(indices=indices, distances=distances / np.sqrt(values.shape[1]))
 
-
-def _clusters(values: np.ndarray, count: int) -> Clusters:
+def _clusters(values: np.ndarray, count: int, trials: int = 10) -> Clusters:
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
-    labels = KMeans(count, n_init=10, random_state=0).fit_predict(values)
+    labels = KMeans(count, n_init=trials, random_state=0).fit_predict(values)
     _, firsts, sizes = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((firsts, -sizes))
     labels = np.argsort(order)[labels]

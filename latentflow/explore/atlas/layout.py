@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentflow.explore.atlas.embedding import CLUSTERED_COMPONENTS, Embedding, Neighbors
+from latentflow.explore.atlas.embedding import Embedding, Neighbors
 from latentflow.explore.atlas.placement import Placement, place
+from latentflow.explore.distances import DEFAULT_DISTANCE, DISTANCES
 from latentflow.latents.index import FolderLatents
 
 CLUSTER_COLORS = (  # matplotlib's ten, which are distinct on white and on black
@@ -52,19 +53,19 @@ class Atlas:
         return [self.clusters[label].color for label in self.labels]
 
 
-def make_atlas(found: FolderLatents, embedding: Embedding, autoencoder: str) -> Atlas:
-    """Lay out the pictures of a folder by the embedding of their latents; `autoencoder` is the name for the title."""
+def make_atlas(found: FolderLatents, embedding: Embedding, autoencoder: str, distance: str = DEFAULT_DISTANCE) -> Atlas:
+    """Lay out the pictures of a folder by the embedding of their latents, whose neighbors are those by `distance`;
+    `autoencoder` is the name for the title."""
     placement = place(embedding.points)
     clusters = embedding.clusters
     moved = placement.displacements.mean()
     has_units = bool(embedding.variance_fractions)
-    units = "Axes and distances" if has_units else "Distances"
     folder = _decodable(found.folder.resolve().name)
     return Atlas(
         title=f"{folder}: {len(found.names)} pictures in the latent space of {_decodable(autoencoder)}",
-        note=f"Moved apart by {moved:.2f} of a thumbnail's side on average. {units} are in standard deviations of a "
-        "latent's values.",
-        legend=_legend(len(clusters.sizes), clusters.silhouette),
+        note=f"Moved apart by {moved:.2f} of a thumbnail's side on average. Distances: {DISTANCES[distance].title}; "
+        f"of two pictures {embedding.median:.2f} in the median.",
+        legend=f"Frames: {clusters.finding}",
         names=found.names,
         axes=embedding.axes,
         has_units=has_units,
@@ -76,12 +77,6 @@ def make_atlas(found: FolderLatents, embedding: Embedding, autoencoder: str) -> 
         labels=clusters.labels,
         neighbors=embedding.neighbors,
     )
-
-
-def _legend(count: int, silhouette: float | None) -> str:
-    clusters = f"{count} clusters" if count > 1 else "one cluster"
-    score = "" if silhouette is None else f", mean silhouette {silhouette:.2f}"
-    return f"Frames: {clusters} of the latents, by k-means on their {CLUSTERED_COMPONENTS} leading components{score}"
 
 
 def _decodable(name: str) -> str:

@@ -54,9 +54,9 @@ def _make(job: Job[AtlasConfig]) -> None:
     folder, index = Path(job.sources[0]).expanduser(), check_index(config.index)
     asked: dict[str, Any] = {"path": index, "least": MIN_IMAGES, "written": report.written}
     found = read_latents(folder, job.autoencoder, config.size, session, job.reader, **asked)
-    embedding = embed(found.latents, config.method, config.clusters)
+    embedding = embed(found.latents, config.method, config.clusters, config.distance)
     session.check()
-    atlas = make_atlas(found, embedding, _title_name(job.autoencoder))
+    atlas = make_atlas(found, embedding, _title_name(job.autoencoder), config.distance)
     tiles = _tiles(found, session, job.reader)
     save_figure(draw_atlas(atlas, tiles), job.output)
     write_file(job.outputs[1], make_page(atlas, tiles), "`output_path`")
@@ -85,6 +85,9 @@ def _figures(found: FolderLatents, embedding: Embedding, atlas: Atlas, side: int
         "variance_fractions": list(embedding.variance_fractions),
         "clusters": {str(cluster.number): cluster.size for cluster in atlas.clusters},
         "silhouette": embedding.clusters.silhouette,
+        "random_silhouette": embedding.clusters.random_silhouette,
+        "finding": embedding.clusters.finding,
+        "median_distance": embedding.median,
         "cells": [atlas.placement.columns, atlas.placement.rows],
         "displacement": {"unit": "sides of a thumbnail", "mean": float(moved.mean()), "largest": float(moved.max())},
         "thumbnail": side,
@@ -98,4 +101,5 @@ def _lines(atlas: Atlas, left_out: int) -> list[str]:
         f"pictures {len(atlas.names)}{out}, moved apart by {moved.mean():.2f} of their side, at most {moved.max():.2f}",
         f"axes     {atlas.axes[0]}; {atlas.axes[1]}",
         *(f"cluster  {str(cluster).removeprefix('cluster ')}" for cluster in atlas.clusters),
+        f"finding  {atlas.legend.removeprefix('Frames: ')}",
     ]
