@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly, slerp, step_sizes
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_through, place_evenly, slerp, step_sizes
 from latentflow.records import Frame
 
 
@@ -139,3 +139,24 @@ def test_steps_are_measured_between_neighboring_frames():
     ]
     assert step_sizes(frames, lambda one, two: float((two - one).mean())) == [0.5, -0.25, 0.75]
     assert step_sizes(frames[:1], lambda one, two: 1.0) == []
+
+
+def test_positions_pass_through_stops_and_keep_their_shares_between_them():
+    positions = np.linspace(0, 2, 6)  # 0, 0.4, 0.8, 1.2, 1.6, 2
+    assert pass_through(positions, [0, 1, 2]) == pytest.approx([0, 0.5, 1, 4 / 3, 5 / 3, 2])
+    assert pass_through(np.linspace(0, 2, 5), [0, 1, 2]).tolist() == [0, 0.5, 1, 1.5, 2]  # which had them all
+    crowded = pass_through(np.array([0.0, 0.1, 0.2, 4.0]), [0, 1, 2, 4])  # each stop its own
+    assert crowded.tolist() == [0, 1, 2, 4]
+    assert pass_through(positions, range(9)) is positions  # fewer than stops
+    loop = pass_through(np.arange(4) / 2, [0, 1])  # the last segment of a loop goes on
+    assert loop.tolist() == [0, 0.5, 1, 1.5]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_positions_stay_ascending_and_have_every_stop(seed):
+    rng = np.random.default_rng(seed)
+    stops = np.arange(int(rng.integers(2, 8)))
+    inner = np.sort(rng.uniform(0, stops[-1], int(rng.integers(len(stops), 40)) - 2))
+    positions = np.concatenate([[0], inner, [stops[-1]]])
+    moved = pass_through(positions, stops)
+    assert len(moved) == len(positions) and (np.diff(moved) >= 0).all() and np.isin(stops, moved).all()

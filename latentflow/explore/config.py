@@ -41,9 +41,19 @@ class WalkConfig(ViewConfig):
         "slerp: along arcs, with the norms of latents; lerp: straight lines; spline: one smooth curve through all.",
         choices=("slerp", "lerp", "spline"),
     )
+    order: str = option(
+        "name",
+        "Order of a folder's images: name; nearest: from each to the nearest of those that are left, by their latents; "
+        "date: when they were taken, else when the file was written.",
+        choices=("name", "nearest", "date"),
+    )
     loop: bool = option(False, "Return to the first at the end, without a jump.")
     frames: int | None = option(
-        None, "Number of frames of the walk.", minimum=2, maximum=100_000, shown_default="48 per segment"
+        None,
+        "Number of frames of the walk.",
+        minimum=2,
+        maximum=100_000,
+        shown_default="48 a segment, and the last image",
     )
     seconds: float | None = option(
         None, "Length of the walk, instead of `frames`.", above=0, maximum=3600, shown_default="`frames` / `fps`"
@@ -67,6 +77,7 @@ class WalkConfig(ViewConfig):
     bounce: bool = same("bounce")
     palette: str = same("palette")
     hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600)
+    hold_anchors: float = option(0.0, "Seconds that every image stays, beside its frame.", minimum=0, maximum=600)
 
 
 @dataclass(frozen=True, kw_only=True)

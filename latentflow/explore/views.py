@@ -68,7 +68,7 @@ VIEWS = {
             "walk",
             WalkConfig,
             "walk:run_walk",
-            arguments=(("sources", f"{SOURCE}..."),),
+            arguments=(("sources", f"{SOURCE}...|FOLDER"),),
             many=True,
             summary="Pictures between pictures: a path through the latent space.",
             help="""Walk through the latent space from image to image, and write the pictures between them.
@@ -76,7 +76,10 @@ VIEWS = {
             The frames show how the decoder fills the gap. A latent describes its picture place by place, so distant
             pictures cross-fade, with edges that are drawn anew in every frame; similar pictures morph. Where the frames
             turn to noise, the path leaves the region that the decoder was trained on.""",
-            examples=("latentflow walk examples/spheres.png examples/cat.png --even --loop --output_path walk.gif",),
+            examples=(
+                "latentflow walk examples/spheres.png examples/cat.png --even --loop --output_path walk.gif",
+                "latentflow walk photographs --order nearest --hold_anchors 0.5 --output_path walk.mp4",
+            ),
         ),
         _view(
             "channels",

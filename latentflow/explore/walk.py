@@ -1,7 +1,7 @@
 """Walks: pictures on a path through points of a latent space."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,13 +14,16 @@ from torch import Tensor
 from latentflow import losses
 from latentflow.errors import InputError
 from latentflow.explore.config import WalkConfig
+from latentflow.explore.distances import Space
 from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, run_view
 from latentflow.inversion.refine import refine
 from latentflow.latents.decode import decode_frames
-from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, place_evenly, step_sizes
+from latentflow.latents.index import check_folder
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_through, place_evenly, step_sizes
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.folders import captured, find_images
 from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import captioned
 from latentflow.records import Frame
@@ -29,6 +32,7 @@ from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 
 FRAMES_PER_SEGMENT = 48
+FEW_FRAMES_PER_SEGMENT = 4  # below which a walk jumps
 EVENING_ROUNDS = 4  # unless a budget is given; a round decodes every frame once
 EVEN_RATIO = 1.05  # of the largest step to the smallest, from which on steps are even
 
@@ -50,6 +54,7 @@ def walk(
     size: int = WalkConfig.size,
     fit: str = WalkConfig.fit,
     method: str = WalkConfig.method,
+    order: str = WalkConfig.order,
     loop: bool = WalkConfig.loop,
     frames: int | None = None,
     ease: str = WalkConfig.ease,
@@ -63,23 +68,26 @@ def walk(
 ) -> Iterator[Frame]:
     """Walk through the latent space from source to source; frames come as they are decoded, and no file is written.
 
-    `sources` are images, saved latents or "random:SEED", at least two; `vae` is a name, a folder, a file or an
-    `Autoencoder`. The other options are those of the command line, with its defaults: `frames` counts all of them, 48 a
-    segment if omitted. `session` shares loaded models, and its `stop()`, from any thread, ends the walk with
-    `Interrupted` after the frame in hand. Raises `InputError` for a wrong option or source, `WeightsError` for weights
-    that are missing.
+    `sources` are images, saved latents or "random:SEED", at least two, or one folder of images; `vae` is a name, a
+    folder, a file or an `Autoencoder`. The other options are those of the command line, with its defaults: `frames`
+    counts all of them, 48 a segment and, unless it is a loop, the last if omitted. Every source has a frame of its own
+    where there are as many frames. `session` shares loaded models, and its `stop()`, from any thread, ends the walk
+    with `Interrupted` after the frame in hand. Raises `InputError` for a wrong option or source, `WeightsError` for
+    weights that are missing.
     """
     if isinstance(sources, str):
         raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
     names = [str(source) for source in sources]
     reading: dict[str, Any] = {"background": background, "max_pixels": max_pixels}
-    config = WalkConfig(size=size, fit=fit, method=method, loop=loop, frames=frames, ease=ease, **reading)
-    check_anchors(names, 2, latent_of=latent_of, max_pixels=max_pixels)
+    config = WalkConfig(size=size, fit=fit, method=method, order=order, loop=loop, frames=frames, ease=ease, **reading)
     session = session or Session()
+    names = _images_of(names, config, session)
+    check_anchors(names, 2, latent_of=latent_of, max_pixels=max_pixels)
     loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
     anchors = read_anchors(names, loaded.autoencoder, size, fit, Reader(config, session.say), latent_of=latent_of)
+    anchors = _ordered(anchors, config)
     path = LatentPath(anchors.latents, method, loop=loop)
-    _, positions = _positions(config, path)
+    _, positions = _positions(config, path, session)
     return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
 
 
@@ -119,13 +127,15 @@ def even_out(
     positions: np.ndarray,
     fractions: np.ndarray,
     *,
+    stops: Sequence[float] = (),
     decodings: int | None = None,
     seconds: float | None = None,
 ) -> tuple[Steps, Steps]:
     """Move frames along a path until their pictures change evenly; return the steps before and after.
 
     `measure` gives the sizes of the steps between frames at `positions` (n + 1,). The frames are then moved to
-    `fractions` (n + 1,) of the length so measured, ascending in [0, 1]. This is repeated until the largest step,
+    `fractions` (n + 1,) of the length so measured, ascending in [0, 1], and from there to the positions `stops` that
+    are nearest to one of them. This is repeated until the largest step,
     relative to its fraction, is at most 1.05 × the smallest, or a budget of `decodings` or of `seconds` would be
     exceeded; steps are measured at least once. The most even frames found are returned.
     """
@@ -137,7 +147,7 @@ def even_out(
             break
         if seconds is None and spent + len(positions) > (decodings or EVENING_ROUNDS * len(positions)):
             break
-        placed = place_evenly(now.positions, now.sizes, fractions)
+        placed = pass_through(place_evenly(now.positions, now.sizes, fractions), stops)
         now = Steps(placed, measure(placed), wanted)
         spent += len(positions)
         if now.ratio < best.ratio:
@@ -147,7 +157,46 @@ def even_out(
 
 def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> ViewReport:
     """Walk between sources as configured and write the frames; raises `LatentflowError` as the parts do."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_view(ViewSteps(check=_check, make=_make), _images_of(sources, config, session), config, session)
+
+
+def _images_of(sources: Sequence[str], config: WalkConfig, session: Session) -> list[str]:
+    """The sources, or the images of the only one if it is a folder, by name or by date."""
+    folder = Path(sources[0]).expanduser() if len(sources) == 1 else None
+    if folder is None or not folder.is_dir():
+        if config.order != "name":
+            raise InputError("`order` is that of a folder's images.", "Name one folder instead of images.")
+        return list(sources)
+    check_folder(folder)
+    found = find_images(folder)
+    if found.passed_over:
+        session.say(found.passed_over)
+    paths = sorted(found.paths, key=lambda path: (captured(path), path)) if config.order == "date" else found.paths
+    return [str(path) for path in paths]
+
+
+def _ordered(anchors: Anchors, config: WalkConfig) -> Anchors:
+    """The anchors as they are or, for `order` nearest, from each to the nearest of those that are left."""
+    if config.order != "nearest":
+        return anchors
+    order = tour(anchors.latents)
+    return replace(
+        anchors,
+        names=[anchors.names[index] for index in order],
+        latents=anchors.latents[order],
+        targets=[anchors.targets[index] for index in order],
+    )
+
+
+def tour(latents: Tensor) -> list[int]:
+    """The order of latents (n, c, rows, columns) in which each is followed by the nearest that has not been there,
+    beginning with the first."""
+    space, order = Space(latents.cpu()), [0]
+    while len(order) < len(latents):
+        distances = space.from_query(latents[order[-1:]].cpu())
+        distances[order] = torch.inf
+        order.append(int(distances.argmin()))
+    return order
 
 
 def _check(sources: Sequence[str], config: WalkConfig) -> Files:
@@ -175,14 +224,30 @@ def _segments(config: WalkConfig, anchors: int) -> int:
 
 
 def _frame_count(config: WalkConfig, segments: int) -> int:
-    return config.frames or (round(config.seconds * config.fps) if config.seconds else FRAMES_PER_SEGMENT * segments)
+    return config.frames or (round(config.seconds * config.fps) if config.seconds else _usual_count(config, segments))
 
 
-def _positions(config: WalkConfig, path: LatentPath) -> tuple[np.ndarray, np.ndarray]:
-    """The position of each frame on the path, as a fraction in [0, 1] and in segments."""
-    times = frame_times(_frame_count(config, path.segments), loop=config.loop)
-    fractions = TIMINGS[config.ease](times, path.segments)
-    return fractions, fractions * path.segments
+def _usual_count(config: WalkConfig, segments: int) -> int:
+    return FRAMES_PER_SEGMENT * segments + (0 if config.loop else 1)
+
+
+def _positions(config: WalkConfig, path: LatentPath, session: Session) -> tuple[np.ndarray, np.ndarray]:
+    """The position of each frame on the path, as a fraction in [0, 1] of its timing and in segments; every anchor is
+    one of them, or it is said that it can't be."""
+    count, segments = _frame_count(config, path.segments), path.segments
+    stops = _stops(config, segments)
+    usual = f"{_usual_count(config, segments)} are usual."
+    if count < len(stops):
+        session.say(f"{count} frames can't show each of {len(stops)} images; {len(stops)} are needed, and {usual}")
+    elif count - 1 < FEW_FRAMES_PER_SEGMENT * segments and segments > 1:
+        session.say(f"{count} frames are few for {len(stops)} images: the walk jumps from one to the next; {usual}")
+    fractions = TIMINGS[config.ease](frame_times(count, loop=config.loop), segments)
+    return fractions, pass_through(fractions * segments, stops)
+
+
+def _stops(config: WalkConfig, segments: int) -> list[float]:
+    """The positions of the anchors; a loop's last segment ends where its first frame comes again."""
+    return [float(each) for each in range(segments if config.loop else segments + 1)]
 
 
 def _make(job: Job[WalkConfig]) -> None:
@@ -190,17 +255,20 @@ def _make(job: Job[WalkConfig]) -> None:
     anchors = read_anchors(
         *(job.sources, job.autoencoder, config.size, config.fit, job.reader), latent_of=config.latent_of
     )
+    anchors = _ordered(anchors, config)
     if config.refine:
         anchors = _refined(anchors, job)
     path = LatentPath(anchors.latents, config.method, loop=config.loop)
-    fractions, positions = _positions(config, path)
-    frames = len(positions)
+    fractions, positions = _positions(config, path, job.session)
     if config.even:
         positions = _evened(path, positions, fractions, anchors.size, job)
     stops = [*anchors.names, anchors.names[0]] if config.loop else anchors.names
+    at_anchor = np.isin(positions, _stops(config, path.segments))
+    shown = np.where(at_anchor, 1 + round(config.hold_anchors * config.fps), 1)
+    frames, shown_positions = int(shown.sum()), np.repeat(positions, shown)
 
     def describe(frame: Frame) -> str:
-        return where(float(positions[frame.index]), stops)
+        return where(float(shown_positions[frame.index]), stops)
 
     def draw(frame: Frame) -> np.ndarray:
         picture = to_uint8(frame.image)
@@ -208,8 +276,18 @@ def _make(job: Job[WalkConfig]) -> None:
 
     sink = open_frames(job.output, **_frame_options(config), hold=config.hold, draw=draw)
     report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
-    job.write_frames(sink, decode_path(job.autoencoder, path, list(positions), anchors.size), frames - 1, describe)
+    decoded = decode_path(job.autoencoder, path, list(positions), anchors.size)
+    job.write_frames(sink, _repeated(decoded, shown), frames - 1, describe)
     report.lines.insert(0, f"walk     {' → '.join(stops)}, {counted(frames, 'frame')}")
+
+
+def _repeated(frames: Iterable[Frame], times: np.ndarray) -> Iterator[Frame]:
+    """Each frame as many times as `times` (n,) says, counted anew."""
+    index, total = 0, int(times.sum()) - 1
+    for frame, count in zip(frames, times):
+        for _ in range(count):
+            yield replace(frame, index=index, total=total)
+            index += 1
 
 
 def where(position: float, stops: Sequence[str]) -> str:
@@ -246,6 +324,7 @@ def _evened(
         measure,
         np.append(positions, close),
         np.append(fractions, closing),
+        stops=_stops(config, path.segments) + close,
         decodings=config.budget_frames,
         seconds=config.budget_seconds,
     )

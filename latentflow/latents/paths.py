@@ -116,6 +116,26 @@ def frame_times(frames: int, *, loop: bool = False) -> np.ndarray:
     return np.arange(frames) / (frames if loop else max(frames - 1, 1))
 
 
+def pass_through(positions: np.ndarray, stops: Sequence[float]) -> np.ndarray:
+    """Positions (n,), ascending, moved so that each of the ascending `stops` is exactly one of them: the nearest goes
+    there, and those between two stops move in proportion. Fewer positions than stops stay as they are."""
+    wanted = np.asarray(stops, dtype=float)
+    if not 0 < len(wanted) <= len(positions):
+        return positions
+    chosen = [int(np.abs(positions - stop).argmin()) for stop in wanted]
+    for index in range(len(chosen)):  # two stops don't share one
+        chosen[index] = max(chosen[index], chosen[index - 1] + 1 if index else 0)
+    for index in reversed(range(len(chosen))):
+        chosen[index] = min(chosen[index], (chosen[index + 1] if index + 1 < len(chosen) else len(positions)) - 1)
+    moved = positions.astype(float)
+    for first, last, start, end in zip(chosen, chosen[1:], wanted, wanted[1:]):
+        old = positions[first : last + 1]
+        shares = (old - old[0]) / (old[-1] - old[0]) if old[-1] > old[0] else np.linspace(0, 1, len(old))
+        moved[first : last + 1] = start + (end - start) * shares
+    moved[chosen] = wanted
+    return moved
+
+
 def place_evenly(positions: np.ndarray, steps: Sequence[float], fractions: np.ndarray) -> np.ndarray:
     """The positions on a path at `fractions`, in [0, 1], of its length.
 

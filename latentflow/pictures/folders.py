@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import ExifTags, Image
 
 from latentflow.files import MANIFEST_SUFFIX, written_before
 from latentflow.pictures.decoding import HEIF_REMEDY, HEIF_SUFFIXES, readable_suffixes
@@ -29,6 +32,19 @@ def find_images(folder: Path) -> FoundImages:
     search = _Search()
     search.run(folder)
     return FoundImages(sorted(search.found), search.sentence(folder))
+
+
+def captured(path: Path) -> str:
+    """When a picture was taken, "2024:05:31 12:00:00", by its EXIF data, or else when the file was last changed."""
+    try:
+        with Image.open(path) as image:
+            exif = image.getexif()
+            of_camera = exif.get_ifd(ExifTags.IFD.Exif)
+            taken = of_camera.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+    except (OSError, ValueError, SyntaxError):  # whoever reads it says what is wrong with it
+        taken = None
+    changed = time.strftime("%Y:%m:%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+    return str(taken or "").strip("\0 ") or changed
 
 
 class _Search:
