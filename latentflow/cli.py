@@ -1,5 +1,6 @@
 """The command line: one group with a default command, and the one place where exceptions become exit codes."""
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -105,13 +106,22 @@ def run(args: Sequence[str] | None = None) -> int:
     except LatentflowError as error:
         return _say(error)
     except click.ClickException as error:
-        return _say(InputError(error.format_message().rstrip(".") + "."))
+        return _say(InputError(error.format_message().rstrip(".") + ".", _meant(error)))
     except (KeyboardInterrupt, click.Abort):
         return 130
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return _say(OutOfMemoryError("Out of memory.", "A smaller --size needs less."))
+
+
+def _meant(error: click.ClickException) -> str:
+    """A hint for whoever names an image without its option."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    extra = re.search(r"unexpected extra argument \((.+)\)", error.format_message())
+    if context is None or extra is None or not any(each.name == "image_path" for each in context.command.params):
+        return ""
+    return f"Did you mean --image_path {extra[1]}?"
 
 
 def _say(error: LatentflowError) -> int:

@@ -157,3 +157,15 @@ def test_columns_and_sheets_have_the_shape_of_their_pictures():
     tile = np.zeros((20, 30, 3), np.uint8)
     sheet = contact_sheet({"one": [tile] * 3, "two": [tile] * 3}, ["step 0", "step 1", "step 2"])
     assert sheet.shape == (13 + 2 * 20, 60 + 3 * 30, 3)
+
+
+def test_a_wrong_loss_is_said_to_be_of_the_option_it_is_in(invoke):
+    code, out, err = invoke("compare", "--image_path", "x.png", "--losses", "mse,mze")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--losses 'mze', character 1: there is no loss named 'mze'. Did you mean mse?" in err
+
+
+def test_an_image_without_its_option_is_asked_about(invoke):
+    code, out, err = invoke("compare", "x.png")
+    assert (code, out, err.count("\n")) == (2, "", 1) and err.endswith("Did you mean --image_path x.png?\n")
+    assert "Did you mean" not in invoke("similar", "a.png", "b", "c")[2]

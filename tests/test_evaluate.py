@@ -198,7 +198,37 @@ def test_the_worst_are_ranked_by_the_metric_that_is_asked_for(invoke, few, tmp_p
     code, out, err = invoke("evaluate", few, "--by", by, "--worst", 6, "--json", *QUICK)
     assert code == 0, err
     values = {row["image"]: sign * float(row[by]) for row in rows(tmp_path / "evaluate.csv")}
-    assert json.loads(out)["worst"] == {"by": by, "images": sorted(values, key=lambda name: values[name])}
+    order = sorted(values, key=lambda name: values[name])
+    assert json.loads(out)["worst"] == {"by": by, "images": order, "of": {"bundled": order}}
+
+
+def test_each_autoencoder_shows_its_own_worst(tmp_path):
+    psnr = {"a": [20.0, 30.0, 25.0, 40.0], "b": [33.0, 21.0, 22.0, 39.0]}
+    images = [tmp_path / f"{number}.png" for number in range(4)]
+
+    class Known(module._Evaluation):
+        def scores(self, name, steps):
+            return {image: Score({"psnr": value}) for image, value in zip(images, psnr[name])}
+
+    config = EvaluateConfig(worst=2)
+    evaluation = Known(config, tmp_path, images, dict.fromkeys("ab"), [0], None, None, None, None)
+    assert evaluation.worst() == {"a": [images[0], images[2]], "b": [images[1], images[2]]}
+
+
+def test_a_ranking_by_a_metric_that_no_image_is_large_enough_for_is_refused(invoke, few):
+    code, out, err = invoke("evaluate", few, "--by", "ms_ssim", *QUICK)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--by ms_ssim takes sides of" in err and "--size 48 has none of them. Rank by psnr" in err
+
+
+def test_the_limits_of_the_verdicts_and_the_spread_are_said_beside_them(invoke, few, tmp_path):
+    code, out, err = invoke("evaluate", few, *QUICK)
+    assert code == 0, err
+    limits = "PSNR good above 25, excellent above 30 dB; SSIM good above 0.9, excellent above 0.95"
+    assert f"verdict  {limits}" in out.splitlines()
+    assert "±        standard deviation (sd) over the images" in out.splitlines()
+    assert f"verdict: {limits}" in (tmp_path / "evaluate.md").read_text()
+    assert METRICS["lpips"].limits == "LPIPS good below 0.15, excellent below 0.1" and METRICS["ms_ssim"].limits == ""
 
 
 def test_the_tables_hold_what_was_measured_and_the_second_row_is_the_optimized(

@@ -576,3 +576,13 @@ def test_a_file_that_declares_any_size_takes_no_memory_for_it(small):
         assert file.read(2**60) == small.read_bytes() and file.read(2**60) == b""  # more than any machine has
         file.seek(8)
         assert file.read(4) == small.read_bytes()[8:12] and file.read() == small.read_bytes()[12:]
+
+
+def test_a_centered_part_of_any_size_stays_inside_the_picture():
+    """Rounding put it beyond an edge by a ten-billionth of a pixel, which Pillow refuses."""
+    for width in range(1, 400, 7):
+        for height in (1, 30, 72, 96, 333):
+            picture = Image.new("RGB", (width, height), (10, 200, 30))
+            for wanted in ((96, 54), (54, 96), (97, 72), (31, 7), (13, 64)):
+                part = cover(picture, *wanted)
+                assert part.size == wanted and part.getextrema() == ((10, 10), (200, 200), (30, 30))

@@ -33,8 +33,25 @@ class Term:
     position: int = 0
 
 
-def parse(text: str) -> list[Term]:
-    """The terms of a weighted sum of losses; raises `InputError` that names the character where the text is wrong."""
+class _Mistake(Exception):
+    """What is wrong at a character of a text, and what to do."""
+
+    def of(self, text: str, option: str = "loss_type") -> InputError:
+        """As an error that names the text and the option it is of."""
+        what, remedy = self.args
+        return InputError(f"`{option}` {text!r}, {what}.", remedy)
+
+
+def parse(text: str, option: str = "loss_type") -> list[Term]:
+    """The terms of a weighted sum of losses; raises `InputError` that names the `option` that the text is of and the
+    character where it is wrong."""
+    try:
+        return _terms(text)
+    except _Mistake as mistake:
+        raise mistake.of(text, option) from None
+
+
+def _terms(text: str) -> list[Term]:
     terms: list[Term] = []
     position = 0
     while True:
@@ -94,10 +111,10 @@ def _number(text: str, match: re.Match[str], group: str) -> float:
         raise _wrong(text, match.start(group), "this is not a number") from None
 
 
-def _wrong(text: str, position: int, what: str, remedy: str = "") -> InputError:
+def _wrong(text: str, position: int, what: str, remedy: str = "") -> _Mistake:
     while position < len(text) and text[position].isspace():
         position += 1
-    return InputError(f"`loss_type` {text!r}, character {position + 1}: {what}.", remedy)
+    return _Mistake(f"character {position + 1}: {what}", remedy)
 
 
 class Objective:
@@ -166,7 +183,7 @@ def _bind(
             f"The loss {term.name} needs a package: {error}.", f"pip install {error.name}"
         ) from error
     except ValueError as error:
-        raise _wrong(text, term.position, f"{term.name}: {error}") from error
+        raise _wrong(text, term.position, f"{term.name}: {error}").of(text) from error
     except Exception as error:
         if cls is None or not is_plugin(cls):
             raise

@@ -161,7 +161,8 @@ def cover(image: Image.Image, width: int, height: int, *, sharp: bool = True) ->
     """The largest centered part of a picture with the aspect width : height, scaled to width × height pixels as `fit`
     does."""
     scale = min(image.width / width, image.height / height)
-    across, down = max(1.0, scale * width), max(1.0, scale * height)
+    across = min(max(1.0, scale * width), image.width)  # rounding may put it beyond the edge
+    down = min(max(1.0, scale * height), image.height)
     left, top = (image.width - across) / 2, (image.height - down) / 2
     return image.resize((width, height), _filter(sharp), (left, top, left + across, top + down))
 

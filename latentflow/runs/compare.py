@@ -106,9 +106,9 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
     found = split(config.losses)
     shared = {each.name for each in fields(config)} & {each.name for each in fields(RunConfig)}
     values = {name: value for name, value in asdict(config).items() if name in shared}
-    runs = make_plan(RunConfig(**values, loss_type=found[0]))
     for text in found:
-        parse(text)
+        parse(text, "losses")
+    runs = make_plan(RunConfig(**values, loss_type=found[0]))
     settled = replace(config, seed=runs.seed, optimizer=runs.config.optimizer, lr=runs.config.lr, mask=runs.config.mask)
     plan = ComparePlan(settled, runs, found)
     for path in (plan.sheet, plan.table):

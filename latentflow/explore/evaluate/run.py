@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from latentflow import losses
@@ -32,6 +31,8 @@ from latentflow.sinks import run_sinks
 from latentflow.sinks.manifest import write_manifest
 from latentflow.sinks.progress import Progress
 
+LARGER = "Rank by psnr, or ask for a larger `size`."
+
 
 def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Session) -> ViewReport:
     """Evaluate autoencoders over a folder, the one source, and write table, worst images and manifest.
@@ -43,6 +44,7 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
     names = split_names(config.vae)
     if config.vae_config is not None and len(names) > 1:
         raise InputError("`vae_config` goes with one autoencoder, and `vae` names several.")
+    _check_ranking(config)
     reader = Reader(config, ignore if session.quiet else session.say)
     images = _check(folder, output, reader, overwrite=config.overwrite)
     device = pick_device(config.device)
@@ -74,6 +76,16 @@ def run_evaluate(sources: Sequence[str], config: EvaluateConfig, session: Sessio
         raise
     _write_manifest(evaluation, found, output, report)
     return report
+
+
+def _check_ranking(config: EvaluateConfig) -> None:
+    """Raise `InputError` when no image is large enough for the metric that ranks them."""
+    least = losses.find(config.by).declaration.min_size if config.by in ("ssim", "ms_ssim", "lpips") else 0  # type: ignore[attr-defined]
+    if config.size < least:
+        raise InputError(
+            f"`by` {config.by} takes sides of {least} pixels; `size` {config.size} has none of them.",
+            LARGER,
+        )
 
 
 def _check(folder: Path, output: Path, reader: Reader, *, overwrite: bool) -> list[Path]:
@@ -162,19 +174,25 @@ class _Evaluation:
                 note = f"of {measured} of {count} images; it takes sides of {least} pixels"
                 heading = METRICS[name].heading
                 notes[heading] = "; ".join(filter(None, [notes.get(heading), note]))
+        if any(summary.std is not None for row in rows for summary in row.metrics.values()):
+            notes["±"] = "standard deviation (sd) over the images"
+        verdicts = [METRICS[name].limits for name in METRICS if any(_has_verdict(row, name) for row in rows)]
+        if verdicts:
+            notes["verdict"] = "; ".join(verdicts)
         return notes
 
-    def worst(self) -> tuple[str, list[Path]]:
-        """The images with the worst mean of a metric over the autoencoders, the worst first, and the metric's name."""
-        scores = [self.scores(name, 0) for name in self.autoencoders]
-        by = self.config.by if any(self.config.by in score.metrics for score in scores[0].values()) else "psnr"
-        sign = METRICS[by].sign
-        means = {
-            image: sign * float(np.mean([each[image].metrics[by] for each in scores]))
-            for image in scores[0]
-            if all(image in each and by in each[image].metrics for each in scores)
-        }
-        return by, sorted(means, key=lambda image: (means[image], image))[: self.config.worst]
+    def worst(self) -> dict[str, list[Path]]:
+        """The images that each autoencoder is worst at by the metric of the configuration, the worst first."""
+        by, found = self.config.by, {}
+        for name in self.autoencoders:
+            scores = {image: each.metrics for image, each in self.scores(name, 0).items() if by in each.metrics}
+            if not scores:
+                raise InputError(
+                    f"`by` {by}: no image is large enough for it.", "Rank by psnr, or ask for a larger `size`."
+                )
+            badness = {image: METRICS[by].sign * metrics[by] for image, metrics in scores.items()}
+            found[name] = sorted(badness, key=lambda image: (badness[image], image))[: self.config.worst]
+        return found
 
     def picture_rows(self, images: Sequence[Path]) -> list[PictureRow]:
         """The pictures of the figure: the originals, then for each row of the table reconstructions and differences."""
@@ -201,11 +219,15 @@ class _Evaluation:
         rows = self.rows()
         notes = self.notes(rows)
         headings, lines = table_cells(rows, self.metrics.network)
-        by, images = self.worst()
-        names = [image.relative_to(self.folder).as_posix() for image in images]
-        count = rows[0].metrics["psnr"].count
+        by, worst, count = self.config.by, self.worst(), rows[0].metrics["psnr"].count
+        images = list(dict.fromkeys(image for same_rank in zip(*worst.values()) for image in same_rank))
+        shown = {image: image.relative_to(self.folder).as_posix() for image in images}
+        names = list(shown.values())
+        of_each = {name: [shown[image] for image in found] for name, found in worst.items()}
+        least = min(len(found) for found in worst.values())
+        which = f"{least} of {count} images" if len(worst) == 1 else f"{least} of {count} images of each autoencoder"
         title = (
-            f"The worst {len(images)} of {count} images by {METRICS[by].heading.removesuffix(' dB')}\n"
+            f"The worst {which} by {METRICS[by].heading.removesuffix(' dB')}\n"
             f"encoder and decoder, longer side {self.config.size} pixels, LPIPS: {self.metrics.network}"
         )
         save_figure(draw_worst(title, names, self.picture_rows(images)), output)
@@ -216,11 +238,15 @@ class _Evaluation:
             "rows": [row.as_dict() for row in rows],
             "lpips_network": self.metrics.network,
             "notes": sentences,
-            "worst": {"by": by, "images": names},
+            "worst": {"by": by, "images": names, "of": of_each},
             "problems": list(self.table.problems.values()),
         }
         report.lines = [f"images   {count} of {self.folder}", *table(headings, lines)]
         report.lines += [f"{heading:<8} {note}" for heading, note in notes.items()]
+
+
+def _has_verdict(row: Row, name: str) -> bool:
+    return name in row.metrics and bool(row.metrics[name].verdict)
 
 
 def score_caption(score: Score) -> str:

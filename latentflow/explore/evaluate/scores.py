@@ -25,6 +25,15 @@ class Metric:
         """1 for a metric that is better the larger it is, −1 for the others."""
         return -1 if self.good is not None and self.excellent is not None and self.excellent < self.good else 1
 
+    @property
+    def limits(self) -> str:
+        """What its verdicts mean, in words; empty for a metric without limits."""
+        name, _, unit = self.heading.partition(" ")
+        if self.good is None or self.excellent is None:
+            return ""
+        side = "above" if self.sign > 0 else "below"
+        return f"{name} good {side} {self.good:g}, excellent {side} {self.excellent:g} {unit}".rstrip()
+
     def verdict(self, value: float) -> str:
         """excellent, good or below good; empty for a metric without limits."""
         if self.good is None or self.excellent is None:
