@@ -12,6 +12,9 @@ trained on Gaussians, which the KL term pulls towards N(0, 1) until together the
 between close codes the plain decoder does well too, so its [-2, 2]² is not a hole but a part of a larger cloud that
 shows few digits; and a small distance to a digit allows for blur, which is common where one digit turns into another.
 With --beta 0, without KL, the Gaussians shrink to points again.
+
+--data mnist takes 12 500 pictures of 28 × 28 pixels of MNIST instead, from --data_dir or, with network access,
+from where torchvision finds them. It needs torchvision, and many times as long.
 """
 
 import argparse
@@ -34,24 +37,28 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+EPOCHS = {"digits": 80, "mnist": 20}
 SQUARE = 2.0  # half its side; 91 % of N(0, 1) lies in [-2, 2]²
 Box = tuple[float, float, float, float]  # left, right, bottom, top
 
 
 class Network(nn.Module):
-    """Pictures (n, 1, 8, 8) to codes (n, 2), which are Gaussians or, in a plain autoencoder, their means; and back."""
+    """Pictures (n, 1, side, side) to codes (n, 2), which are Gaussians or, in a plain autoencoder, their means; and
+    back. `side` is a multiple of 4."""
 
-    def __init__(self, variational: bool, width: int = 32) -> None:
+    def __init__(self, variational: bool, width: int = 32, side: int = 8) -> None:
         super().__init__()
+        small = side // 4
+        flat = 2 * width * small**2
         self.variational, self.name = variational, "VAE" if variational else "autoencoder"
         self.encoder = nn.Sequential(
             *(nn.Conv2d(1, width, 3, padding=1), nn.SiLU()),
-            *(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.SiLU()),  # 8 × 8 → 4 × 4
-            *(nn.Conv2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU()),  # 4 × 4 → 2 × 2
-            *(nn.Flatten(), nn.Linear(8 * width, 64), nn.SiLU(), nn.Linear(64, 4)),
+            *(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.SiLU()),  # 8 × 8 → 4 × 4, or 28 → 14
+            *(nn.Conv2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU()),  # 4 × 4 → 2 × 2, or 14 → 7
+            *(nn.Flatten(), nn.Linear(flat, 64), nn.SiLU(), nn.Linear(64, 4)),
         )
         self.decoder = nn.Sequential(
-            *(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 8 * width), nn.SiLU(), nn.Unflatten(1, (2 * width, 2, 2))),
+            *(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, flat), nn.SiLU(), nn.Unflatten(1, (2 * width, small, small))),
             *(nn.ConvTranspose2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU()),
             *(nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.SiLU()),
             nn.Conv2d(width, 1, 3, padding=1),
@@ -64,23 +71,30 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def pictures(self, codes: Tensor) -> Tensor:
-        """The pictures (n, 1, 8, 8) in [0, 1] of codes (n, 2)."""
+        """The pictures (n, 1, side, side) in [0, 1] of codes (n, 2)."""
         return torch.sigmoid(self.decoder(codes))
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Pictures (n, 1, 8, 8) in [0, 1] and their labels: three quarters to train on, a quarter held out."""
+    """Pictures (n, 1, side, side) in [0, 1] and their labels: those to train on, and a quarter or less held out."""
 
     train: Tensor
     test: Tensor
     train_labels: np.ndarray
     test_labels: np.ndarray
 
+    @property
+    def side(self) -> int:
+        """Pixels of a picture's side."""
+        return self.train.shape[-1]
+
     def nearest(self, pictures: Tensor) -> tuple[Tensor, np.ndarray]:
         """RMSE over the pixels to the nearest training digit, and the class of that digit."""
-        distance, index = torch.cdist(pictures.flatten(1), self.train.flatten(1)).min(dim=1)
-        return distance / 8, self.train_labels[index]
+        known = self.train.flatten(1)
+        found = [torch.cdist(some, known).min(dim=1) for some in pictures.flatten(1).split(2000)]
+        distance, index = (torch.cat(each) for each in zip(*found))
+        return distance / self.side, self.train_labels[index]
 
     @cached_property
     def limit(self) -> float:
@@ -97,6 +111,26 @@ def read_digits(seed: int = 0) -> Digits:
     return Digits(pictures[train], pictures[test], labels[train], labels[test])
 
 
+def read_mnist(folder: Path, seed: int = 0) -> Digits:
+    """10 000 training and 2500 test digits of MNIST, or as many as there are, from a folder as torchvision keeps it,
+    into which they are downloaded if they aren't there.
+
+    Raises `ImportError` without torchvision, and `RuntimeError` or `OSError` when it can't be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    parts = []
+    for is_train, most in ((True, 10_000), (False, 2500)):
+        try:
+            data = MNIST(folder, train=is_train)
+        except RuntimeError:  # it isn't there
+            data = MNIST(folder, train=is_train, download=True)
+        chosen = np.random.default_rng(seed).permutation(len(data.data))[:most]
+        parts.append((data.data[chosen, None].float() / 255, data.targets[chosen].numpy()))
+    (train, train_labels), (test, test_labels) = parts
+    return Digits(train, test, train_labels, test_labels)
+
+
 def cross_entropy(logits: Tensor, pictures: Tensor) -> Tensor:
     """BCE in nats a picture: summed over the pixels, averaged over the batch."""
     return F.binary_cross_entropy_with_logits(logits, pictures, reduction="sum") / len(pictures)
@@ -110,7 +144,7 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 def train(digits: Digits, variational: bool, epochs: int, seed: int = 0, beta: float = 1.0) -> Network:
     """Train the network with BCE alone, or with BCE + β KL and every code drawn from its picture's Gaussian."""
     torch.manual_seed(seed)  # both start from the same weights
-    network, batch = Network(variational), 128
+    network, batch = Network(variational, side=digits.side), 128
     optimizer = torch.optim.Adam(network.parameters())
     steps = epochs * -(-len(digits.train) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
@@ -199,7 +233,8 @@ def frame(axes: Axes, box: Box, title: str, color: str = "black") -> None:
 def draw_decoded(axes: Axes, network: Network, box: Box, tiles: int = 20) -> AxesImage:
     """A box of the plane, decoded at the centers of tiles × tiles cells."""
     pictures = F.pad(network.pictures(centers(box, tiles)), (1, 1, 1, 1))
-    sheet = pictures.reshape(tiles, tiles, 10, 10).transpose(1, 2).reshape(10 * tiles, 10 * tiles)
+    side = pictures.shape[-1]
+    sheet = pictures.reshape(tiles, tiles, side, side).transpose(1, 2).reshape(side * tiles, side * tiles)
     return axes.imshow(sheet.numpy(), cmap="gray_r", vmin=0, vmax=1, extent=box)
 
 
@@ -271,10 +306,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train both networks, print the table and write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path("digits"), help="folder for the pictures")
-    parser.add_argument("--epochs", type=int, default=80, help="passes over the digits, for each network (80)")
+    parser.add_argument("--data", choices=EPOCHS, default="digits", help="scikit-learn's digits, or MNIST (digits)")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of MNIST (data)")
+    parser.add_argument("--epochs", type=int, help="passes over the digits, for each network (80; MNIST: 20)")
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the weights and the noise (0)")
     options = parser.parse_args(arguments)
+    if options.epochs is None:
+        options.epochs = EPOCHS[options.data]
     if options.epochs < 1 or not 0 <= options.beta < float("inf") or not 0 <= options.seed < 2**32:
         parser.error("--epochs is 1 or more, --beta 0 or more, --seed between 0 and 4294967295.")
     if options.output_dir.exists() and not options.output_dir.is_dir():
@@ -283,7 +322,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # a second one costs more than it saves with pictures this small
     matplotlib.rcParams["font.size"] = 13
 
-    digits = read_digits(options.seed)
+    try:
+        digits = read_mnist(options.data_dir, options.seed) if options.data == "mnist" else read_digits(options.seed)
+    except ImportError as error:
+        parser.error(f"--data mnist needs torchvision ({error}).")
+    except (OSError, RuntimeError) as error:
+        parser.error(f"MNIST is not in {options.data_dir} and can't be downloaded: {str(error).splitlines()[0]}")
     networks = [train(digits, kind, options.epochs, options.seed, options.beta) for kind in (False, True)]
     figures = [measure(network, digits) for network in networks]
     table = make_table(networks, figures)

@@ -103,3 +103,52 @@ def test_wrong_options_are_told_in_a_line(arguments, tmp_path, monkeypatch, caps
         script.main(arguments)
     assert arguments[0] in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+def write_mnist(folder, train=300, test=80):
+    """Digits of 28 × 28 pixels in the files that MNIST comes in."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    large = np.pad(np.kron((pixels.reshape(-1, 8, 8) * 15.9).astype(np.uint8), np.ones((1, 3, 3), np.uint8)), 2)[2:-2]
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, part in (("train", slice(train)), ("t10k", slice(train, train + test))):
+        count = len(labels[part])
+        header = np.array([2051, count, 28, 28], ">i4").tobytes()
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + large[part].tobytes())
+        header = np.array([2049, count], ">i4").tobytes()
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels[part].astype(np.uint8).tobytes())
+
+
+def test_mnist_is_read_from_its_own_files_and_drawn_at_its_own_size(tmp_path, monkeypatch):
+    pytest.importorskip("torchvision")
+    write_mnist(tmp_path / "data")
+    digits = script.read_mnist(tmp_path / "data")
+    assert digits.train.shape == (300, 1, 28, 28) and digits.test.shape == (80, 1, 28, 28)
+    assert digits.train.min() == 0 and 0.9 < digits.train.max() <= 1 and set(digits.train_labels) == set(range(10))
+    distance, classes = digits.nearest(digits.train[:20] + 0.01)
+    assert distance.max() == pytest.approx(0.01, abs=1e-3) and np.array_equal(classes, digits.train_labels[:20])
+    network = script.train(digits, True, 1)
+    assert network.pictures(torch.zeros(3, 2)).shape == (3, 1, 28, 28)
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    sheet = script.draw_decoded(axes, network, (-2, 2, -2, 2), tiles=3).get_array()
+    assert sheet.shape == (90, 90)
+    middle = network.pictures(script.centers((-2, 2, -2, 2), 3))[4, 0].numpy()
+    assert np.allclose(sheet[31:59, 31:59], middle, atol=1e-6)
+
+
+def test_mnist_that_is_not_there_and_cannot_be_downloaded_is_one_line(tmp_path, monkeypatch, capsys):
+    datasets = pytest.importorskip("torchvision.datasets")
+
+    def offline(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(datasets.MNIST, "download", offline)
+    with pytest.raises(SystemExit) as stopped:
+        script.main(["--data", "mnist", "--data_dir", str(tmp_path / "none"), "--output_dir", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "can't be downloaded: no route to host" in last and "none" in last
