@@ -1,7 +1,9 @@
 """`walk`: even steps, timing, captions, loops, refined ends, and what is refused."""
 
 import json
+import os
 import threading
+import time
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, step_size
 from latentflow.latents.sources import check_anchors, initial_latent, read_anchors
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.folders import captured
 from latentflow.pictures.text import captioned
 from latentflow.session import Session
 
@@ -398,3 +401,14 @@ def test_the_order_is_that_of_a_folder_with_images(invoke, tmp_path):
     for sources, words in ((["random:1", "random:2"], "Name one folder"), (["empty"], "holds no images")):
         code, out, err = invoke("walk", *sources, "--order", "date", *BUNDLED)
         assert (code, out, err.count("\n")) == (2, "", 1) and words in err
+
+
+def test_files_whose_dates_cannot_be_read_are_in_the_order_they_were_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # so that Pillow refuses a small picture for its size
+    Image.new("RGB", (32, 32)).save(tmp_path / "large.png")
+    (tmp_path / "text.jpg").write_bytes(b"no picture")
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe1\x00\x40Exif\x00\x00MM\x00*\xff\xff")
+    for year, name in enumerate(("text.jpg", "large.png", "cut.jpg"), 2000):
+        moment = time.mktime((year, 6, 1, 12, 0, 0, 0, 0, 0))
+        os.utime(tmp_path / name, (moment, moment))
+        assert captured(tmp_path / name) == f"{year}:06:01 12:00:00"

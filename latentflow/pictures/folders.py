@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
 from latentflow.files import MANIFEST_SUFFIX, written_before
-from latentflow.pictures.decoding import HEIF_REMEDY, HEIF_SUFFIXES, readable_suffixes
+from latentflow.pictures.decoding import DECODING_ERRORS, HEIF_REMEDY, HEIF_SUFFIXES, readable_suffixes
 
 MAX_NAMES = 3  # in the sentence on what is passed over
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
@@ -37,11 +38,13 @@ def find_images(folder: Path) -> FoundImages:
 def captured(path: Path) -> str:
     """When a picture was taken, "2024:05:31 12:00:00", by its EXIF data, or else when the file was last changed."""
     try:
-        with Image.open(path) as image:
-            exif = image.getexif()
-            of_camera = exif.get_ifd(ExifTags.IFD.Exif)
-            taken = of_camera.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-    except (OSError, ValueError, SyntaxError):  # whoever reads it says what is wrong with it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures and of odd metadata
+            with Image.open(path) as image:
+                exif = image.getexif()
+                of_camera = exif.get_ifd(ExifTags.IFD.Exif)
+                taken = of_camera.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+    except (Image.DecompressionBombError, *DECODING_ERRORS):  # whoever reads it says what is wrong with it
         taken = None
     changed = time.strftime("%Y:%m:%d %H:%M:%S", time.localtime(path.stat().st_mtime))
     return str(taken or "").strip("\0 ") or changed

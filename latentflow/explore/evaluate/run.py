@@ -187,9 +187,7 @@ class _Evaluation:
         for name in self.autoencoders:
             scores = {image: each.metrics for image, each in self.scores(name, 0).items() if by in each.metrics}
             if not scores:
-                raise InputError(
-                    f"`by` {by}: no image is large enough for it.", "Rank by psnr, or ask for a larger `size`."
-                )
+                raise InputError(f"`by` {by}: no image is large enough for it.", LARGER)
             badness = {image: METRICS[by].sign * metrics[by] for image, metrics in scores.items()}
             found[name] = sorted(badness, key=lambda image: (badness[image], image))[: self.config.worst]
         return found
