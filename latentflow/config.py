@@ -372,7 +372,11 @@ class RenderConfig(Options):
     bounce: bool = same("bounce")
     palette: str = same("palette")
     size: int | None = option(
-        None, "Longer side of each frame in pixels.", minimum=2, maximum=16384, shown_default="the size of the run"
+        None,
+        "Longer side of each frame in pixels, without its caption.",
+        minimum=2,
+        maximum=16384,
+        shown_default="the size of the run",
     )
     skip_step: int = same("skip_step")
     pace: str = same("pace")

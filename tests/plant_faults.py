@@ -174,10 +174,10 @@ FAULTS = (
     ),
     # Views of a latent space
     Fault(
-        "the channels' picture at −3 σ is that at +3 σ",
+        "the channels' picture at −3 sd is that at +3 sd",
         "latentflow/explore/channels.py",
-        'f"−{reach:g} σ": channel.down,',
-        'f"−{reach:g} σ": channel.up,',
+        'f"−{reach:g} sd": channel.down,',
+        'f"−{reach:g} sd": channel.up,',
         ("test_channels.py",),
     ),
     Fault(

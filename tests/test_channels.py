@@ -93,8 +93,8 @@ def test_each_panel_of_the_figure_shows_what_its_title_says():
         expected = {
             "set to zero": changed(latent, number, factor=0),
             "alone": changed(latent, number, others=0),
-            "−2 σ": changed(latent, number, offset=-2),
-            "+2 σ": changed(latent, number, offset=2),
+            "−2 sd": changed(latent, number, offset=-2),
+            "+2 sd": changed(latent, number, offset=2),
         }
         assert [title for title, _ in pictures] == list(expected)
         for title, shown in pictures:
@@ -153,7 +153,7 @@ def test_no_more_pictures_are_decoded_together_than_asked_for():
 def test_a_frame_of_the_sweep_names_each_channel_and_how_far_it_is_moved():
     images = picture(40, 64, count=2)
     expected = tiled(
-        [titled(to_uint8(images[:1]), "channel 1 -1.5 sd"), titled(to_uint8(images[1:]), "channel 3 -1.5 sd")]
+        [titled(to_uint8(images[:1]), ["channel 1", "-1.5 sd"]), titled(to_uint8(images[1:]), ["channel 3", "-1.5 sd"])]
     )
     assert np.array_equal(draw_sweep(images, [1, 3], -1.5), expected)
 
@@ -168,11 +168,11 @@ def test_the_command_writes_a_figure_and_a_sweep(invoke, small, tmp_path, saved_
     assert report["channels"]["2"]["rmse_without"] > report["channels"]["0"]["rmse_without"]  # brightness
     (figure,) = saved_figures
     titles = [[title for title, _ in row] for row in rows_of(figure)]
-    panels = ["set to zero", "alone", "−3 σ", "+3 σ"]
+    panels = ["set to zero", "alone", "−3 sd", "+3 sd"]
     assert titles == [["image", "reconstruction"], ["channel 0", *panels], ["channel 2", *panels]]
     assert figure.get_suptitle() == "The latent channels of small"
     frames = imageio.mimread(tmp_path / "c.gif")
-    assert len(frames) == 6 and frames[0].shape[:2] == (40 + 13, 2 * 48 + GAP)
+    assert len(frames) == 6 and frames[0].shape[:2] == (40 + 4 * 18, 2 * 48 + GAP)
     names = ["c.png", "c.gif", "c.png.manifest.json"]
     assert report["written"] == names
     assert json.loads((tmp_path / names[2]).read_text())["inputs"] == {"image": str(small)}
@@ -189,7 +189,10 @@ def test_the_frames_of_a_sweep_go_up_first(invoke, autoencoder, tmp_path):
         latents = torch.cat([changed(anchors.latents, number, offset=offset) for number in range(4)])
         with torch.no_grad():
             images = autoencoder.decode(latents, anchors.size)
-        titles = [titled(to_uint8(image[None]), f"channel {number} {words} sd") for number, image in enumerate(images)]
+        titles = [
+            titled(to_uint8(image[None]), [f"channel {number}", f"{words} sd"], 4)
+            for number, image in enumerate(images)
+        ]
         assert np.abs(np.asarray(Image.open(path)).astype(int) - tiled(titles)).max() <= 1
     assert len(list((tmp_path / "c_frames").iterdir())) == 4 and (tmp_path / "c.svg").exists()
 

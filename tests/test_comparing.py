@@ -76,11 +76,11 @@ def test_the_first_panel_is_the_target_and_the_first_frames_are_alike(invoke, sm
     assert code == 0, err
     first, last = (np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "frames").glob("*.png")))
     target = np.asarray(Image.open(small).convert("RGB")).astype(int)
-    strip = 13
+    above, below = 18, 4 * 18  # a line of text, and four on pictures as narrow as these
     columns = (first.shape[1] + GAP) // (48 + GAP)
     panels = [
-        first[row * (40 + 2 * strip) + strip :][:40, column * (48 + GAP) :][:, :48]
-        for row in range(first.shape[0] // (40 + 2 * strip))
+        first[row * (above + 40 + below) + above :][:40, column * (48 + GAP) :][:, :48]
+        for row in range(first.shape[0] // (above + 40 + below))
         for column in range(columns)
     ]
     assert np.array_equal(panels[0], target)
@@ -155,8 +155,10 @@ def test_columns_and_sheets_have_the_shape_of_their_pictures():
     assert columns_for(9, 100, 100) in (3, 4, 5) and columns_for(1, 10, 10) == 1
     assert columns_for(8, 400, 100) < columns_for(8, 100, 400)
     tile = np.zeros((20, 30, 3), np.uint8)
-    sheet = contact_sheet({"one": [tile] * 3, "two": [tile] * 3}, ["step 0", "step 1", "step 2"])
-    assert sheet.shape == (13 + 2 * 20, 60 + 3 * 30, 3)
+    rows, figures = {"one": [tile] * 2, "two": [tile] * 2}, {"one": ["1 dB", "2 dB"], "two": ["3 dB", "4 dB"]}
+    sheet = contact_sheet("a title", tile, rows, ["0", "1"], figures)
+    line = 18
+    assert sheet.shape == (2 * line + 2 * (20 + 2 * line), 96 + 3 * (4 + 30), 3)  # "1 dB" takes two lines here
 
 
 def test_a_wrong_loss_is_said_to_be_of_the_option_it_is_in(invoke):

@@ -207,7 +207,7 @@ def test_brightness_is_found_scored_saved_and_applied(invoke, folders, photo, tm
     assert report["held_out"]["balanced_accuracy"] == 1 and report["kind"].startswith("white") == bool(whiten)
     assert report["held_out"]["right"] == [6, 6]
     with Image.open(tmp_path / "concept.gif") as gif:
-        assert gif.n_frames == 8 and gif.size == (32, 32 + 14)
+        assert gif.n_frames == 8 and gif.size == (32, 32 + 5 * 18)
     files = ("concept.safetensors", "concept.png", "concept.gif")
     before = [(tmp_path / file).read_bytes() for file in files]
     assert invoke(*line)[0] == 0 and [(tmp_path / file).read_bytes() for file in files] == before
@@ -352,7 +352,7 @@ def test_the_plot_shows_each_group_in_its_row_and_color(separates):
 
 def test_a_frame_of_the_sweep_names_its_strength():
     image = picture(32, 64)
-    expected = captioned(to_uint8(image), "strength -0.50  dark to bright")
+    expected = captioned(to_uint8(image), ["strength -0.50", "dark to bright"])
     assert np.array_equal(draw_strength(image, -0.5, "dark to bright"), expected)
 
 
@@ -378,7 +378,7 @@ def test_the_command_shows_the_picture_of_each_strength(invoke, autoencoder, fol
     assert (bright > 0).all() and (dark < 0).all()
     paths = sorted((tmp_path / "concept_frames").glob("*.png"))
     for path, strength in zip(paths, (-1.0, -0.25, 0.5, -0.25), strict=True):
-        expected = captioned(decoded(strength), f"strength {strength:+.2f}  dark to bright")
+        expected = captioned(decoded(strength), [f"strength {strength:+.2f}", "dark to bright"])
         assert np.abs(np.asarray(Image.open(path)).astype(int) - expected).max() <= 1
 
 

@@ -377,8 +377,8 @@ def test_more_directions_have_a_volume():
 def test_paths_are_drawn_side_by_side_under_their_names():
     images, paths = picture(30, 120, count=2), two_paths()
     shown = draw_paths(images, paths)
-    assert np.array_equal(shown[:, :120], titled(to_uint8(images[:1]), "straight: 12.0 gray levels"))
-    assert np.array_equal(shown[:, 124:], titled(to_uint8(images[1:]), "geodesic: 9.5 gray levels"))
+    assert np.array_equal(shown[:, :120], titled(to_uint8(images[:1]), ["straight:", "12.0 gray levels"]))
+    assert np.array_equal(shown[:, 124:], titled(to_uint8(images[1:]), ["geodesic:", "9.5 gray levels"]))
 
 
 def test_a_path_is_measured_and_compared_without_a_file():

@@ -27,7 +27,7 @@ from toys import step, steps
 import latentflow
 from latentflow import cli, losses
 from latentflow.models import loading
-from latentflow.pictures.text import BACKGROUND, captioned, text_strip, titled
+from latentflow.pictures.text import BACKGROUND, MIN_SIZE, captioned, font_with, line_count, text_block, titled
 from latentflow.session import Session
 from latentflow.sinks import run_sinks
 from latentflow.sinks.contact_sheet import shown_steps
@@ -37,7 +37,7 @@ from latentflow.sinks.progress import Progress
 STEPS, SEED, LOSS = 4, 7, "l1 + 0.5*mse"
 HEIGHT, WIDTH = 40, 48
 GAP = 4  # white columns between the target and the frame
-LINE = 13  # height of a title
+LINE = 18  # height of a line of text
 QUICK = ("--weights", "bundled", "--size", WIDTH, "--dtype", "float32", "--seed", SEED, "--steps", STEPS)
 
 
@@ -150,11 +150,15 @@ def test_captions_say_step_every_term_of_the_loss_and_psnr(the_run):
     for index, record in enumerate(the_run.records):
         parts = terms(record.image, the_run.target)
         wanted.append(
-            f"step {index}/{STEPS}  l1 {parts['l1']:.4f}  mse {parts['mse']:.4f}  "
-            f"{psnr(record.image, the_run.target):5.2f} dB"
+            [
+                f"step {index}/{STEPS}",
+                f"l1 {parts['l1']:.4f}",
+                f"mse {parts['mse']:.4f}",
+                f"{psnr(record.image, the_run.target):5.2f} dB",
+            ]
         )
-    assert the_run.texts == wanted
-    assert len(set(wanted)) == STEPS + 1
+    texts = [part.strip() for text in wanted for part in text]
+    assert [part for line in the_run.texts for part in line.split("  ")] == texts  # in lines that are wide enough
     for text, frame in zip(wanted, the_run.frames, strict=True):
         assert np.array_equal(frame, captioned(frame[:HEIGHT], text))
 
@@ -162,33 +166,108 @@ def test_captions_say_step_every_term_of_the_loss_and_psnr(the_run):
 def test_a_caption_pads_its_numbers_so_that_they_keep_their_place():
     from latentflow.pictures.draw import describe_step
 
-    assert describe_step(step(3, total=100)) == "step   3/100  mse 0.2500  13.00 dB"
-    assert describe_step(step(100, total=100))[:12] == "step 100/100"
+    assert describe_step(step(3, total=100)) == ["step   3/100", "mse 0.2500", "13.00 dB"]
+    assert describe_step(step(100, total=100))[0] == "step 100/100"
 
 
 def test_a_strip_shows_its_text_and_no_other():
-    strip = text_strip("step 3  12.50 dB", 200, 14)
-    assert strip.shape == (14, 200, 3) and strip.dtype == np.uint8
-    assert np.array_equal(strip, text_strip("step 3  12.50 dB", 200, 14))
+    strip = text_block("step 3  12.50 dB", 200)
+    assert strip.shape == (LINE, 200, 3) and strip.dtype == np.uint8
+    assert np.array_equal(strip, text_block("step 3  12.50 dB", 200))
     for other in ("step 4  12.50 dB", "step 3  12.51 dB", ""):
-        assert not np.array_equal(strip, text_strip(other, 200, 14))
-    assert (text_strip("", 200, 14) == BACKGROUND).all()
+        assert not np.array_equal(strip, text_block(other, 200))
+    assert (text_block("", 200) == BACKGROUND).all()
 
 
-@pytest.mark.parametrize("length", [1, 10, 20, 40])
-def test_text_shrinks_until_it_fits_between_the_margins(length):
-    strip = text_strip("W" * length, 300, 20)
-    lit = np.flatnonzero((strip != BACKGROUND).any(axis=(0, 2)))
-    assert lit[0] >= 3 and lit[-1] <= 296
-    if length >= 40:
-        assert lit[-1] > 240  # shrunk no more than it takes
+@pytest.mark.parametrize("width", [48, 96, 256, 640])
+def test_letters_have_their_size_on_a_picture_of_any_size(width):
+    """A capital is 0.7 of the font's size; on a small picture it is as large as on one twice as wide."""
+    rows = np.flatnonzero((text_block("H", width) != BACKGROUND).any(axis=(1, 2)))
+    assert len(rows) >= round(0.7 * MIN_SIZE)
+
+
+@pytest.mark.parametrize("width", [64, 128, 300])
+def test_text_stays_between_the_margins_in_as_many_lines_as_it_takes(width):
+    words = [f"word{number}" for number in range(8)]
+    with recorded(ImageDraw.ImageDraw, "text") as drawn:
+        block = text_block(" ".join(words), width)
+    lines = [text for _, _, text, *_ in drawn]
+    assert " ".join(lines).split() == words and len(lines) == len(block) // LINE
+    assert len(lines) == {64: 8, 128: 4, 300: 2}[width] == line_count(" ".join(words), width)
+    lit = np.flatnonzero((block != BACKGROUND).any(axis=(0, 2)))
+    assert lit[0] >= 3 and lit[-1] <= width - 4
+
+
+def test_parts_of_a_text_stay_together_and_a_long_name_loses_its_middle():
+    with recorded(ImageDraw.ImageDraw, "text") as drawn:
+        text_block(["step 1/9", "mse 0.25", "12.50 dB"], 128)
+        text_block("IMG_20260101_101500_portrait", 128)
+        block = text_block("one two three four five six", 60, lines=2)
+    lines = [text for _, _, text, *_ in drawn]
+    assert lines[:2] == ["step 1/9  mse 0.25", "12.50 dB"]
+    assert re.fullmatch(r"IMG_\w+…\w+trait", lines[2])
+    assert lines[3:] == ["one two", "thre…six"] and block.shape == (2 * LINE, 60, 3)
+
+
+def test_a_caption_takes_the_same_lines_whatever_its_digits_are():
+    assert line_count("step 111/111 mse 0.1111", 100) == line_count("step 888/888 mse 0.8888", 100)
+
+
+def make_font(path: Path, character: str) -> Path:
+    """A font whose only letter is a full square."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 900), (900, 900), (900, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", "square"])
+    font.setupCharacterMap({ord(character): "square"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "square": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "square": (1000, 0)})
+    font.setupHorizontalHeader(ascent=900, descent=-100)
+    font.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+    return path
+
+
+def test_characters_that_the_font_lacks_are_drawn_in_one_of_the_system_that_has_them(tmp_path, monkeypatch):
+    from matplotlib import font_manager
+
+    from latentflow.pictures import text
+    from latentflow.pictures.figure import new_figure, save_figure
+
+    character = "\U0001f000"
+    for function in (text.font_with, text._font):
+        function.cache_clear()
+    path = make_font(tmp_path / "squares.ttf", character)
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*font_manager.fontManager.ttflist])
+    font_manager.fontManager.addfont(path)
+    assert font_with(frozenset(character)).name == "Squares"
+    strip = text_block(character, 60)
+    square = np.argwhere((strip == strip.max()).all(axis=2))
+    assert len(square) > 0.7 * (0.9 * MIN_SIZE) ** 2
+    assert (strip[tuple(slice(*each) for each in zip(square.min(0), square.max(0) + 1))] > 200).all()  # filled
+    assert font_with(frozenset("σ→")).name == "DejaVu Sans"
+    figure = new_figure(2, 1)
+    figure.text(0.1, 0.3, character, fontsize=30)
+    save_figure(figure, tmp_path / "f.png")
+    dark = (read(tmp_path / "f.png") < 60).all(axis=2)
+    assert dark.sum() > 0.7 * (0.9 * 30 / 72 * 120) ** 2
+    for function in (text.font_with, text._font):
+        function.cache_clear()
 
 
 def test_a_title_is_above_the_picture_and_a_caption_below_it():
     picture = np.random.default_rng(0).integers(0, 256, (40, 160, 3), dtype=np.uint8)
     above, below = titled(picture, "one"), captioned(picture, "one")
-    assert np.array_equal(above, np.concatenate([text_strip("one", 160, 13), picture]))
-    assert np.array_equal(below, np.concatenate([picture, text_strip("one", 160, 14)]))
+    assert np.array_equal(above, np.concatenate([text_block("one", 160), picture]))
+    assert np.array_equal(below, np.concatenate([picture, text_block("one", 160)]))
 
 
 # Files of a run
@@ -440,6 +519,18 @@ def test_a_rendering_has_the_target_and_the_captions_of_the_run(the_run, tmp_pat
         assert np.array_equal(frame, again)
 
 
+def test_captions_are_drawn_at_the_size_of_the_rendering(the_run, tmp_path):
+    trajectory = the_run.folder / "frames.trajectory"
+    printed("render", trajectory, "--output_path", tmp_path / "large", "--size", 192, "--caption")
+    paths = sorted((tmp_path / "large").glob("*.png"))
+    record, frame = the_run.records[-1], read(paths[-1])
+    parts = terms(record.image, the_run.target)
+    words = [f"step {STEPS}/{STEPS}", f"l1 {parts['l1']:.4f}", f"mse {parts['mse']:.4f}"]
+    words.append(f"{psnr(record.image, the_run.target):5.2f} dB")
+    assert frame.shape == (160 + 2 * LINE, 192, 3)
+    assert np.array_equal(frame[160:], text_block(words, 192))
+
+
 def test_a_rendering_without_options_is_the_pictures_alone_and_size_scales_them(the_run, tmp_path):
     trajectory = the_run.folder / "frames.trajectory"
     printed("render", trajectory, "--output_path", tmp_path / "plain")
@@ -486,8 +577,8 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, autoencoder: Any) -> Si
 
 
 def test_panels_have_the_name_the_picture_and_the_figures_of_their_run(comparison):
-    lpips, height = losses.find("lpips")(comparison.load), HEIGHT + 2 * LINE
-    texts = []
+    lpips, below = losses.find("lpips")(comparison.load), 4 * LINE  # "12.34", "dB", "lpips", "1.234" on so narrow ones
+    height = LINE + HEIGHT + below
     for index in range(STEPS + 1):
         frame = read(comparison.folder / "frames" / f"{index:05d}.png")
         across = (frame.shape[1] + GAP) // (WIDTH + GAP)
@@ -496,36 +587,38 @@ def test_panels_have_the_name_the_picture_and_the_figures_of_their_run(compariso
             for row in range(frame.shape[0] // height)
             for column in range(across)
         ]
-        wanted = [("target", comparison.target, f"step {index}/{STEPS}")]
+        wanted = [("target", comparison.target, [f"step {index}/{STEPS}"])]
         for name in NAMES:
             image = comparison.runs[name][index].image
             with torch.no_grad():
                 distance = float(lpips(image.clamp(0, 1), comparison.target)[0])
-            wanted.append((name, image, f"{psnr(image, comparison.target):5.2f} dB  lpips[bundled] {distance:.3f}"))
-        texts += [text for title, _, figures in wanted for text in (title, figures)]
+            wanted.append((name, image, [f"{psnr(image, comparison.target):5.2f} dB", f"lpips {distance:.3f}"]))
         for panel, (title, image, figures) in zip(panels, wanted, strict=False):
-            assert np.array_equal(panel[:LINE], text_strip(title, WIDTH, LINE)), title
-            assert np.array_equal(panel[LINE:-LINE], pixels(image)), title
-            assert np.array_equal(panel[-LINE:], text_strip(figures, WIDTH, LINE)), (title, figures)
+            assert np.array_equal(panel[:LINE], text_block(title, WIDTH)), title
+            assert np.array_equal(panel[LINE:-below], pixels(image)), title
+            assert np.array_equal(panel[-below:], text_block(figures, WIDTH, 4)), (title, figures)
         assert all((panel == BACKGROUND).all() for panel in panels[len(wanted) :])
-    # a panel as narrow as here cuts its figures off, so that the pixels don't show all of them
-    assert comparison.texts == [*texts, *(f"step {index}" for index in shown_steps(STEPS)), *NAMES]
 
 
 def test_the_contact_sheet_has_a_row_for_each_loss_and_a_column_for_each_step(comparison):
-    sheet, margin = read(comparison.folder / "frames.sheet.png"), 60
-    shown = shown_steps(STEPS)
-    assert sheet.shape == (LINE + HEIGHT * len(NAMES), margin + WIDTH * len(shown), 3)
-    for column, index in enumerate(shown):
-        left = margin + column * WIDTH
-        assert np.array_equal(sheet[:LINE, left:][:, :WIDTH], text_strip(f"step {index}", WIDTH, LINE))
+    sheet, margin, shown = read(comparison.folder / "frames.sheet.png"), 96, shown_steps(STEPS)
+    below = 2 * LINE  # PSNR, on a picture as narrow as here
+    width, row_height = margin + (GAP + WIDTH) * (1 + len(shown)), HEIGHT + below
+    assert sheet.shape == (2 * LINE + row_height * len(NAMES), width, 3)
+    title = "image.png: losses compared, autoencoder bundled"
+    assert np.array_equal(sheet[:LINE], text_block(title, width))
+    for column, heading in enumerate(["target", *(f"step {index}" for index in shown)]):
+        left = margin + GAP + column * (WIDTH + GAP)
+        assert np.array_equal(sheet[LINE : 2 * LINE, left:][:, :WIDTH], text_block(heading, WIDTH))
         for row, name in enumerate(NAMES):
-            cell = sheet[LINE + row * HEIGHT :, left:][:HEIGHT, :WIDTH]
-            assert np.array_equal(cell, pixels(comparison.runs[name][index].image)), (name, index)
+            cell = sheet[2 * LINE + row * row_height :, left:][:row_height, :WIDTH]
+            image = comparison.runs[name][shown[column - 1]].image if column else comparison.target
+            words = f"{psnr(image, comparison.target):.2f} dB" if column else ""
+            assert np.array_equal(cell[:HEIGHT], pixels(image)), (name, heading)
+            assert np.array_equal(cell[HEIGHT:], text_block(words, WIDTH, 2)), (name, heading)
     for row, name in enumerate(NAMES):
-        label = sheet[LINE + row * HEIGHT :, :margin][:HEIGHT]
-        top = (HEIGHT - LINE) // 2
-        assert np.array_equal(label[top:][:LINE], text_strip(name, margin, LINE))
+        label = sheet[2 * LINE + row * row_height :, :margin][:row_height]
+        assert np.array_equal(label[:LINE], text_block(name, margin))
 
 
 def test_the_table_has_losses_and_metrics_of_each_run_and_of_the_encoder(comparison, autoencoder):

@@ -319,8 +319,8 @@ def test_a_saved_image_is_the_picture(tmp_path):
     [
         ({}, (24, 32, 3)),
         ({"side_by_side": True}, (24, 68, 3)),
-        ({"caption": True}, (38, 32, 3)),
-        ({"side_by_side": True, "caption": True}, (38, 68, 3)),
+        ({"caption": True}, (24 + 6 * 18, 32, 3)),
+        ({"side_by_side": True, "caption": True}, (24 + 4 * 18, 68, 3)),
     ],
 )
 def test_target_and_caption_have_their_place(options, shape):

@@ -24,7 +24,7 @@ from latentflow.latents.sources import check_anchors, initial_latent, read_ancho
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.folders import captured
-from latentflow.pictures.text import captioned
+from latentflow.pictures.text import captioned, line_count
 from latentflow.session import Session
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
@@ -221,7 +221,7 @@ def test_a_looped_walk_says_its_way_back(invoke, small, photo, tmp_path):
         written_frames(tmp_path / "frames"),
         ("small to spheres   0%", "small to spheres  50%", "spheres to small   0%", "spheres to small  50%"),
     ):
-        shown = frame[:-14].astype(np.uint8)
+        shown = frame[: -line_count(words, frame.shape[1]) * 18].astype(np.uint8)
         assert np.array_equal(frame, captioned(shown, words))
 
 

@@ -15,10 +15,9 @@ from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_be
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.draw import tiled
-from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
+from latentflow.pictures.draw import panels, tiled
+from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
 from latentflow.pictures.files import to_uint8
-from latentflow.pictures.text import titled
 from latentflow.records import Frame
 from latentflow.session import Session
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
@@ -89,9 +88,17 @@ def sweep_channels(
 
 
 def draw_channels(
-    name: str, target: Tensor | None, decoded: Tensor, channels: Sequence[Channel], reach: float = 3.0
+    name: str,
+    target: Tensor | None,
+    decoded: Tensor,
+    channels: Sequence[Channel],
+    reach: float = 3.0,
+    autoencoder: str = "",
 ) -> "Figure":
-    """A row for each channel below the image, if there is one, and its reconstruction; both are (1, 3, h, w)."""
+    """A row for each channel below the image `name`, if there is one, and its reconstruction; both are (1, 3, h, w).
+
+    `autoencoder` is the name of the one that has these channels, for the line below.
+    """
     height, width = decoded.shape[-2:]
     row_inches = PICTURE_INCHES * min(max(height / width, 0.5), 2.0)
     figure = new_figure(6.4 * PICTURE_INCHES, (len(channels) + 1) * (row_inches + 0.3) + 0.4)
@@ -108,13 +115,14 @@ def draw_channels(
         pictures = {
             "set to zero": channel.without,
             "alone": channel.alone,
-            f"−{reach:g} σ": channel.down,
-            f"+{reach:g} σ": channel.up,
+            f"−{reach:g} sd": channel.down,
+            f"+{reach:g} sd": channel.up,
         }
         _show(row[1:], pictures)
     bar = figure.colorbar(drawn, ax=axes[:, 0].tolist(), location="left", shrink=0.5)
     bar.set_label("latent value in standard deviations of the space", fontsize=9)
     figure.suptitle(f"The latent channels of {name}", fontsize=13)
+    write_below(figure, autoencoder=autoencoder)
     return figure
 
 
@@ -128,7 +136,7 @@ def draw_sweep(images: Tensor, numbers: Sequence[int], offset: float) -> np.ndar
     """The pictures (n, 3, h, w) of channels that are moved by `offset` standard deviations, side by side under their
     titles, as (h, w, 3) uint8."""
     pictures = [to_uint8(image) for image in images.split(1)]
-    return tiled([titled(picture, f"channel {number} {offset:+.1f} sd") for number, picture in zip(numbers, pictures)])
+    return tiled(panels(pictures, [[f"channel {number}", f"{offset:+.1f} sd"] for number in numbers]))
 
 
 def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Session) -> ViewReport:
@@ -156,7 +164,8 @@ def _make(job: Job[ChannelsConfig]) -> None:
         job.session.check()
         channels.append(channel)
     (frame,) = decode_frames(autoencoder, [latent], anchors.size)
-    save_figure(draw_channels(anchors.names[0], anchors.targets[0], frame.image, channels, config.reach), job.output)
+    shown = (anchors.names[0], anchors.targets[0], frame.image, channels, config.reach, autoencoder.name)
+    save_figure(draw_channels(*shown), job.output)
     figures = {str(channel.number): channel.figures(frame.image) for channel in channels}
     job.report.figures["channels"] = figures
     job.report.lines = [_line(number, found) for number, found in figures.items()]

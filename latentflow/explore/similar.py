@@ -19,7 +19,7 @@ from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, r
 from latentflow.latents.index import FolderLatents, check_folder, check_index, read_latents, read_squares
 from latentflow.latents.sources import Anchors, check_anchors, parse_source, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
+from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
 from latentflow.runs.report import table
@@ -101,7 +101,8 @@ def _make(job: Job[SimilarConfig]) -> None:
     picture = _picture(anchor, autoencoder)
     matches = [_match(found, neighbor, job.reader) for neighbor in neighbors]
     median = finite(space.median())
-    figure = draw_similar(anchor.names[0], picture, matches, len(found.names), config.distance, median)
+    shown = (anchor.names[0], picture, matches, len(found.names), config.distance, median, autoencoder.name)
+    figure = draw_similar(*shown)
     save_figure(figure, job.output)
     listed = [{"image": str(found.paths[each.index]), "distance": each.distance} for each in neighbors]
     report.figures = {"distance": config.distance, "median_distance": median, "neighbors": listed}
@@ -154,10 +155,11 @@ def draw_similar(
     searched: int,
     distance: str = DEFAULT_DISTANCE,
     median: float | None = None,
+    autoencoder: str = "",
 ) -> Figure:
     """The figure of a search: the query's `picture` (h, w, 3), uint8, and its name at the left, the matches beside it
     in rows, in their order, with their distances. `searched` is the number of images it says they are the nearest of,
-    `median` the distance of two of these, for scale.
+    `median` the distance of two of these, for scale, `autoencoder` the name of the one whose latents were compared.
 
     Raises `InputError` without a match, `MissingPackageError` without matplotlib.
     """
@@ -176,6 +178,7 @@ def draw_similar(
     title = [f"The nearest of {searched} images", DISTANCES[distance].title]
     scale = "" if median is None else f"\nmedian distance of two images: {median:.3f}"
     figure.suptitle((": " if columns > 3 else "\n").join(title) + scale, fontsize=12 if columns > 1 else 10)
+    write_below(figure, autoencoder=autoencoder)
     return figure
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.folders import captured, find_images
 from latentflow.pictures.reader import Reader
-from latentflow.pictures.text import captioned
+from latentflow.pictures.text import captioned, line_count
 from latentflow.records import Frame
 from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
@@ -270,9 +271,12 @@ def _make(job: Job[WalkConfig]) -> None:
     def describe(frame: Frame) -> str:
         return where(float(shown_positions[frame.index]), stops)
 
+    legs = (f"{one} to {two} 100%" for one, two in pairwise(stops))
+    lines = max(line_count(leg, anchors.size[1]) for leg in legs)
+
     def draw(frame: Frame) -> np.ndarray:
         picture = to_uint8(frame.image)
-        return captioned(picture, describe(frame)) if config.caption else picture
+        return captioned(picture, describe(frame), lines) if config.caption else picture
 
     sink = open_frames(job.output, **_frame_options(config), hold=config.hold, draw=draw)
     report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}

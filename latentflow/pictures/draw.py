@@ -5,42 +5,60 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from latentflow.pictures.files import to_uint8
-from latentflow.pictures.text import BACKGROUND, captioned, text_strip, title_height, titled
+from latentflow.pictures.text import BACKGROUND, captioned, line_count, text_block, titled
 from latentflow.records import Comparison, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor
 
+    from latentflow.pictures.text import Text
+
+MIN_LABEL = 96  # pixels of a contact sheet's row names
 GAP = 4  # pixels between two pictures
 ASPECT = 1.6  # width over height that rows of pictures come close to
 
 
 class Drawing:
-    """Draws a step as (h, w, 3) uint8: its picture, with the target (1, 3, h, w) to its left if `side_by_side`, and
-    step, loss and PSNR in a strip below if `caption`."""
+    """Draws a step as (h, w, 3) uint8: its picture, with the target (1, 3, h, w) to its left if `side_by_side`, scaled
+    so that the longer side has `size` pixels if that is given, and step, loss and PSNR below if `caption`."""
 
-    def __init__(self, target: Tensor, *, side_by_side: bool = False, caption: bool = False) -> None:
+    def __init__(
+        self, target: Tensor, *, side_by_side: bool = False, caption: bool = False, size: int | None = None
+    ) -> None:
         self.target = to_uint8(target)
-        self.side_by_side, self.caption = side_by_side, caption
+        self.side_by_side, self.caption, self.size = side_by_side, caption, size
+        self.lines: int | None = None  # of the caption: the same for all frames
 
     def __call__(self, step: Step) -> np.ndarray:
         picture = to_uint8(step.image)
         if self.side_by_side:
             picture = in_a_row([self.target, picture])
+        if self.size is not None:
+            picture = scaled(picture, self.size)
         if self.caption:
-            picture = captioned(picture, describe_step(step))
+            words = describe_step(step)
+            self.lines = self.lines or line_count(words, picture.shape[1])
+            picture = captioned(picture, words, self.lines)
         return picture
 
 
-def describe_step(step: Step) -> str:
-    """Step, loss (every term of a sum) and PSNR in one line."""
+def scaled(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture (h, w, 3) uint8, scaled so that its longer side has `size` pixels."""
+    factor = size / max(picture.shape[:2])
+    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def describe_step(step: Step) -> list[str]:
+    """Step, loss (every term of a sum) and PSNR."""
     parts = [f"{label} {float(value[0]):.4f}" for label, value in step.parts.items()]
     width = len(str(step.total))  # padded, so that the text does not move from frame to frame
-    return "  ".join([f"step {step.index:>{width}}/{step.total}", *parts, f"{float(step.psnr[0]):5.2f} dB"])
+    return [f"step {step.index:>{width}}/{step.total}", *parts, f"{float(step.psnr[0]):5.2f} dB"]
 
 
 class Panels:
@@ -52,23 +70,34 @@ class Panels:
 
     def __init__(self, target: Tensor, distance: Callable[[Tensor], Tensor] | None = None, name: str = "") -> None:
         self.target, self.distance, self.name = to_uint8(target), distance, name
+        self.lines: tuple[int, int] | None = None  # above and below each picture: the same for all frames
 
     def __call__(self, record: Comparison) -> np.ndarray:
         width = len(str(record.total))
-        panels = [_panel(self.target, "target", f"step {record.index:>{width}}/{record.total}")]
-        panels += [_panel(to_uint8(step.image), name, self._figures(step)) for name, step in record.steps.items()]
-        return tiled(panels)
+        pictures = [self.target, *(to_uint8(step.image) for step in record.steps.values())]
+        titles = ["target", *record.steps]
+        figures = [[f"step {record.index:>{width}}/{record.total}"], *map(self._figures, record.steps.values())]
+        self.lines = self.lines or (most_lines(titles, pictures[0]), most_lines(figures, pictures[0]))
+        above, below = self.lines
+        panels = zip(pictures, titles, figures)
+        return tiled([titled(captioned(picture, words, below), title, above) for picture, title, words in panels])
 
-    def _figures(self, step: Step) -> str:
-        figures = f"{float(step.psnr[0]):5.2f} dB"
+    def _figures(self, step: Step) -> list[str]:
+        figures = [f"{float(step.psnr[0]):5.2f} dB"]
         if self.distance is not None:
-            figures += f"  {self.name} {float(self.distance(step.image.clamp(0, 1))[0]):.3f}"
+            figures.append(f"{self.name} {float(self.distance(step.image.clamp(0, 1))[0]):.3f}")
         return figures
 
 
-def _panel(picture: np.ndarray, title: str, figures: str) -> np.ndarray:
-    width = picture.shape[1]
-    return np.concatenate([titled(picture, title), text_strip(figures, width, title_height(width))])
+def most_lines(texts: Iterable[Text], picture: np.ndarray) -> int:
+    """The number of lines that the longest of these texts takes on a picture (h, w, 3)."""
+    return max(line_count(text, picture.shape[1]) for text in texts)
+
+
+def panels(pictures: Sequence[np.ndarray], titles: Sequence[Text]) -> list[np.ndarray]:
+    """Pictures (h, w, 3) of one size under their titles."""
+    lines = most_lines(titles, pictures[0])
+    return [titled(picture, title, lines) for picture, title in zip(pictures, titles, strict=True)]
 
 
 def tiled(panels: list[np.ndarray]) -> np.ndarray:
@@ -95,17 +124,23 @@ def columns_for(count: int, width: int, height: int) -> int:
     )
 
 
-def contact_sheet(rows: dict[str, list[np.ndarray]], titles: list[str]) -> np.ndarray:
-    """Pictures (h, w, 3) in rows, the name of each row to its left, under one title for each column."""
-    first = next(iter(rows.values()))[0]
-    height, width = first.shape[:2]
-    margin, line = max(60, width // 2), max(13, width // 14)
-    header = [_blank(line, margin), *(text_strip(title, width, line) for title in titles)]
-    sheet = [np.concatenate(header, 1)]
+def contact_sheet(
+    title: str, target: np.ndarray, rows: dict[str, list[np.ndarray]], steps: list[str], figures: dict[str, list[str]]
+) -> np.ndarray:
+    """Under `title` the target (h, w, 3) and pictures of its size in `rows`, a column for each of the `steps`; each row
+    has its name to the left, each picture its figures below."""
+    height, width = target.shape[:2]
+    label_width = max(MIN_LABEL, width)
+    columns = panels([target, *next(iter(rows.values()))], ["target", *steps])
+    header = in_a_row([_blank(len(columns[0]) - height, label_width), *(each[:-height] for each in columns)])
+    words = [words for row in figures.values() for words in row]
+    lines = most_lines(words, target)
+    sheet = [text_block(title, header.shape[1]), header]
     for name, pictures in rows.items():
-        label = _blank(height, margin)
-        label[(height - line) // 2 :][:line] = text_strip(name, margin, line)
-        sheet.append(np.concatenate([label, *pictures], 1))
+        label = text_block(name, label_width)
+        cells = [captioned(each, text, lines) for each, text in zip([target, *pictures], ["", *figures[name]])]
+        label = np.concatenate([label, _blank(max(0, len(cells[0]) - len(label)), label_width)])[: len(cells[0])]
+        sheet.append(in_a_row([label, *cells]))
     return np.concatenate(sheet)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentflow.errors import InputError, MissingPackageError
 from latentflow.files import check_writable, replacing
+from latentflow.pictures.text import fonts_for, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
+def write_below(figure: Any, finding: str = "", autoencoder: str = "") -> None:
+    """Write below a figure, or below a part of one, what it shows, and the name of the autoencoder that it is of."""
+    lines = [finding, f"autoencoder: {autoencoder}" if autoencoder else ""]
+    if any(lines):
+        figure.supxlabel("\n".join(line for line in lines if line), fontsize=10)
+
+
 def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> None:
     """Write a figure, complete or not at all, with the same bytes for the same figure; raises `OutputError`."""
     import matplotlib
@@ -39,7 +47,8 @@ def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> No
 
     for text in figure.findobj(Text):  # names of files among them, which are neither formulas nor always UTF-8
         text.set_parse_math(False)
-        text.set_text(text.get_text().encode(errors="replace").decode())
+        text.set_text(printable(text.get_text()))
+        text.set_fontfamily(fonts_for(text.get_text()))
     with (
         replacing(path, option) as unfinished,
         matplotlib.rc_context({"svg.hashsalt": "latentflow"}),

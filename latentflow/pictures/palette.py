@@ -16,6 +16,7 @@ SAMPLE = 3000  # pixels that a palette is fitted to
 LARGEST_SAMPLE = 60_000  # the same for many pictures together
 RARE = 12  # colors of a palette that go to what the others represent worst, however small it is
 KMEANS_STEPS = 6
+MAX_ERROR = 40  # gray levels by which dithering may change a channel of a pixel
 
 
 def _interleaving() -> np.ndarray:
@@ -129,8 +130,16 @@ def dithered(picture: np.ndarray, palette: np.ndarray, exact: np.ndarray, wanted
     for panel in _panels(picture, exact):
         if wanted[panel].any():
             image = Image.fromarray(picture[panel]).quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG)
-            indices[panel] = np.asarray(image)
+            indices[panel] = _without_specks(np.array(image), picture[panel], palette)
     indices[exact] = np.searchsorted(EXACT, picture[..., 0][exact])
+    return indices
+
+
+def _without_specks(indices: np.ndarray, picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Colors (h, w) of a palette as error diffusion chose them, except where errors that no color could make up for
+    have added up to one far from the pixel's own: there the nearest."""
+    off = np.abs(palette[indices].astype(np.int16) - picture).max(2) > MAX_ERROR
+    indices[off] = _nearest(picture[off].astype(np.float32), palette.astype(np.float32))
     return indices
 
 

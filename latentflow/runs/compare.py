@@ -238,6 +238,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     )
     options = asdict(plan.config) | {"dtype": autoencoder.precision}
     known = facts(options, plan.runs.image_path, size, loaded.weights, autoencoder.device)
+    sheet_title = f"{plan.runs.image_path.name}: losses compared, autoencoder {autoencoder.name}"
     sinks: list[Sink[Any]] = [
         Manifest(
             plan.runs.manifest,
@@ -246,7 +247,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
             lambda: report.written.paths,
         ),
         report,
-        ContactSheet(plan.sheet),
+        ContactSheet(plan.sheet, sheet_title, target),
         EveryNth(config.skip_step, frames),
     ]
     if not session.quiet:
@@ -288,4 +289,4 @@ def _panels(target: Tensor, mask: Tensor | None, load: Networks) -> Panels:
         with torch.no_grad():
             return bound(image)
 
-    return Panels(target, distance, metric.label)
+    return Panels(target, distance, "lpips")

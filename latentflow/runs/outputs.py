@@ -84,7 +84,7 @@ OUTPUTS = (
     Output(
         option="plot",
         check=lambda path, config: check_figure_path(path, "`plot`"),
-        open=lambda path, context: Plot(path, context.label, context.encoder_metrics["psnr"]),
+        open=lambda path, context: Plot(path, context.label, context.encoder_metrics["psnr"], context.autoencoder.name),
     ),
     Output(option="save_latent", check=_check_latent_path, open=_open_latent),
     Output(

@@ -6,9 +6,7 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from latentflow.config import ReadingOptions, RenderConfig
@@ -86,7 +84,7 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
         output,
         **frame_options(config),
         hold=config.hold,
-        draw=_Resized(Drawing(target, side_by_side=config.side_by_side, caption=config.caption), config.size),
+        draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption, size=config.size),
     )
     chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
     sink: Sink[Any] = Background(frames)
@@ -126,18 +124,3 @@ def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
     if tuple(target.shape[-2:]) != size:
         raise InputError(f"{path} has another size than the trajectory.")
     return target
-
-
-class _Resized:
-    """Draws a frame and, if `size` is given, scales it so that its longer side has `size` pixels."""
-
-    def __init__(self, draw: Drawing, size: int | None) -> None:
-        self.draw, self.size = draw, size
-
-    def __call__(self, step: Step) -> np.ndarray:
-        picture = self.draw(step)
-        if self.size is None:
-            return picture
-        factor = self.size / max(picture.shape[:2])
-        shape = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
-        return np.asarray(Image.fromarray(picture).resize((shape[0], shape[1]), Image.Resampling.LANCZOS))

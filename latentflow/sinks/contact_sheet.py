@@ -10,6 +10,7 @@ from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from latentflow.records import Comparison
 
@@ -23,11 +24,12 @@ def shown_steps(total: int) -> list[int]:
 
 
 class ContactSheet(Sink["Comparison"]):
-    """Keeps the pictures of `shown_steps` and of the last record, and saves them as one picture at the end."""
+    """Keeps the pictures of `shown_steps` and of the last record, and saves them beside the target (1, 3, h, w) as one
+    picture with a title at the end."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.kept: dict[int, dict[str, np.ndarray]] = {}
+    def __init__(self, path: Path, title: str, target: Tensor) -> None:
+        self.path, self.title, self.target = path, title, target
+        self.kept: dict[int, dict[str, tuple[np.ndarray, str]]] = {}
         self.last: Comparison | None = None
 
     def open(self) -> None:
@@ -43,7 +45,9 @@ class ContactSheet(Sink["Comparison"]):
     def _keep(self, record: Comparison) -> None:
         from latentflow.pictures.files import to_uint8
 
-        self.kept[record.index] = {name: to_uint8(step.image) for name, step in record.steps.items()}
+        self.kept[record.index] = {
+            name: (to_uint8(step.image), f"{float(step.psnr[0]):.2f} dB") for name, step in record.steps.items()
+        }
 
     def close(self, error: BaseException | None) -> None:
         """Save the sheet, unless there was no record."""
@@ -52,10 +56,13 @@ class ContactSheet(Sink["Comparison"]):
         from PIL import Image
 
         from latentflow.pictures.draw import contact_sheet
+        from latentflow.pictures.files import to_uint8
 
         self._keep(self.last)
         steps = sorted(self.kept)
-        rows = {name: [self.kept[step][name] for step in steps] for name in self.last.steps}
-        sheet = contact_sheet(rows, [f"step {step}" for step in steps])
+        pictures = {name: [self.kept[step][name][0] for step in steps] for name in self.last.steps}
+        figures = {name: [self.kept[step][name][1] for step in steps] for name in self.last.steps}
+        titles = [f"step {step}" for step in steps]
+        sheet = contact_sheet(self.title, to_uint8(self.target), pictures, titles, figures)
         with replacing(self.path, "`output_path`") as unfinished:
             Image.fromarray(sheet).save(unfinished)

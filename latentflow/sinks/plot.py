@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
+from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
 from latentflow.records import Figures
 from latentflow.sinks import Sink
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 class Plot(Sink[Any]):
     """Saves the curves when the run ends. `label` names the loss; `encoder_psnr` is the PSNR in dB of the encoder's own
-    reconstruction, shown as a dotted line."""
+    reconstruction, shown as a dotted line; `autoencoder` is its name, for the line below."""
 
-    def __init__(self, path: Path, label: str, encoder_psnr: float | None = None) -> None:
-        self.path, self.label, self.encoder_psnr = path, label, encoder_psnr
+    def __init__(self, path: Path, label: str, encoder_psnr: float | None = None, autoencoder: str = "") -> None:
+        self.path, self.label, self.encoder_psnr, self.autoencoder = path, label, encoder_psnr, autoencoder
         self.losses: list[float] = []
         self.psnrs: list[float] = []
         self.steps: list[int] = []
@@ -50,6 +50,7 @@ class Plot(Sink[Any]):
         if self.encoder_psnr is not None:
             right.axhline(self.encoder_psnr, color="tab:orange", linestyle=":", label="the encoder's own")
             right.legend(loc="lower right")
+        write_below(figure, autoencoder=self.autoencoder)
         return figure
 
     def close(self, error: BaseException | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentflow.explore.concept.directions import HeldOutScore
-from latentflow.pictures.figure import new_figure
+from latentflow.pictures.figure import new_figure, write_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,12 +21,17 @@ COLORS = ("tab:orange", "tab:blue")
 
 
 def draw_concept(
-    name: str, groups: tuple[str, str], pictures: Mapping[float, np.ndarray], score: HeldOutScore | None
+    name: str,
+    groups: tuple[str, str],
+    pictures: Mapping[float, np.ndarray],
+    score: HeldOutScore | None,
+    autoencoder: str = "",
 ) -> "Figure":
     """Pictures (h, w, 3) uint8 by their strengths in a row, the unchanged one highlighted, above the positions of
     held-out images along the direction; without pictures or without a score, the other alone.
 
-    `name` is the direction in words, `groups` the names of the positive and the negative group.
+    `name` is the direction in words, `groups` the names of the positive and the negative group, `autoencoder` that of
+    the one whose latents it is in.
     """
     heights = [PICTURE_INCHES + 0.3] * bool(pictures) + [PLOT_INCHES] * (score is not None)
     width = max(len(pictures) * PICTURE_INCHES, MIN_PLOT_INCHES if score is not None else 0.0, MIN_INCHES)
@@ -39,6 +44,7 @@ def draw_concept(
     if score is not None:
         _plot(figure.add_subplot(rows[-1]), groups, score)
     figure.suptitle(f"Along the direction from {name}", fontsize=13)
+    write_below(figure, autoencoder=autoencoder)
     return figure
 
 

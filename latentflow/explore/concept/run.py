@@ -120,7 +120,7 @@ def check_concept(path: Path) -> tuple[tuple[int, int], tuple[str, str], str, di
 def draw_strength(image: Tensor, strength: float, name: str) -> np.ndarray:
     """A picture (1, 3, h, w) above the strength at which it was moved along the direction `name`, as (h, w, 3)
     uint8."""
-    return captioned(to_uint8(image), f"strength {strength:+.2f}  {name}")
+    return captioned(to_uint8(image), [f"strength {strength:+.2f}", name])
 
 
 def run_concept(sources: Sequence[str], config: ConceptConfig, session: Session) -> ViewReport:
@@ -177,7 +177,7 @@ def _make(job: Job[ConceptConfig]) -> None:
     if score is not None:
         write_concept(job.output, concept, job.autoencoder)
     figure_path = job.outputs[0 if score is None else 1]
-    save_figure(draw_concept(concept.name, concept.names, pictures, score), figure_path)
+    save_figure(draw_concept(concept.name, concept.names, pictures, score, job.autoencoder.name), figure_path)
     if anchors is not None:
         _write_sweep(job, concept, anchors, strengths)
 

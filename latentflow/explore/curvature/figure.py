@@ -11,10 +11,9 @@ from torch import Tensor
 from latentflow.explore.curvature.metric import MetricAt
 from latentflow.explore.grid import mark_plane
 from latentflow.latents.planes import Plane
-from latentflow.pictures.draw import in_a_row
+from latentflow.pictures.draw import in_a_row, panels
 from latentflow.pictures.figure import new_figure
 from latentflow.pictures.files import to_uint8
-from latentflow.pictures.text import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,10 +120,8 @@ def draw_curvature(
 
 def draw_paths(images: Tensor, paths: Mapping[str, DecodedPath]) -> np.ndarray:
     """The pictures (n, 3, h, w) of n paths side by side, each under its path's name and length, as (h, w, 3) uint8."""
-    panels = zip(images.split(1), paths.items(), strict=True)
-    return in_a_row(
-        [titled(to_uint8(image), f"{name}: {path.length:.1f} gray levels") for image, (name, path) in panels]
-    )
+    titles = [[f"{name}:", f"{path.length:.1f} gray levels"] for name, path in paths.items()]
+    return in_a_row(panels([to_uint8(image) for image in images.split(1)], titles))
 
 
 def _draw_maps(axes: Mapping[str, "Axes"], plane: Plane, lattice: Lattice, metrics: Sequence[MetricAt]) -> None:
