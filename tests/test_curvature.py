@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.explore.curvature.figure import DecodedPath, draw_curvature, draw_paths, make_lattice
+from latentflow.explore.curvature.figure import DecodedPath, color_range, draw_curvature, draw_paths, make_lattice
 from latentflow.explore.curvature.metric import (
     GRAY_LEVELS,
     MetricAt,
@@ -28,7 +28,7 @@ from latentflow.explore.curvature.metric import (
     pullback_metric,
     straight_line,
 )
-from latentflow.explore.curvature.run import compare_paths, measure_path, path_ends, project
+from latentflow.explore.curvature.run import compare_paths, curvature_in_words, measure_path, path_ends, project
 from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, make_plane
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry, read_geometry
@@ -331,14 +331,36 @@ def test_small_pictures_paths_and_marks_are_where_they_belong(drawn):
 
 
 def test_speeds_are_those_of_their_path(drawn):
-    axes = drawn.axes["Speed along both paths"]
+    axes = drawn.axes["Speed of change along both paths"]
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines) == ["straight", "geodesic", "cross-fade of the ends"]
     assert lines["straight"].get_xdata() == pytest.approx([1 / 6, 3 / 6, 5 / 6])
     assert lines["straight"].get_ydata() == pytest.approx([15, 9, 12]) and lines["straight"].get_color() == "black"
     assert lines["geodesic"].get_ydata() == pytest.approx([6, 12, 10.5])
     assert lines["cross-fade of the ends"].get_ydata() == [9.5, 9.5]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("fraction of the path", "gray levels per path")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("fraction of the path", "gray levels for the whole path")
+
+
+def test_colors_do_not_make_small_differences_large(drawn):
+    assert color_range([1.75, 1.88], 1.0, low=1) == (1, 2)
+    assert color_range([1.75, 4.0, math.inf], 1.0, low=1) == (1, 4)
+    assert color_range([7.0, 7.1], 0.7) == pytest.approx((6.7, 7.4)) and color_range([5, 9.0], 0.7) == (5, 9)
+    assert color_range([40, 60.0], low=0) == (0, 60) and color_range([math.inf], 1.0, low=1)[0] == 1
+    for title, low in (("Speed across", 0), ("Speed up", 0), ("Anisotropy", 1)):
+        assert drawn.axes[title].images[0].get_clim()[0] == low
+
+
+def test_the_finding_says_how_much_the_plane_curves():
+    def words(least, largest, ratio):
+        volume = {"least": least, "median": least, "largest": largest}
+        return curvature_in_words({"log_volume": volume, "volume_directions": 2, "paths": {"ratio": ratio}})
+
+    assert words(1.0, 1.0 + math.log(1.5), 0.9) == (
+        "The decoder stretches areas up to 1.50 times as much in one place of the plane as in another, and the "
+        "geodesic is 10.0% shorter than the straight line."
+    )
+    assert words(1.0, 1.1, 0.995).startswith("This plane is nearly flat: the decoder stretches areas up to 1.11 times")
+    assert "don't change in some direction" in words(None, None, 1.0)
 
 
 def test_each_strip_shows_the_pictures_of_its_path(drawn):

@@ -11,9 +11,9 @@ import torch
 from standins import TINY_KL, model_files, write_folder
 
 from latentflow.errors import InputError
-from latentflow.explore.stats import draw_statistics, statistics_rows
+from latentflow.explore.stats import draw_statistics, statistics_in_words, statistics_rows
 from latentflow.latents.index import encode_folder, read_latents, read_squares
-from latentflow.latents.statistics import autocorrelation, channel_statistics, latent_statistics
+from latentflow.latents.statistics import autocorrelation, channel_statistics, effective_count, latent_statistics
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import find_weights
 from latentflow.session import Session
@@ -48,6 +48,55 @@ def test_a_p_value_rejects_what_an_effect_size_calls_negligible():
     small, large = (channel_statistics(np.random.default_rng(1).normal(0.02, 1, count)) for count in (1000, 1_000_000))
     assert large.p_value < 1e-6 < small.p_value
     assert large.effect == "negligible" and abs(large.d_normal - 0.008) < 0.002
+
+
+def smooth_fields(images, seed, cells=2.0):
+    """Random fields of N(0, 1) whose values depend on those up to a few cells away."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = np.random.default_rng(seed).normal(size=(images, 16, 16))
+    fields = np.stack([gaussian_filter(each, cells, mode="wrap") for each in noise])
+    return (fields * 2 * np.sqrt(np.pi) * cells).reshape(images, -1)  # the filter's norm, so that the variance is 1
+
+
+def test_the_effective_count_is_that_of_the_values_that_are_independent():
+    rng = np.random.default_rng(0)
+    assert effective_count(rng.normal(size=(200, 64))) == pytest.approx(200 * 64, rel=0.15)
+    repeated = np.repeat(rng.normal(size=(200, 8)), 16, axis=1)  # eight values an image, each 16 times
+    assert effective_count(repeated) == pytest.approx(200 * 8, rel=0.2)
+    assert effective_count(rng.normal(size=(200, 1)) * np.ones(64)) == pytest.approx(200, rel=0.05)
+    assert effective_count(rng.normal(size=(4, 1000))) == 0
+
+
+@pytest.mark.parametrize("images", [5, 20, 100])
+def test_correlated_samples_of_the_normal_are_seldom_called_anything_else(images):
+    """At most one in 20 has a larger gap than `noise`, give or take; taken for independent, nearly all have."""
+    found = [channel_statistics(smooth_fields(images, seed)) for seed in range(60)]
+    assert np.mean([each.d_normal > each.noise for each in found]) < 0.12
+    assert np.mean([each.p_value < 0.05 for each in found]) > 0.8
+    assert sum(each.effect == "too few images to say" for each in found) > 50 or images == 100
+
+
+def test_an_effect_beyond_chance_has_its_name_and_one_within_has_none():
+    far, near = (channel_statistics(shift + smooth_fields(100, 1)) for shift in (0.5, 0.1))
+    assert far.effect == "large" and far.d_normal == pytest.approx(0.1974, abs=0.04)  # 2 Φ(¼) − 1
+    assert near.effect == "too few images to say" and 0.02 < near.d_normal < near.noise
+    assert channel_statistics(3 + smooth_fields(4, 1)).effect == "too few images to say"  # no image to spare
+    exact = channel_statistics(np.random.default_rng(0).normal(size=20_000))
+    assert exact.noise == pytest.approx(1.358 / np.sqrt(20_000), rel=0.02)  # Kolmogorov's limit
+
+
+def test_the_finding_is_one_sentence():
+    noise = torch.randn(400, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    words = statistics_in_words(latent_statistics(noise))
+    assert words.startswith("No channel is far from N(0, 1) (gaps of 0.02 at most); neighboring cells")
+    noise[:, 1] = 0.4 + 1.5 * noise[:, 1]
+    words = statistics_in_words(latent_statistics(noise))
+    assert words.startswith("1 of 2 channels differ from N(0, 1), most of all channel 1 (large gap, 0.19")
+    assert "; mean +0.39, sd 1.51); neighboring cells are correlated by 0.00, those of N(0, 1) not at all." in words
+    assert statistics_in_words(latent_statistics(noise[:3])) == (
+        "Too few images to say how far the channels are from N(0, 1)."
+    )
 
 
 def test_a_channel_that_never_varies_has_figures_too():
@@ -102,7 +151,8 @@ def test_the_figure_shows_each_channels_own_density(known):
     axes = draw_statistics(known).axes[0]
     for (x, y), mean, std in zip(lines(axes, CHANNELS), (0, 2, -1), (1, 0.5, 2)):
         expected = np.exp(-(((x - mean) / std) ** 2) / 2) / std / np.sqrt(2 * np.pi)
-        assert y == pytest.approx(expected, abs=0.08)
+        assert y == pytest.approx(expected, abs=0.06)
+        assert np.abs(np.diff(y, 2)).max() < 0.02  # smooth
     ((x, y),) = lines(axes, ["N(0, 1)"])
     assert y == pytest.approx(np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [*CHANNELS, "N(0, 1)"]
@@ -127,6 +177,8 @@ def test_the_figure_shows_the_correlations_of_the_channels_and_in_space(known):
         (row, column): f"{known.correlation[row, column]:.2f}" for row in range(3) for column in range(3)
     }
     assert float(written[0, 2]) == pytest.approx(0.6, abs=0.05) and abs(float(written[0, 1])) < 0.05
+    for axes in (*figure.axes[:2], apart):
+        assert [text.get_text() for text in axes.get_legend().get_texts()][:3] == CHANNELS
     for (x, y), beside in zip(lines(apart, CHANNELS), (0, 0, 0.16)):  # ½ · 0.8² · ½: across alone
         assert x.tolist() == list(range(9)) and y[0] == 1 and y[1] == pytest.approx(beside, abs=0.03)
     assert apart.get_ylabel() == "correlation"
@@ -165,7 +217,8 @@ def test_an_autoencoder_without_a_posterior_has_no_divergence(autoencoder, image
     assert {row["kl_nats"] for row in statistics_rows(latent_statistics(found.latents))} == {None}
 
 
-COLUMNS = ["channel", "mean", "std", "skew", "kurtosis", "d_normal", "d_shape", "wasserstein", "effect", "kl_nats"]
+COLUMNS = ["channel", "mean", "std", "skew", "kurtosis", "d_normal", "noise", "d_shape", "wasserstein"]
+COLUMNS += ["effect", "kl_nats"]
 
 
 def test_the_table_has_one_number_a_cell_in_full_precision(invoke, images, tmp_path):
@@ -178,7 +231,7 @@ def test_the_table_has_one_number_a_cell_in_full_precision(invoke, images, tmp_p
         rows = list(reader)
     assert reader.fieldnames == COLUMNS and [row["channel"] for row in rows] == ["0", "1", "2", "3"]
     for row, channel in zip(rows, report["channels"], strict=True):
-        assert {name: float(row[name]) for name in COLUMNS[1:8]} == {name: channel[name] for name in COLUMNS[1:8]}
+        assert {name: float(row[name]) for name in COLUMNS[1:9]} == {name: channel[name] for name in COLUMNS[1:9]}
         assert (row["effect"], row["kl_nats"]) == (channel["effect"], "")
 
 
@@ -195,8 +248,8 @@ def test_people_are_told_the_numbers_and_how_many_images_are_new(invoke, images,
         cells = text.split()
         expected = [row["channel"], f"{float(row['mean']):+.3f}", f"{float(row['std']):.3f}"]
         expected += [f"{float(row[name]):+.2f}" for name in ("skew", "kurtosis")]
-        expected += [f"{float(row[name]):.3f}" for name in ("d_normal", "d_shape", "wasserstein")]
-        assert cells == [*expected, row["effect"]]
+        expected += [f"{float(row[name]):.3f}" for name in ("d_normal", "noise", "d_shape", "wasserstein")]
+        assert cells == [*expected, *row["effect"].split()]
     first = (tmp_path / "s.png").read_bytes()
     code, out, _ = invoke(*line)
     assert code == 0 and "0 newly encoded" in out and (tmp_path / "s.png").read_bytes() == first

@@ -10,10 +10,15 @@ from torch import Tensor
 from latentflow.errors import InputError
 
 QUANTILES = 201
-BINS = 120
+BINS = 480
 MAX_LAG = 8  # latent cells
 # The largest gap between two distribution functions up to which an effect has this name.
 EFFECTS = ((0.02, "negligible"), (0.05, "small"), (0.1, "medium"), (1.0, "large"))
+UNKNOWN = "too few images to say"
+MIN_IMAGES = 5  # from which on the spread over images says how large a sample is
+CHANCE = 0.05  # of samples of N(0, 1) whose gap is larger than `noise`
+PLACES = 41  # at which distribution functions of single images are compared
+BANDWIDTH = 0.9  # of densities, Silverman (1986), equation 3.31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,9 @@ class ChannelStatistics:
     against N(0, 1) and against the normal with the channel's own mean and std. `wasserstein` is the mean distance that
     values would have to move to be N(0, 1). All three are effect sizes: more values don't make them larger. `p_value`
     is that of `d_normal` if all values were independent; in pictures they are not, so it says next to nothing.
+
+    `effective_count` is the number of independent values that say as much as these, which depend on each other within
+    an image; `noise` is the `d_normal` that one in 20 samples of so many values of N(0, 1) exceeds.
     """
 
     mean: float
@@ -34,21 +42,28 @@ class ChannelStatistics:
     d_shape: float
     wasserstein: float
     p_value: float
+    effective_count: float
+    noise: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are enough values to say how far the distribution is from N(0, 1)."""
+        return self.d_normal > self.noise or self.noise <= EFFECTS[0][0]
 
     @property
     def effect(self) -> str:
-        """How far the distribution is from N(0, 1): negligible, small, medium or large."""
-        return next(name for limit, name in EFFECTS if self.d_normal <= limit)
+        """How far the distribution is from N(0, 1): negligible, small, medium, large, or too few images to say."""
+        return next(name for limit, name in EFFECTS if self.d_normal <= limit) if self.is_known else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentStatistics:
     """The statistics of latents with c channels, each of which has `count` values.
 
-    `densities` (c, b) are those of the values in bins around `bin_centers` (b,). `correlation` (c, c) is that of values
-    in the same cell; `autocorrelation` (c, lags + 1) that of values so many cells apart, the mean of across and down.
-    `quantiles` (c, q) belong to the `normal_quantiles` (q,) of N(0, 1). `kl` (c,) is the mean KL divergence of the
-    posterior from N(0, 1) in nats per value, or None.
+    `densities` (c, b) are smooth estimates of those of the values, at `bin_centers` (b,). `correlation` (c, c) is that
+    of values in the same cell; `autocorrelation` (c, lags + 1) that of values so many cells apart, the mean of across
+    and down. `quantiles` (c, q) belong to the `normal_quantiles` (q,) of N(0, 1). `kl` (c,) is the mean KL divergence
+    of the posterior from N(0, 1) in nats per value, or None.
     """
 
     channels: list[ChannelStatistics]
@@ -71,11 +86,13 @@ def latent_statistics(latents: Tensor, kl: Tensor | None = None) -> LatentStatis
 
     if latents.ndim != 4:
         raise InputError(f"Latents are (n, c, rows, columns), not {tuple(latents.shape)}.")
-    values = latents.detach().cpu().double().transpose(0, 1).flatten(1).numpy()
+    of_images = latents.detach().cpu().double().transpose(0, 1).flatten(2).numpy()
+    values = of_images.reshape(len(of_images), -1)
+    channels = [channel_statistics(channel) for channel in of_images]
     probabilities = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    bin_centers, densities = _densities(values)
+    bin_centers, densities = _densities(values, [channel.effective_count for channel in channels])
     return LatentStatistics(
-        channels=[channel_statistics(channel) for channel in values],
+        channels=channels,
         bin_centers=bin_centers,
         densities=densities,
         correlation=_correlation(values),
@@ -95,9 +112,14 @@ def divergence(posterior: Any) -> Tensor:
 
 
 def channel_statistics(values: np.ndarray) -> ChannelStatistics:
-    """The statistics of one channel's values (n,); `skew`, `kurtosis` and `d_shape` of equal values are 0."""
+    """The statistics of one channel's values: (n,) if they are independent, or (images, n of each).
+
+    `skew`, `kurtosis` and `d_shape` of equal values are 0.
+    """
     from scipy import stats
 
+    effective = float(values.size) if values.ndim == 1 else effective_count(values)
+    values = values.ravel()
     mean, std = float(values.mean()), float(values.std())
     varies = std > 1e-9 * max(1.0, abs(mean))
     standard = stats.kstest(values, "norm")
@@ -112,16 +134,44 @@ def channel_statistics(values: np.ndarray) -> ChannelStatistics:
         d_shape=float(stats.kstest((values - mean) / std, "norm").statistic) if varies else 0.0,
         wasserstein=float(np.abs(ordered - normal).mean()),
         p_value=float(standard.pvalue),
+        effective_count=effective,
+        noise=float(stats.kstwo.ppf(1 - CHANCE, round(effective))) if effective >= 1 else 1.0,
     )
 
 
-def _densities(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The centers of bins that hold 99.9 % of the values (c, n), and the density of each channel in them."""
+def effective_count(values: np.ndarray) -> float:
+    """The number of independent values that say as much about their distribution as `values` (images, n); 0 if there
+    are fewer than 5 images.
+
+    The variance that a mean over independent values would have is divided by the one that the means of whole images
+    show, which is the design effect (Kish, 1965), for the distribution function at 41 quantiles together.
+    """
+    if len(values) < MIN_IMAGES:
+        return 0.0
+    quantiles = np.quantile(values, (np.arange(PLACES) + 0.5) / PLACES)
+    below = np.stack([np.searchsorted(np.sort(image), quantiles, "right") for image in values]) / values.shape[1]
+    share = below.mean(0)
+    between_images = float(below.var(0, ddof=1).sum()) / len(values)
+    independent = float((share * (1 - share)).sum())
+    return float(values.size) if between_images * values.size <= independent else independent / between_images
+
+
+def _densities(values: np.ndarray, counts: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The centers of bins that hold 99.9 % of the values (c, n), and the density of each channel there: its histogram,
+    smoothed by a normal kernel that is as wide as so many independent values, `counts` (c,), ask for."""
+    from scipy.ndimage import gaussian_filter1d
+
     low, high = np.quantile(values, [0.0005, 0.9995])
     reach = float(max(abs(low), abs(high), 3.0))
     edges = np.linspace(-reach, reach, BINS + 1)
-    densities = np.stack([np.histogram(channel, edges, density=True)[0] for channel in values])
-    return (edges[1:] + edges[:-1]) / 2, densities
+    densities = []
+    for channel, count in zip(values, counts):
+        quartiles = np.quantile(channel, [0.25, 0.75])
+        spread = min(float(channel.std()), float(quartiles[1] - quartiles[0]) / 1.34)
+        bandwidth = BANDWIDTH * spread * max(1.0, count) ** -0.2
+        histogram = np.histogram(channel, edges, density=True)[0]
+        densities.append(gaussian_filter1d(histogram, bandwidth / (edges[1] - edges[0]), mode="constant"))
+    return (edges[1:] + edges[:-1]) / 2, np.stack(densities)
 
 
 def _correlation(values: np.ndarray) -> np.ndarray:

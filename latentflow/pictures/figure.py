@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from latentflow.errors import InputError, MissingPackageError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg")
 DPI = 120
+CHARACTERS_PER_INCH = 11  # of text of ten points
 
 
 def check_figure_path(path: Path, option: str = "`output_path`") -> None:
@@ -37,7 +39,8 @@ def write_below(figure: Any, finding: str = "", autoencoder: str = "") -> None:
     """Write below a figure, or below a part of one, what it shows, and the name of the autoencoder that it is of."""
     lines = [finding, f"autoencoder: {autoencoder}" if autoencoder else ""]
     if any(lines):
-        figure.supxlabel("\n".join(line for line in lines if line), fontsize=10)
+        characters = int(CHARACTERS_PER_INCH * figure.bbox.width / DPI)
+        figure.supxlabel("\n".join(fill(line, characters) for line in lines if line), fontsize=10)
 
 
 def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> None:

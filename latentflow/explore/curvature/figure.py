@@ -1,5 +1,6 @@
 """The figure of a plane's curvature: maps of its metric with ellipses and pictures, and two paths across it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ from latentflow.explore.curvature.metric import MetricAt
 from latentflow.explore.grid import mark_plane
 from latentflow.latents.planes import Plane
 from latentflow.pictures.draw import in_a_row, panels
-from latentflow.pictures.figure import new_figure
+from latentflow.pictures.figure import new_figure, write_below
 from latentflow.pictures.files import to_uint8
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MAX_TILES_ON_LONG_SIDE = 24
 TILE_WIDTH, ELLIPSE_WIDTH = 0.58, 0.54  # fractions of a pitch; ellipses between four tiles touch none of them
 FIGURE_INCHES, MAPS_INCHES, STRIPS_INCHES = 16.0, 6.4, 15.2  # width of the figure, height of the maps, width of strips
 DIFFERENCE_GAIN = 4
+LOG_FACTOR = math.log(2)  # of area, for which colors change from one end to the other
 SPEED = "gray levels per standard deviation"
 COLORS = {"straight": "black", "geodesic": "#ff4a1c"}
 LINES = {"straight": "-", "geodesic": (0, (3, 1.5))}
@@ -83,12 +85,13 @@ def draw_curvature(
     tiles: Sequence[np.ndarray],
     paths: Mapping[str, DecodedPath],
     chord: float,
+    finding: str = "",
 ) -> "Figure":
     """The figure of the autoencoder `name`.
 
     `metrics` are those of the lattice's points, then those of its ellipses, `tiles` the pictures (h, w, 3) uint8 of its
     tiles. `paths` are the "straight" one and the "geodesic"; `chord` is the distance of the pictures at their ends, in
-    gray levels.
+    gray levels; `finding` stands below.
     """
     strips = {f"{label}: {path.length:.1f} gray levels long": _strip(path.pictures) for label, path in paths.items()}
     straight, geodesic = paths["straight"], paths["geodesic"]
@@ -115,6 +118,7 @@ def draw_curvature(
         row.imshow(strip)
         row.set_title(title, fontsize=11, loc="left")
         row.set_axis_off()
+    write_below(parts[1], finding)
     return figure
 
 
@@ -127,21 +131,40 @@ def draw_paths(images: Tensor, paths: Mapping[str, DecodedPath]) -> np.ndarray:
 def _draw_maps(axes: Mapping[str, "Axes"], plane: Plane, lattice: Lattice, metrics: Sequence[MetricAt]) -> None:
     dimensions = len(metrics[0].metric)
     volume = "log area element" if dimensions == 2 else f"log volume element in {dimensions} directions"
-    _heat_map(axes["volume"], plane, lattice, [each.log_volume for each in metrics], f"{volume}  ½ ln det G")
-    _heat_map(axes["across"], plane, lattice, [each.speeds[0] for each in metrics], SPEED, "Speed across")
-    _heat_map(axes["up"], plane, lattice, [each.speeds[1] for each in metrics], SPEED, "Speed up")
+    volumes = [each.log_volume for each in metrics]
+    _heat_map(axes["volume"], plane, lattice, volumes, color_range(volumes, LOG_FACTOR), f"{volume}  ½ ln det G")
+    for index, name in enumerate(("across", "up")):
+        speeds = [each.speeds[index] for each in metrics]
+        _heat_map(axes[name], plane, lattice, speeds, color_range(speeds, low=0), SPEED, f"Speed {name}")
     ratios = [each.anisotropy for each in metrics]
-    _heat_map(axes["anisotropy"], plane, lattice, ratios, "fastest over slowest direction", "Anisotropy")
+    limits = color_range(ratios, 1.0, low=1)
+    _heat_map(axes["anisotropy"], plane, lattice, ratios, limits, "fastest over slowest direction", "Anisotropy")
+
+
+def color_range(values: Sequence[float], least: float = 0.0, low: float | None = None) -> tuple[float, float]:
+    """The values between which colors change: those of the finite ones and, lest small differences look large, at least
+    `least` of them, from `low` on if that is given, else around the middle."""
+    finite = [value for value in values if np.isfinite(value)] or [0.0]
+    first, last = (min(finite) if low is None else low), max(finite)
+    missing = max(0.0, least - (last - first))
+    return (first - missing / 2, last + missing / 2) if low is None else (first, last + missing)
 
 
 def _heat_map(
-    axes: "Axes", plane: Plane, lattice: Lattice, values: Sequence[float], label: str, title: str = ""
+    axes: "Axes",
+    plane: Plane,
+    lattice: Lattice,
+    values: Sequence[float],
+    limits: tuple[float, float],
+    label: str,
+    title: str = "",
 ) -> None:
     left, right, bottom, top = plane.extent
     grid = np.ma.masked_invalid(np.reshape(values, (-1, lattice.columns)))
     across, up = (right - left) / (grid.shape[1] - 1) / 2, (top - bottom) / (grid.shape[0] - 1) / 2
     extent = (left - across, right + across, bottom - up, top + up)
-    shown = axes.imshow(grid, extent=extent, interpolation="bilinear", cmap="viridis")
+    low, high = limits
+    shown = axes.imshow(grid, extent=extent, interpolation="bilinear", cmap="viridis", vmin=low, vmax=high)
     bar = axes.inset_axes((1.03, 0, 0.045, 1))  # as high as the map, whose aspect is fixed
     axes.figure.colorbar(shown, cax=bar, label=label)
     axes.set_title(title, fontsize=11)
@@ -186,9 +209,10 @@ def _draw_speeds(axes: "Axes", paths: Mapping[str, DecodedPath], chord: float) -
         speeds = path.steps * len(path.steps)
         axes.plot(fractions, speeds, color=COLORS[label], linewidth=2.5, linestyle=LINES[label], label=label)
     axes.axhline(chord, color="gray", linestyle=":", label="cross-fade of the ends")
-    axes.set(xlabel="fraction of the path", ylabel="gray levels per path")
-    axes.set_title("Speed along both paths", fontsize=11)
-    axes.legend(fontsize=9)
+    axes.set(xlabel="fraction of the path", ylabel="gray levels for the whole path")
+    axes.set_ylim(0, 1.45 * axes.get_ylim()[1])  # room for the legend
+    axes.set_title("Speed of change along both paths", fontsize=11)
+    axes.legend(fontsize=9, loc="upper center")
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:

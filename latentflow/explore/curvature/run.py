@@ -1,5 +1,6 @@
 """The curvature of a plane of the latent space, and a geodesic across it."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from latentflow.sinks.progress import Progress
 
 MEASURED = np.linspace(0, 1, 65)  # fractions of a path between which its length is measured
 PICTURES_IN_STRIP = 13
+FLAT_FACTOR, FLAT_SAVING = 1.25, 0.02  # of areas and of lengths, below which a plane is called nearly flat
 MIN_STEP = 1e-12  # gray levels; keeps ratios of speeds finite
 UNITS = "pictures: gray levels (1/255), RMS; latents: standard deviations, RMS"
 
@@ -138,9 +140,10 @@ def _make(job: Job[CurvatureConfig]) -> None:
     report.figures = _plane_figures(plane, metrics[: len(lattice.points)])
     report.figures["paths"] = compare_paths(plane, curves, paths, chord)
     report.figures["seconds"] = {"metric": round(measured - began, 2), "paths": round(found - measured, 2)}
-    report.lines = _lines(report.figures)
+    report.figures["finding"] = finding = curvature_in_words(report.figures)
+    report.lines = [*_lines(report.figures), f"finding  {finding}"]
     tiles = [to_uint8(frame.image) for frame in _decode(job, plane, lattice.tiles)]
-    save_figure(draw_curvature(autoencoder.name, plane, lattice, metrics, tiles, paths, chord), job.output)
+    save_figure(draw_curvature(autoencoder.name, plane, lattice, metrics, tiles, paths, chord, finding), job.output)
     _write_paths(job, plane, curves, paths)
 
 
@@ -213,6 +216,20 @@ def _range(values: Sequence[float]) -> dict[str, float | None]:
     finite = [value for value in values if np.isfinite(value)]
     found = np.quantile(finite, [0, 0.5, 1]).tolist() if finite else [None] * 3
     return dict(zip(("least", "median", "largest"), found))
+
+
+def curvature_in_words(figures: Mapping[str, Any]) -> str:
+    """What the figures of a plane's curvature show, in one sentence."""
+    volume, paths = figures["log_volume"], figures["paths"]
+    if volume["median"] is None:
+        return "The pictures don't change in some direction anywhere on this plane."
+    factor = math.exp((volume["largest"] - volume["least"]) * 2 / figures["volume_directions"])
+    saved = 1 - paths["ratio"]
+    flat = "This plane is nearly flat: the" if factor < FLAT_FACTOR and saved < FLAT_SAVING else "The"
+    return (
+        f"{flat} decoder stretches areas up to {factor:.2f} times as much in one place of the plane as in another, and "
+        f"the geodesic is {max(0.0, saved):.1%} shorter than the straight line."
+    )
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:
