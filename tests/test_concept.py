@@ -11,7 +11,15 @@ from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.explore.concept.directions import HeldOutScore, cross_validate, direction_between, shrinkage, whitened
+from latentflow.explore.concept.directions import (
+    HeldOutScore,
+    cross_validate,
+    decision_border,
+    direction_between,
+    position_along,
+    shrinkage,
+    whitened,
+)
 from latentflow.explore.concept.figure import draw_concept
 from latentflow.explore.concept.run import (
     Concept,
@@ -350,6 +358,55 @@ def test_the_plot_shows_each_group_in_its_row_and_color(separates):
     assert left == -right and right > 0.9
 
 
+def test_moved_pictures_are_marked_where_they_leave_the_real_ones():
+    pictures = {strength: to_uint8(picture(6, 6)) for strength in (-1.0, 0.0, 1.0)}
+    score = HeldOutScore(np.array([0.2, 0.6] * 6), np.array([-0.3, -0.7] * 6), (1.0,))
+    assert score.range == (-0.7, 0.6)
+    places = {-1.0: -0.9, 0.0: 0.1, 1.0: 1.1}
+    figure = draw_concept("a to b", ("b", "a"), pictures, score, positions=places, images=score.range)
+    *strip, plot = figure.axes
+    words = [(axes.get_xlabel(), axes.xaxis.label.get_color()) for axes in strip]
+    assert words == [("beyond all images", "tab:red"), ("among the images", "black"), ("beyond all images", "tab:red")]
+    triangles = plot.collections[2].get_offsets()
+    assert triangles.tolist() == [[-0.9, -1], [0.1, -1], [1.1, -1]]
+    assert [text.get_text() for text in plot.texts] == ["−1", "unchanged", "+1"]
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["the image, moved", "b (12)", "a (12)"]
+    assert plot.get_xlim()[1] > 1.1
+
+
+def test_strengths_are_chosen_from_where_held_out_images_lie(invoke, autoencoder, folders, photo, tmp_path):
+    code, out, err = invoke("concept", *folders, "--apply", photo, "--frames", 4, "--json", *QUICK)
+    assert code == 0, err
+    report = json.loads(out)
+    low, high = report["held_out"]["range"]
+    reach = float(f"{max(-low, high):.2g}")
+    assert report["strengths"] == [-reach, -reach / 2, 0, reach / 2, reach] and 0.3 < reach < 1.5
+    concept = read_concept(tmp_path / "concept.safetensors", autoencoder)
+    latent = read_anchors([str(photo)], autoencoder, 32, "cover").latents
+    start = concept.position(latent)
+    assert report["positions"] == pytest.approx([start + strength for strength in report["strengths"]], abs=1e-5)
+    moved = concept.position(latent + 0.25 * concept.direction)
+    assert moved - start == pytest.approx(0.25, abs=1e-5)
+    for folder, side in zip((folders[1], folders[3]), (1, -1)):  # the border is between the groups
+        for path in folder.glob("*.png"):
+            assert side * concept.position(read_anchors([str(path)], autoencoder, 32, "cover").latents) > 0
+    applied = ("--direction", "concept.safetensors", "--apply", photo, "--output_path", "again.png", "--frames", 4)
+    code, out, err = invoke("concept", *applied, "--json", *QUICK)
+    assert code == 0 and json.loads(out)["strengths"] == report["strengths"], err
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_the_border_is_halfway_between_the_groups(whiten):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(120, 1, 2, 2, generator=generator)
+    positive, negative = noise[:60] + 4, noise[60:] - 1
+    direction = direction_between(positive, negative, whiten=whiten)
+    border = decision_border(positive, negative, direction, whiten=whiten)
+    middle = position_along(torch.full((1, 1, 2, 2), 1.5), direction)
+    assert border == pytest.approx(middle, abs=0.03)
+    assert position_along(direction, direction) == pytest.approx(1)
+
+
 def test_a_frame_of_the_sweep_names_its_strength():
     image = picture(32, 64)
     expected = captioned(to_uint8(image), ["strength -0.50", "dark to bright"])
@@ -373,8 +430,8 @@ def test_the_command_shows_the_picture_of_each_strength(invoke, autoencoder, fol
     ):
         assert title == words and np.abs(shown.astype(int) - decoded(strength)).max() <= 1
     *_, plot = figure.axes
-    assert [label.get_text() for label in plot.get_yticklabels()] == ["bright (6)", "dark (6)"]
-    bright, dark = (dots.get_offsets()[:, 0] for dots in plot.collections)
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["the image, moved", "bright (6)", "dark (6)"]
+    bright, dark = (dots.get_offsets()[:, 0] for dots in plot.collections[:2])
     assert (bright > 0).all() and (dark < 0).all()
     paths = sorted((tmp_path / "concept_frames").glob("*.png"))
     for path, strength in zip(paths, (-1.0, -0.25, 0.5, -0.25), strict=True):

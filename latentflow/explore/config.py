@@ -213,13 +213,13 @@ class ConceptConfig(ViewConfig):
     whiten: bool = option(False, "Weight it by the inverse covariance of the latents (Fisher's discriminant).")
     direction: str | None = option(None, "A saved direction to apply, instead of two folders.", metavar="FILE")
     apply: str | None = option(None, "What to move: an image, a saved latent, or random:SEED.", metavar="IMAGE")
-    strengths: tuple[float, ...] = option(
-        (-3.0, -1.5, 0.0, 1.5, 3.0),
+    strengths: tuple[float, ...] | None = option(
+        None,
         "How far to move it; 1 is the distance between the means of the two folders.",
         minimum=-1000,
         maximum=1000,
         many=True,
-        shown_default="-3,-1.5,0,1.5,3",
+        shown_default="as far as held-out images lie from the border, both ways",
     )
     frames: int = option(48, "Number of frames of the sweep, there and back.", minimum=4, maximum=10_000)
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)

@@ -118,7 +118,8 @@ def statistics_in_words(statistics: LatentStatistics) -> str:
     unknown = len(channels) - len(known)
     few = f"; too few images to say for {unknown}" if unknown else ""
     beside = float(statistics.autocorrelation[:, 1].mean()) if statistics.autocorrelation.shape[1] > 1 else 0.0
-    return f"{found}{few}; neighboring cells are correlated by {round(beside, 2) + 0.0:.2f}, those of N(0, 1) not at all."
+    beside = round(beside, 2) + 0.0  # no minus before zero
+    return f"{found}{few}; neighboring cells are correlated by {beside:.2f}, those of N(0, 1) not at all."
 
 
 def _plain(statistics: LatentStatistics) -> dict[str, Any]:

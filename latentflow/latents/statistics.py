@@ -170,7 +170,9 @@ def _densities(values: np.ndarray, counts: list[float]) -> tuple[np.ndarray, np.
         spread = min(float(channel.std()), float(quartiles[1] - quartiles[0]) / 1.34)
         bandwidth = BANDWIDTH * spread * max(1.0, count) ** -0.2
         histogram = np.histogram(channel, edges, density=True)[0]
-        densities.append(gaussian_filter1d(histogram, bandwidth / (edges[1] - edges[0]), mode="constant"))
+        if bandwidth > 0:
+            histogram = gaussian_filter1d(histogram, bandwidth / (edges[1] - edges[0]), mode="constant")
+        densities.append(histogram)
     return (edges[1:] + edges[:-1]) / 2, np.stack(densities)
 
 

@@ -109,6 +109,12 @@ class HeldOutScore:
         return self.accuracy - math.sqrt(below) / 2, self.accuracy + math.sqrt(above) / 2
 
     @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest position of a held-out image."""
+        places = np.concatenate([self.positive, self.negative])
+        return float(places.min()), float(places.max())
+
+    @property
     def tells_apart(self) -> bool:
         """Whether the direction is clearly better than chance: the complete interval is above it."""
         return self.interval[0] > CHANCE
@@ -124,6 +130,7 @@ class HeldOutScore:
             "right": list(self.right),
             "of": [len(self.positive), len(self.negative)],
             "tells_apart": self.tells_apart,
+            "range": list(self.range),
         }
 
     def _groups(self) -> list[tuple[int, np.ndarray]]:
@@ -154,6 +161,22 @@ def cross_validate(
         right = np.where(labels[held], places[held] > 0, places[held] < 0)
         folds.append(float(np.mean([right[labels[held] == side].mean() for side in (True, False)])))
     return HeldOutScore(places[labels], places[~labels], tuple(folds))
+
+
+def position_along(latent: Tensor, direction: Tensor) -> float:
+    """The position of a latent along a direction of its shape, in lengths of it: adding the direction adds 1."""
+    flat = direction.flatten().double()
+    return float(latent.flatten().double() @ flat / (flat @ flat))
+
+
+def decision_border(positive: Tensor, negative: Tensor, direction: Tensor, *, whiten: bool = False) -> float:
+    """The position along a direction between two groups of latents (n, c, rows, columns) that is halfway between the
+    positions of held-out latents of both, as `cross_validate` measures them."""
+    latents = torch.cat([positive, negative])
+    labels = np.repeat([True, False], [len(positive), len(negative)])
+    middle = (positive.double().mean(0) + negative.double().mean(0)) / 2
+    places = hold_out(latents, labels, whiten=whiten)
+    return position_along(middle, direction) + float(places[labels].mean() + places[~labels].mean()) / 2
 
 
 def hold_out(latents: Tensor, labels: np.ndarray, *, whiten: bool = False) -> np.ndarray:

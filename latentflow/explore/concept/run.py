@@ -10,7 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from latentflow.errors import InputError
-from latentflow.explore.concept.directions import HeldOutScore, cross_validate, direction_between
+from latentflow.explore.concept.directions import (
+    HeldOutScore,
+    cross_validate,
+    decision_border,
+    direction_between,
+    position_along,
+)
 from latentflow.explore.concept.figure import draw_concept
 from latentflow.explore.config import ConceptConfig
 from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, frames_beside, run_view
@@ -29,6 +35,7 @@ from latentflow.sinks.frames import check_frames_path, frame_options, open_frame
 
 SCORE_KEYS = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
 MIN_IMAGES = 4  # in each folder: fewer leave nothing to hold out
+UNKNOWN_STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # of a direction saved by a version that didn't note the range
 MAX_PANELS = 16  # pictures in the strip
 
 
@@ -52,6 +59,23 @@ class Concept:
     def length(self) -> float:
         """The RMS of its values."""
         return float(self.direction.square().mean().sqrt())
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Where the held-out images lie along it, from the decision border; None if that was not saved with it."""
+        found = self.held_out.get("range")
+        return None if found is None else (float(found[0]), float(found[1]))
+
+    def position(self, latent: Tensor) -> float:
+        """Where a latent (1, c, rows, columns) lies along it, from the decision border."""
+        return position_along(latent, self.direction) - float(self.held_out.get("border", 0.0))
+
+    def strengths(self) -> tuple[float, ...]:
+        """As far both ways as held-out images lie from the decision border."""
+        if self.range is None:
+            return UNKNOWN_STRENGTHS
+        reach = float(f"{max(map(abs, self.range)):.2g}")
+        return (-reach, -reach / 2, 0.0, reach / 2, reach)
 
     def warning(self) -> str:
         """A sentence if it doesn't separate its two groups, else an empty text."""
@@ -151,7 +175,8 @@ def _check(sources: Sequence[str], config: ConceptConfig) -> Files:
         check_frames_path(frames, **frame_options(config))
         outputs.append(frames)
         inputs.append(config.apply)
-    _strengths(config)
+    if config.strengths is not None:
+        _sorted(config.strengths)
     shown = {name: getattr(config, name) for name in ("positive", "negative", "direction", "apply")}
     return Files(outputs=outputs, inputs=inputs, shown=shown)
 
@@ -166,18 +191,29 @@ def _make(job: Job[ConceptConfig]) -> None:
     report.figures = {"concept": concept.name, "kind": concept.kind, "rms": concept.length}
     report.figures["held_out"] = concept.held_out
     report.lines = _lines(concept)
-    anchors, strengths, pictures = None, _strengths(config), dict[float, np.ndarray]()
+    anchors, pictures, positions = None, dict[float, np.ndarray](), dict[float, float]()
+    strengths = _sorted(concept.strengths() if config.strengths is None else config.strengths)
     if config.apply is not None:
         anchors = _applied(config.apply, concept, job)
         frames = job.session.watch(move_along(job.autoencoder, anchors.latents, concept, strengths), NOTHING_WRITTEN)
         pictures = {strength: to_uint8(frame.image) for strength, frame in zip(strengths, frames)}
         report.figures["strengths"] = strengths
+        if concept.range is not None:
+            start = concept.position(anchors.latents)
+            positions = {strength: start + strength for strength in strengths}
+            report.figures["positions"] = list(positions.values())
+            report.lines.append(_places(start, concept.range, strengths))
     if concept.warning():
         job.session.say(concept.warning())
     if score is not None:
         write_concept(job.output, concept, job.autoencoder)
     figure_path = job.outputs[0 if score is None else 1]
-    save_figure(draw_concept(concept.name, concept.names, pictures, score, job.autoencoder.name), figure_path)
+    drawn = draw_concept(
+        *(concept.name, concept.names, pictures, score, job.autoencoder.name),
+        positions=positions,
+        images=concept.range,
+    )
+    save_figure(drawn, figure_path)
     if anchors is not None:
         _write_sweep(job, concept, anchors, strengths)
 
@@ -210,9 +246,9 @@ def _check_folders(config: ConceptConfig) -> list[str | Path]:
     return [Path(config.positive), Path(config.negative)]
 
 
-def _strengths(config: ConceptConfig) -> list[float]:
+def _sorted(strengths: Sequence[float]) -> list[float]:
     """The strengths in ascending order, with 0 among them."""
-    strengths = sorted({0.0, *config.strengths})
+    strengths = sorted({0.0, *strengths})
     if len(strengths) == 1:
         raise InputError("`strengths` is 0 alone, which changes nothing.")
     if len(strengths) > MAX_PANELS:
@@ -241,7 +277,7 @@ def _find(job: Job[ConceptConfig]) -> tuple[Concept, HeldOutScore]:
         size=(config.size, config.size),
         names=_names(folders),
         kind="whitened" if config.whiten else "difference of means",
-        held_out=score.figures(),
+        held_out=score.figures() | {"border": decision_border(positive, negative, direction, whiten=config.whiten)},
     )
     return concept, score
 
@@ -260,6 +296,17 @@ def _lines(concept: Concept) -> list[str]:
         f"held out {score_in_words(concept.held_out)}",
         f"         on the correct side: {_sides(concept.held_out, concept.names)}",
     ]
+
+
+def _places(start: float, images: tuple[float, float], strengths: Sequence[float]) -> str:
+    low, high = images
+    beyond = [strength for strength in strengths if not low <= start + strength <= high]
+    words = (
+        f"strengths {', '.join(f'{each:+g}' for each in beyond)} lead beyond them"
+        if beyond
+        else "no strength leaves them"
+    )
+    return f"position {start:+.2f} of the image; held-out images lie from {low:+.2f} to {high:+.2f}: {words}"
 
 
 def _sides(score: Mapping[str, Any], names: tuple[str, str]) -> str:
