@@ -2,15 +2,28 @@
 
 import json
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from PIL import Image
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.explore.grid import Mosaic, decode_plane, draw_plane
+from latentflow.explore.grid import (
+    GAP,
+    LEFT,
+    MARGIN,
+    MIN_WIDTH,
+    SIDE,
+    TOP,
+    Mosaic,
+    decode_plane,
+    draw_plane,
+    pan,
+)
 from latentflow.files import WrittenFiles
 from latentflow.latents.index import index_path, read_latents
 from latentflow.latents.pca import principal_components
@@ -122,53 +135,128 @@ def painted(plane, columns, rows, side):
     return mosaic, tiles, draw_plane(plane, mosaic, "linear")
 
 
-def test_the_figure_shows_each_point_of_the_plane_in_its_place(three):
-    """Found by the figure's own axes: the pixels that are drawn at the coordinates of a point are its picture."""
+def test_the_figure_shows_each_point_of_the_plane_in_its_place(three, tmp_path):
+    """The pixels of the figure itself at each tile are the picture of the point that its ticks name."""
     found, autoencoder = plane(three), linear_autoencoder()
     _, tiles, figure = painted(found, 4, 3, 8)
-    (axes,) = figure.axes
-    (image,) = axes.images
-    left, right, bottom, top = image.get_extent()
-    pixels = image.get_array()
-    assert image.origin == "upper" and pixels.shape == (3 * 8, 4 * 8, 3)
-    assert not axes.xaxis_inverted() and not axes.yaxis_inverted() and left < right and bottom < top
-    assert (axes.get_xlim(), axes.get_ylim()) == ((left, right), (bottom, top))
-    for y in np.linspace(found.extent[3], found.extent[2], 3):
-        for x in np.linspace(found.extent[0], found.extent[1], 4):
-            column, row = int((x - left) / (right - left) * 4), int((top - y) / (top - bottom) * 3)
-            center = (left + (column + 0.5) * (right - left) / 4, top - (row + 0.5) * (top - bottom) / 3)
-            assert center == pytest.approx((x, y), abs=1e-6)
-            with torch.no_grad():
-                wanted = to_uint8(autoencoder.decode(found.at(x, y), found.size))
-            shown = pixels[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
-            assert np.abs(shown.astype(int) - wanted).max() <= 1, (x, y)
+    axes = figure.axes[0]
+    xs, ys = found.lattice(4, 3)
+    assert [text.get_text() for text in axes.get_xticklabels()] == [signed(x) for x in xs]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [signed(y) for y in ys]
+    assert ys == sorted(ys, reverse=True) and xs == sorted(xs)
+    figure.savefig(tmp_path / "f.png")
+    shown = np.asarray(Image.open(tmp_path / "f.png").convert("RGB"))
+    for tile in tiles:
+        x, y = axes.get_xticks()[tile.column], axes.get_yticks()[tile.row]  # pixels of the mosaic
+        across, down = axes.transData.transform((x, y))
+        left, top = round(across - 4), round(len(shown) - down - 4)
+        with torch.no_grad():
+            wanted = to_uint8(autoencoder.decode(found.at(*tile.place), found.size))
+        inner = np.s_[2:6, 2:6]  # of tiles whose frame is drawn in the gap around them
+        assert np.abs(shown[top : top + 8, left : left + 8][inner].astype(int) - wanted[inner]).max() <= 1
     assert [(tile.row, tile.column) for tile in tiles[:5]] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
-    assert tiles[0].place == pytest.approx((found.extent[0], found.extent[3])) and tiles[0].total == 11
+    assert tiles[0].total == 11
+    assert axes.get_xlabel().startswith("from 0 towards 1\nboth axes: standard deviations")
+    assert axes.get_ylabel() == "towards 2" and figure.texts[0].get_text().endswith("latent space: linear")
 
 
-def test_marks_are_drawn_at_the_coordinates_of_the_points(three):
+def signed(value):
+    return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 9, 32])
+def test_every_point_of_a_plane_has_a_tile_of_its_own_exactly(three, count):
     found = plane(three)
-    *_, figure = painted(found, 2, 2, 8)
-    (axes,) = figure.axes
-    assert {text.get_text(): tuple(text.xy) for text in axes.texts} == {
-        name: pytest.approx(place) for name, place in found.marks.items()
-    }
-    drawn = {tuple(np.round(np.ravel(line.get_data()), 5).tolist()) for line in axes.lines}
-    assert drawn == {tuple(np.round(place, 5).tolist()) for place in found.marks.values()}
     latents = read_anchors([str(each) for each in three], linear_autoencoder(), 8).latents
-    for latent, text in zip(latents.split(1), axes.texts):  # the marks are where the points are
-        assert torch.allclose(found.at(*text.xy), latent, atol=1e-4)
-    assert axes.get_xlabel() == "from 0 towards 1\nstandard deviations of a latent value (RMS)"
-    assert axes.get_ylabel() == "towards 2\nstandard deviations of a latent value (RMS)"
-    assert axes.get_title() == "A decoded plane of the latent space: linear"
+    tiles = list(decode_plane(linear_autoencoder(), found, count, count))
+    own = [[tile for tile in tiles if torch.allclose(tile.latent, latent, atol=1e-4)] for latent in latents.split(1)]
+    assert all(own) and len({(tile.row, tile.column) for each in own for tile in each[:1]}) == 3
+
+
+def test_other_tiles_stay_as_evenly_spaced_as_they_can():
+    found = plane(["random:5"], reach=2.0)
+    assert found.lattice(5, 5)[0] == pytest.approx([-2, -1, 0, 1, 2])
+    assert found.lattice(5, 5)[1] == pytest.approx([2, 1, 0, -1, -2])
+    columns = found.lattice(6, 6)[0]  # no column in the middle: one of the two beside it moves there
+    assert columns == pytest.approx([-2, -1, 0, 2 / 3, 4 / 3, 2])
+
+
+def test_frames_mark_the_tiles_of_the_points_and_their_originals_stand_beside(three):
+    found = plane(three)
+    mosaic, _, figure = painted(found, 5, 5, 8)
+    axes, *beside = figure.axes
+    colors = ["tab:red", "tab:blue", "tab:green"]
+    for name, frame, original, color, path in zip(found.marks, axes.patches, beside, colors, three, strict=True):
+        column, row = (frame.get_x() + 0.5 + GAP / 2) / (8 + GAP), (frame.get_y() + 0.5 + GAP / 2) / (8 + GAP)
+        assert mosaic.places[round(row), round(column)] == pytest.approx(found.marks[name])
+        assert (column, row) == pytest.approx((round(column), round(row)), abs=1e-6)
+        assert frame.get_edgecolor() == to_rgba(color) and not frame.get_fill()  # nothing covers the picture
+        assert original.get_title(loc="left") == name and original.spines["left"].get_edgecolor() == to_rgba(color)
+        assert np.array_equal(original.images[0].get_array(), np.asarray(Image.open(path).convert("RGB")))
+    assert len(axes.texts) == len(axes.lines) == 0
+
+
+def test_what_was_no_image_stands_beside_as_it_is_decoded():
+    found = plane(["random:5"], reach=1.0)
+    _, tiles, figure = painted(found, 3, 3, 8)
+    assert np.array_equal(figure.axes[1].images[0].get_array(), to_uint8(tiles[4].image))
+    assert figure.axes[1].get_title(loc="left") == "random:5"
+
+
+def test_a_folders_plane_shows_where_its_images_are(images, tmp_path):
+    autoencoder, album = linear_autoencoder(), shutil.copytree(images, tmp_path / "album")
+    found = plane([album])
+    latents = read_latents(album, autoencoder, 8, Session()).latents
+    offsets = latents - found.origin
+    wanted = np.stack([(offsets * axis).mean((1, 2, 3)).numpy() for axis in (found.across, found.up)], 1)
+    assert found.images == pytest.approx(wanted, abs=1e-4)
+    *_, figure = painted(found, 3, 3, 8)
+    _, places = figure.axes
+    (dots,), (decoded,) = places.collections, places.patches
+    assert np.array_equal(dots.get_offsets(), found.images) and "Places of the 10 images" in places.get_title()
+    left, right, bottom, top = found.extent
+    assert decoded.get_bbox().extents.tolist() == pytest.approx([left, bottom, right, top])
+
+
+def test_a_pan_sees_all_of_a_picture_at_one_speed():
+    crops = list(pan((300, 500), (120, 200), 400))
+    seen = np.zeros((300, 500), bool)
+    for crop in crops:
+        top, left = crop.corner
+        assert 0 <= top <= 180 and 0 <= left <= 300
+        seen[top : top + 120, left : left + 200] = True
+    assert seen.all() and crops[0].corner == (0, 0) and crops[-1].corner == (180, 300) and crops[-1].total == 399
+    steps = [abs(one.corner[0] - two.corner[0]) + abs(one.corner[1] - two.corner[1]) for one, two in pairwise(crops)]
+    assert max(steps) - min(steps) <= 2
+    assert len(list(pan((300, 500), (120, 200)))) == round(48 * (3 * 300 + 180) / 200)
+
+
+def test_the_command_pans_across_a_plane_that_is_too_large_for_a_picture(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentflow.explore.grid.WINDOW", 60)
+    line = ("grid", "random:3", "--resolution", 3, "--output_path", "pan", "--frames", 5, *BUNDLED)
+    code, _, err = invoke(*line)
+    assert code == 0, err
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "pan").glob("*.png"))]
+    assert len(frames) == 5 and frames[0].shape == (60, 60, 3)
+    line = ("grid", "random:3", "--resolution", 3, "--tile", 32, "--output_path", "still.png", *BUNDLED)
+    assert invoke(*line)[0] == 0
+    still = np.asarray(Image.open(tmp_path / "still.png").convert("RGB"))[TOP:, LEFT:]
+    size = 3 * 32 + 2 * GAP
+    assert np.array_equal(frames[0][1:30, 1:30], still[1:30, 1:30])  # of the first tile, without its tick
+    last = still[size - 60 : size, :60]  # the second band goes to the left
+    assert np.array_equal(frames[-1][-12:-1, 1:30], last[-12:-1, 1:30])
+    code, _, err = invoke("grid", "random:3", "--resolution", 2, "--tile", 16, "--output_path", "x.gif", *BUNDLED)
+    assert code == 2 and "fits into 38 × 38 pixels; there is nothing to pan across" in err and err.count("\n") == 1
 
 
 def test_large_pictures_are_scaled_to_the_side_of_their_tile():
     found = plane(["random:5"], reach=1.0)
     mosaic, tiles, _ = painted(found, 3, 3, 4)
-    assert mosaic.pixels.shape == (12, 12, 3)
+    assert mosaic.pixels.shape == (12 + 2 * GAP, 12 + 2 * GAP, 3)
     wanted = to_uint8(torch.nn.functional.interpolate(tiles[5].image, (4, 4), mode="bilinear", antialias=True))
-    assert np.array_equal(mosaic.pixels[4:8, 8:12], wanted)
+    left = 2 * (4 + GAP)
+    assert np.array_equal(mosaic.pixels[4 + GAP : 8 + GAP, left : left + 4], wanted)
+    assert (mosaic.pixels[4 : 4 + GAP] == 255).all()
     assert torch.allclose(tiles[4].latent, found.origin)
 
 
@@ -180,8 +268,6 @@ def test_the_command_draws_each_kind_of_plane(invoke, images, small, tmp_path, s
         )
         assert code == 0, err
         reports[name] = json.loads(out)
-        with Image.open(tmp_path / f"{name}.png") as figure:
-            assert figure.width == round(9.6 * 120)
     assert set(reports["three"]["marks"]) == {"small", "random:1", "random:2"}
     assert reports["three"]["written"] == ["three.png", "three.png.manifest.json"]
     assert "1st principal component" in reports["folder"]["axes"][0]
@@ -191,19 +277,20 @@ def test_the_command_draws_each_kind_of_plane(invoke, images, small, tmp_path, s
     manifest = json.loads((tmp_path / "folder.png.manifest.json").read_text())
     assert manifest["result"]["written"] == ["folder.png"]  # the index had all latents
     assert manifest["inputs"] == {"plane": [str(album)]}
-    center = saved_figures[1].axes[0].images[0].get_array()[27:54, 32:64]  # of a 3 × 3 grid around the image
+    center = saved_figures[1].axes[0].images[0].get_array()[27 + GAP :, 32 + GAP :][:27, :32]  # of 3 × 3
     anchors = read_anchors([str(small)], autoencoder, 32)
     with torch.no_grad():
         wanted = to_uint8(autoencoder.decode(anchors.latents, anchors.size))
     assert anchors.size == (27, 32) and np.abs(center.astype(int) - wanted).max() <= 1
 
 
-def test_a_very_tall_picture_makes_no_endless_figure(invoke, tmp_path):
-    Image.new("RGB", (3, 900), "red").save(tmp_path / "tall.png")
-    code, _, err = invoke("grid", "tall.png", "--resolution", 2, "--output_path", "g.png", *BUNDLED)
-    assert code == 0, err
-    with Image.open(tmp_path / "g.png") as figure:
-        assert figure.height == round((8.5 * 3 + 1.3) * 120)
+def test_the_figure_is_as_large_as_its_tiles_ask_for(invoke, small, tmp_path):
+    for tile, resolution in ((200, 4), (40, 4)):
+        line = ("grid", small, "--tile", tile, "--resolution", resolution, "--output_path", "g.png", *BUNDLED)
+        assert invoke(*line)[0] == 0
+        with Image.open(tmp_path / "g.png") as figure:
+            width = LEFT + max(MIN_WIDTH, resolution * (tile + GAP) - GAP) + 2 * MARGIN + SIDE
+            assert abs(figure.width - width) <= 1
 
 
 def test_latents_of_one_value_have_no_components():
@@ -221,6 +308,8 @@ def test_latents_of_one_value_have_no_components():
         (["."], "no images"),
         (["{small}", "--resolution", "1"], "at least 2"),
         (["{small}", "--output_path", "x.jpg"], ".png"),
+        (["{small}", "--tile", "4000", "--resolution", "9"], "Choose a smaller --tile or --resolution"),
+        (["{small}", "--frames", "9"], "--frames would have no effect on a figure"),
     ],
 )
 def test_bad_input_is_one_line(invoke, small, tmp_path, arguments, words):

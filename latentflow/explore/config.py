@@ -100,10 +100,33 @@ class ChannelsConfig(ViewConfig):
 class GridConfig(ViewConfig):
     """The options of a decoded plane, checked when made; raises `InputError` naming the option that is wrong."""
 
-    output_path: str = option("grid.png", f"The figure: {FIGURE}", metavar="FILE")
+    output_path: str = option(
+        "grid.png",
+        "The figure, .png or .svg; or a .gif, .mp4, .webm or .webp that pans across the pictures, or a folder for its "
+        "frames.",
+        metavar="PATH",
+    )
     resolution: int = option(9, "Number of pictures on each side.", minimum=2, maximum=64)
+    tile: int | None = option(
+        None,
+        "Longer side of each picture in pixels.",
+        minimum=8,
+        maximum=4096,
+        shown_default="`size` in moving pictures and up to 5 x 5; else 1200 / `resolution`",
+    )
+    frames: int | None = option(
+        None,
+        "Number of frames of a moving picture.",
+        minimum=2,
+        maximum=100_000,
+        shown_default="48 for its width of way",
+    )
     reach: float = option(1.5, "Extent of a plane around one point, in standard deviations.", above=0, maximum=100)
     seed: int = option(0, "Seed of the random directions around one point.", minimum=0, maximum=2**63 - 1)
+    fps: float = same("fps")
+    loop: int = same("loop")
+    bounce: bool = same("bounce")
+    palette: str = same("palette")
     fit: str = same("fit")
     latent_of: str | None = same("latent_of")
 

@@ -1,35 +1,50 @@
-"""A plane of the latent space, decoded."""
+"""A plane of the latent space, decoded: as one figure, or panned across in a moving picture."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from latentflow.config import OUTPUT_SUFFIXES
+from latentflow.errors import InputError
 from latentflow.explore.config import GridConfig
 from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.figure import check_figure_path, new_figure, save_figure
+from latentflow.pictures.figure import DPI, check_figure_path, new_figure, save_figure
 from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame
+from latentflow.records import Frame, Record
+from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ASPECT_LIMITS = (0.3, 3.0)  # height over width of the figure: narrower pictures are stretched
 FULL_SIZE_RESOLUTION = 5  # grids of up to so many pictures a side are drawn at their size
 GRID_PIXELS = 1200  # on a side, for pictures that are scaled
 MIN_TILE_PIXELS = 32
+MAX_PIXELS = 16_384  # on a side of all tiles together
+GAP = 6  # pixels between tiles, in which the frames of marked ones are
+LEFT, TOP, BOTTOM, MARGIN = 105, 50, 105, 20  # pixels around the tiles
+SIDE, MIN_WIDTH, MIN_HEIGHT = 250, 420, 340  # pixels of the column beside them, and of all tiles together
+CAPTION = 30  # pixels for the name of an original
+MOST_TICKS = 9
+WINDOW = 720  # pixels that a moving picture shows at once
+FRAMES_PER_WINDOW = 48  # in which a moving picture moves on by one window
 UNIT = "standard deviations of a latent value (RMS)"
+COLORS = ("tab:red", "tab:blue", "tab:green")  # of the points that a plane is defined by
+FRAME_WIDTH = 3.0  # points
+MOVING = ("frames", "fps", "loop", "bounce", "palette")  # options of moving pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +57,9 @@ class Tile(Frame):
 
 
 def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int) -> Iterator[Tile]:
-    """The pictures at evenly spaced points of a plane, the edges included, row by row from the top."""
-    places = [place for row in plane.points(columns, rows) for place in row]
+    """The pictures of a plane's `tiles`, row by row from the top: the edges, and exactly the points that it is defined
+    by."""
+    places = [place for row in plane.tiles(columns, rows) for place in row]
     latents = (plane.at(*place) for place in places)
     for place, frame in zip(places, decode_frames(autoencoder, latents, plane.size, total=len(places) - 1)):
         row, column = divmod(frame.index, columns)
@@ -59,18 +75,22 @@ def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int
 
 
 class Mosaic(Sink[Tile]):
-    """A sink that puts tiles side by side in `pixels` (h, w, 3) uint8, each scaled so that its longer side has `side`
-    pixels; `size` is the height and width of their pictures."""
+    """A sink that puts tiles beside each other in `pixels` (h, w, 3) uint8, white between them, each scaled so that its
+    longer side has `side` pixels; `size` is the height and width of their pictures, `places` the coordinates of each
+    tile by its row and column."""
 
     def __init__(self, size: tuple[int, int], columns: int, rows: int, side: int) -> None:
         scale = side / max(size)
         self.height, self.width = (max(1, round(each * scale)) for each in size)
         self.columns, self.rows = columns, rows
-        self.pixels = np.full((rows * self.height, columns * self.width, 3), 255, np.uint8)
+        shape = (rows * (self.height + GAP) - GAP, columns * (self.width + GAP) - GAP, 3)
+        self.pixels = np.full(shape, 255, np.uint8)
+        self.places: dict[tuple[int, int], tuple[float, float]] = {}
 
     def write(self, record: Tile) -> None:
         """Put one picture in its place."""
-        top, left = record.row * self.height, record.column * self.width
+        top, left = record.row * (self.height + GAP), record.column * (self.width + GAP)
+        self.places[record.row, record.column] = record.place
         self.pixels[top : top + self.height, left : left + self.width] = to_uint8(
             _scaled(record.image, self.height, self.width)
         )
@@ -83,21 +103,108 @@ def _scaled(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def draw_plane(plane: Plane, mosaic: Mosaic, name: str) -> "Figure":
-    """A decoded plane of the autoencoder `name` with its axes; the center of each tile is at its coordinates."""
-    left, right, bottom, top = plane.extent
-    across, up = (right - left) / (mosaic.columns - 1) / 2, (top - bottom) / (mosaic.rows - 1) / 2
+    """A decoded plane of the autoencoder `name`: its tiles, pixel by pixel, with the coordinates of their centers;
+    beside them the originals of the tiles with frames, or a map of the images of a folder.
+
+    Raises `MissingPackageError` without matplotlib.
+    """
     height, width = mosaic.pixels.shape[:2]
-    figure = new_figure(9.6, 8.5 * float(np.clip(height / width, *ASPECT_LIMITS)) + 1.3)
-    axes = figure.subplots()
-    axes.imshow(
-        mosaic.pixels,
-        extent=(left - across, right + across, bottom - up, top + up),
-        aspect="auto",
-        interpolation="lanczos",
-    )
-    mark_plane(axes, plane)
-    axes.set_title(f"A decoded plane of the latent space: {name}", fontsize=12)
+    full_width = LEFT + max(width, MIN_WIDTH) + MARGIN + SIDE + MARGIN
+    full_height = TOP + max(height, MIN_HEIGHT) + BOTTOM
+    figure = new_figure(full_width / DPI, full_height / DPI)
+    figure.set_layout_engine("none")  # the tiles keep their pixels
+
+    def place(left: float, top: float, width: float, height: float) -> "Axes":
+        """Axes at pixels from the upper left corner."""
+        return figure.add_axes(
+            (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
+        )
+
+    axes = place(LEFT, TOP, width, height)
+    axes.imshow(mosaic.pixels, interpolation="nearest", aspect="auto")
+    _label_tiles(axes, plane, mosaic)
+    figure.text(LEFT / full_width, 1 - 14 / full_height, f"A decoded plane of the latent space: {name}", va="top")
+    left = LEFT + max(width, MIN_WIDTH) + MARGIN
+    if plane.images is not None:
+        _draw_map(place(left + 40, TOP + 30, SIDE - 40, SIDE - 40), plane)
+        return figure
+    colors, top = dict(zip(plane.marks, COLORS)), float(TOP)
+    _frame_tiles(axes, plane, mosaic, colors)
+    for original, picture in _beside(plane, mosaic).items():
+        available = (full_height - TOP - MARGIN) / len(plane.marks) - CAPTION - MARGIN / 2
+        scale = min(SIDE / picture.shape[1], available / picture.shape[0])
+        shown = place(left, top + CAPTION, picture.shape[1] * scale, picture.shape[0] * scale)
+        _draw_original(shown, original, picture, colors[original])
+        top += CAPTION + picture.shape[0] * scale + MARGIN / 2
     return figure
+
+
+def _label_tiles(axes: "Axes", plane: Plane, mosaic: Mosaic) -> None:
+    """Coordinates at the centers of some of the columns and rows, and the names of the axes."""
+    columns, rows = plane.lattice(mosaic.columns, mosaic.rows)
+    for axis, values, pitch, half in (
+        (axes.xaxis, columns, mosaic.width + GAP, mosaic.width / 2),
+        (axes.yaxis, rows, mosaic.height + GAP, mosaic.height / 2),
+    ):
+        shown = range(0, len(values), -(-len(values) // MOST_TICKS))
+        axis.set_ticks([each * pitch + half - 0.5 for each in shown], [_signed(values[each]) for each in shown])
+    axes.set_xlabel(f"{plane.axes[0]}\nboth axes: {UNIT}", fontsize=9)
+    axes.set_ylabel(plane.axes[1], fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[:].set_visible(False)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0"
+
+
+def _frame_tiles(axes: "Axes", plane: Plane, mosaic: Mosaic, colors: Mapping[str, str]) -> None:
+    """A frame around the tile of each mark, in its color, in the gap between the tiles."""
+    from matplotlib.patches import Rectangle
+
+    for name in plane.marks:
+        row, column = _tile_of(name, plane, mosaic)
+        left, top = column * (mosaic.width + GAP) - 0.5 - GAP / 2, row * (mosaic.height + GAP) - 0.5 - GAP / 2
+        frame = Rectangle((left, top), mosaic.width + GAP, mosaic.height + GAP, fill=False, color=colors[name])
+        frame.set(linewidth=FRAME_WIDTH, label=name, clip_on=False)
+        axes.add_patch(frame)
+
+
+def _tile_of(name: str, plane: Plane, mosaic: Mosaic) -> tuple[int, int]:
+    """Row and column of a mark's own tile."""
+    return min(mosaic.places, key=lambda each: math.dist(mosaic.places[each], plane.marks[name]))
+
+
+def _beside(plane: Plane, mosaic: Mosaic) -> dict[str, np.ndarray]:
+    """The original of each mark under its name; the decoded picture of one that was no image."""
+    found = {}
+    for name in plane.marks:
+        row, column = _tile_of(name, plane, mosaic)
+        top, left = row * (mosaic.height + GAP), column * (mosaic.width + GAP)
+        tile = mosaic.pixels[top : top + mosaic.height, left : left + mosaic.width]
+        found[name] = plane.originals.get(name, tile)
+    return found
+
+
+def _draw_original(axes: "Axes", name: str, picture: np.ndarray, color: str) -> None:
+    axes.imshow(picture, aspect="auto")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=color, linewidth=FRAME_WIDTH)
+    axes.set_title(name if len(name) <= 30 else f"{name[:14]}…{name[-15:]}", fontsize=9, loc="left")
+
+
+def _draw_map(axes: "Axes", plane: Plane) -> None:
+    """Where the images of a folder lie on the plane, and the part of it that is decoded."""
+    from matplotlib.patches import Rectangle
+
+    assert plane.images is not None
+    left, right, bottom, top = plane.extent
+    axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor="0.9", edgecolor="none"))
+    axes.scatter(plane.images[:, 0], plane.images[:, 1], s=14, color="black", alpha=0.6, linewidths=0)
+    axes.set_title(f"Places of the {counted(len(plane.images), 'image')},\ngray: what is decoded", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.set_aspect("auto")
+    axes.autoscale_view()
 
 
 def mark_plane(axes: "Axes", plane: Plane) -> None:
@@ -119,15 +226,52 @@ def mark_plane(axes: "Axes", plane: Plane) -> None:
     axes.set_ylabel(f"{plane.axes[1]}\n{UNIT}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop(Record):
+    """A part of a mosaic, from its upper left `corner` (y, x) in pixels."""
+
+    corner: tuple[int, int]
+
+
+def pan(shape: tuple[int, int], window: tuple[int, int], frames: int | None = None) -> Iterator[Crop]:
+    """Views of a picture of `shape` (height, width) through a `window`, along bands from the top, to the right and to
+    the left in turn, at one speed and so that all of it is seen; 48 for the width of a window, or `frames`."""
+    height, width = (max(0, full - part) for full, part in zip(shape, window))
+    bands = np.linspace(0, height, -(-shape[0] // window[0]))
+    path = np.array([(y, x) for band, y in enumerate(bands) for x in ((0, width), (width, 0))[band % 2]], float)
+    reached = np.concatenate([[0.0], np.abs(np.diff(path, axis=0)).sum(1).cumsum()])
+    count = frames or max(2, round(FRAMES_PER_WINDOW * reached[-1] / window[1]))
+    places = np.linspace(0, reached[-1], count)
+    ys, xs = (np.interp(places, reached, path[:, axis]).round().astype(int).tolist() for axis in (0, 1))
+    for index, corner in enumerate(zip(ys, xs)):
+        yield Crop(index=index, total=count - 1, corner=corner)
+
+
 def run_grid(sources: Sequence[str], config: GridConfig, session: Session) -> ViewReport:
-    """Decode a plane and draw it with its axes; raises `LatentflowError` as the parts do."""
+    """Decode a plane and draw it with its axes, or pan across it; raises `LatentflowError` as the parts do."""
     return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+
+
+def _moves(output: Path) -> bool:
+    return output.suffix.lower() in OUTPUT_SUFFIXES or not output.suffix
 
 
 def _check(sources: Sequence[str], config: GridConfig) -> Files:
     check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels)
     output = Path(config.output_path).expanduser()
-    check_figure_path(output)
+    if _moves(output):
+        check_frames_path(output, **frame_options(config))
+    else:
+        check_figure_path(output)
+        given = [name for name in MOVING if getattr(config, name) != getattr(GridConfig(), name)]
+        if given:
+            raise InputError(f"`{given[0]}` would have no effect on a figure.", "Name a .gif or .mp4, or leave it out.")
+    side = config.tile or _tile_pixels((config.size, config.size), config.resolution, moves=_moves(output))
+    if (side + GAP) * config.resolution > MAX_PIXELS:
+        raise InputError(
+            f"{config.resolution} pictures of {side} pixels beside each other are more than {MAX_PIXELS} pixels.",
+            "Choose a smaller `tile` or `resolution`.",
+        )
     return Files(outputs=[output], inputs=sources, shown={"plane": list(sources)})
 
 
@@ -140,19 +284,39 @@ def _make(job: Job[GridConfig]) -> None:
         latent_of=config.latent_of,
         written=report.written,
     )
-    mosaic = Mosaic(plane.size, count, count, _tile_pixels(plane.size, count))
+    moves = _moves(job.output)
+    mosaic = Mosaic(plane.size, count, count, config.tile or _tile_pixels(plane.size, count, moves=moves))
+    window = (min(WINDOW, mosaic.pixels.shape[0]), min(WINDOW, mosaic.pixels.shape[1]))
+    if moves and window == mosaic.pixels.shape[:2]:
+        raise InputError(
+            f"The whole plane fits into {window[1]} × {window[0]} pixels; there is nothing to pan across.",
+            "Name a .png, or choose a larger `resolution` or `tile`.",
+        )
     tiles = decode_plane(job.autoencoder, plane, count, count)
     progress = Progress(job.session, count * count - 1, lambda tile: "decoded", "picture")
     run_sinks(job.session.watch(tiles, NOTHING_WRITTEN), [mosaic, progress])
-    save_figure(draw_plane(plane, mosaic, job.autoencoder.name), job.output)
     report.figures = {"extent": list(plane.extent), "marks": plane.marks, "axes": list(plane.axes)}
     left, right, bottom, top = plane.extent
     report.lines = [
         f"plane    {plane.axes[0]} × {plane.axes[1]}",
         f"extent   {left:+.2f} to {right:+.2f} across, {bottom:+.2f} to {top:+.2f} up, in {UNIT}",
+        f"tiles    {count} × {count}, {mosaic.width} × {mosaic.height} pixels each",
     ]
+    if not moves:
+        save_figure(draw_plane(plane, mosaic, job.autoencoder.name), job.output)
+        return
+    crops = list(pan(mosaic.pixels.shape[:2], window, config.frames))
+    sink = open_frames(job.output, **frame_options(config), hold=0, draw=lambda crop: _cut(mosaic, crop, window))
+    job.write_frames(sink, crops, len(crops) - 1, lambda crop: "written")
 
 
-def _tile_pixels(size: tuple[int, int], resolution: int) -> int:
-    """The longer side of a tile."""
-    return max(size) if resolution <= FULL_SIZE_RESOLUTION else max(MIN_TILE_PIXELS, GRID_PIXELS // resolution)
+def _cut(mosaic: Mosaic, crop: Any, window: tuple[int, int]) -> np.ndarray:
+    top, left = crop.corner
+    return mosaic.pixels[top : top + window[0], left : left + window[1]]
+
+
+def _tile_pixels(size: tuple[int, int], resolution: int, *, moves: bool) -> int:
+    """The longer side of a tile unless `tile` says it: that of its picture where that is not too large."""
+    if moves or resolution <= FULL_SIZE_RESOLUTION:
+        return max(size)
+    return min(max(size), max(MIN_TILE_PIXELS, GRID_PIXELS // resolution))

@@ -12,6 +12,7 @@ from latentflow.config import ViewConfig
 from latentflow.errors import LatentflowError
 from latentflow.files import WrittenFiles, check_outputs, manifest_path
 from latentflow.pictures.reader import Reader
+from latentflow.records import AnyRecord
 from latentflow.runs.report import circumstances, counted, readable, size_of
 from latentflow.session import Session, ignore
 from latentflow.sinks import FrameSink, run_sinks
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from latentflow.models.autoencoder import Autoencoder
     from latentflow.models.loading import Loaded
-    from latentflow.records import Frame
 
 Config = TypeVar("Config", bound=ViewConfig)
 
@@ -89,7 +89,7 @@ class Job(Generic[Config]):
         return self.outputs[0]
 
     def write_frames(
-        self, sink: FrameSink, frames: Iterable[Frame], total: int, describe: Callable[[Frame], str]
+        self, sink: FrameSink, frames: Iterable[AnyRecord], total: int, describe: Callable[[AnyRecord], str]
     ) -> None:
         """Write moving pictures, the last of which has index `total`; how many goes to the report's figures.
 

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from latentflow.latents.index import check_folder, read_latents
 from latentflow.latents.pca import principal_components
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
 from latentflow.session import Session
 
@@ -29,7 +31,9 @@ class Plane:
 
     `across` and `up` are orthogonal and of RMS 1, so that coordinates are in standard deviations of a latent value.
     `extent` is (left, right, bottom, top), `size` the height and width of the pictures, `marks` the coordinates of the
-    points that the plane is defined by, under their names, `axes` the names of the two directions.
+    points that the plane is defined by, under their names, `axes` the names of the two directions. `originals` are the
+    pictures (h, w, 3) uint8 of those points that were images; `images` (n, 2) are the coordinates nearest to the images
+    of a folder.
     """
 
     origin: Tensor
@@ -39,6 +43,8 @@ class Plane:
     size: tuple[int, int]
     marks: dict[str, tuple[float, float]]
     axes: tuple[str, str]
+    originals: dict[str, np.ndarray] = field(default_factory=dict)
+    images: np.ndarray | None = None
 
     def at(self, x: float, y: float) -> Tensor:
         """The latent (1, c, rows, columns) at coordinates."""
@@ -50,6 +56,39 @@ class Plane:
         xs = torch.linspace(left, right, columns).tolist() if columns > 1 else [(left + right) / 2]
         ys = torch.linspace(top, bottom, rows).tolist() if rows > 1 else [(bottom + top) / 2]
         return [[(x, y) for x in xs] for y in ys]
+
+    def lattice(self, columns: int, rows: int) -> tuple[list[float], list[float]]:
+        """The x of columns and the y of rows, from the top: evenly spaced, the edges included, but moved so far that
+        each mark lies on one where no other is nearer to it."""
+        left, right, bottom, top = self.extent
+        xs, ys = ([place[axis] for place in self.marks.values()] for axis in (0, 1))
+        return _lines_through(left, right, columns, xs), _lines_through(top, bottom, rows, ys)
+
+    def tiles(self, columns: int, rows: int) -> list[list[tuple[float, float]]]:
+        """The coordinates of the `lattice`, row by row from the top; each mark has a place of its own, the nearest,
+        exactly."""
+        xs, ys = self.lattice(columns, rows)
+        places = {(row, column): (x, y) for row, y in enumerate(ys) for column, x in enumerate(xs)}
+        free = set(places)
+        for mark in self.marks.values():
+            nearest = min(sorted(free), key=lambda each: math.dist(places[each], mark), default=None)
+            if nearest is not None:
+                places[nearest] = mark
+                free.discard(nearest)
+        return [[places[row, column] for column in range(columns)] for row in range(rows)]
+
+
+def _lines_through(first: float, last: float, count: int, stops: Sequence[float]) -> list[float]:
+    """`count` values from first to last, as evenly spaced as they can be if the one nearest to a stop is the stop."""
+    fixed = {0: first, count - 1: last}
+    taken: set[int] = set()
+    for stop in sorted(set(stops)):
+        index = round((stop - first) / (last - first) * (count - 1))
+        if index not in taken:
+            taken.add(index)
+            fixed[index] = stop
+    known = sorted(fixed)
+    return [float(each) for each in np.interp(range(count), known, [fixed[index] for index in known])]
 
 
 def check_plane(
@@ -113,6 +152,7 @@ def plane_through(anchors: Anchors) -> Plane:
         extent=_around(coordinates),
         size=anchors.size,
         marks=dict(zip(names, coordinates)),
+        originals=_originals(anchors),
         axes=(f"from {names[0]} towards {names[1]}", f"towards {names[2]}"),
     )
 
@@ -131,6 +171,7 @@ def plane_around(anchors: Anchors, *, seed: int = 0, reach: float = 1.5) -> Plan
         extent=(-reach, reach, -reach, reach),
         size=anchors.size,
         marks={anchors.names[0]: (0.0, 0.0)},
+        originals=_originals(anchors),
         axes=("a random direction", "another, orthogonal"),
     )
 
@@ -154,8 +195,13 @@ def principal_plane(latents: Tensor, size: tuple[int, int]) -> Plane:
         extent=(-float(reach[0]), float(reach[0]), -float(reach[1]), float(reach[1])),
         size=size,
         marks={},
+        images=np.asarray(components.coordinates[:, :2]) / norm,
         axes=(f"1st principal component ({fractions[0]:.0%} of variance)", f"2nd ({fractions[1]:.0%})"),
     )
+
+
+def _originals(anchors: Anchors) -> dict[str, np.ndarray]:
+    return {name: to_uint8(target) for name, target in zip(anchors.names, anchors.targets) if target is not None}
 
 
 def _is_folder(sources: Sequence[str]) -> bool:
