@@ -192,7 +192,7 @@ class WrittenFiles:
     """Which of some paths were written since this was made: a report names those and no others."""
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
-        self._before: dict[Path, tuple[int, ...] | None] = {}
+        self._before: dict[Path, tuple[object, ...] | None] = {}
         self.add(paths)
 
     def add(self, paths: Sequence[Path]) -> None:
@@ -205,10 +205,13 @@ class WrittenFiles:
         return [path for path, before in self._before.items() if (now := _state(path)) is not None and now != before]
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file is replaced, or a folder gets files."""
+def _state(path: Path) -> tuple[object, ...] | None:
+    """What changes when a file is replaced, or one in a folder; looking whether a folder can be written into changes
+    only the time of the folder itself."""
     try:
         status = path.stat()
+        if path.is_dir():
+            return tuple(sorted((each.name, each.stat().st_ino, each.stat().st_mtime_ns) for each in path.iterdir()))
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

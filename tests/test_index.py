@@ -12,7 +12,7 @@ from PIL import Image
 from toys import linear_autoencoder
 
 from latentflow.errors import InputError, Interrupted, OutputError
-from latentflow.files import FORMAT_VERSION, WrittenFiles
+from latentflow.files import FORMAT_VERSION, WrittenFiles, check_writable
 from latentflow.latents import index
 from latentflow.latents.index import (
     BATCH_SIZE,
@@ -133,6 +133,58 @@ def test_a_file_with_another_time_is_encoded_again(folder):
     read(folder)
     later(folder / "01.png")
     assert read(folder).encoded == 1
+
+
+@pytest.mark.parametrize("place", [100, -20])
+def test_a_change_that_keeps_size_and_time_is_noticed(folder, place):
+    path = folder / "pixels.bmp"
+    write(path, 7, side=64)  # 12 kB
+    before = read(folder)
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[place] ^= 255
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = read(folder)
+    assert after.encoded == 1 and not torch.equal(after.latents[-1], before.latents[-1])
+    assert read(folder).encoded == 0
+
+
+def test_two_folders_share_an_index(folder, tmp_path):
+    path, other = tmp_path / "both.safetensors", tmp_path / "other"
+    for number in range(3):
+        write(other / f"0{number}.png", 50 + number)  # of names that the first folder has too
+    first, second = read(folder, path=path), read(other, path=path)
+    assert (first.encoded, second.encoded) == (20, 3)
+    for wanted, place in ((first, folder), (second, other)):
+        again = read(place, path=path)
+        assert again.encoded == 0 and again.names == wanted.names and torch.equal(again.latents, wanted.latents)
+    (other / "00.png").unlink()
+    assert read(other, path=path).names == ["01.png", "02.png"] and read(folder, path=path).encoded == 0
+    deeper = read(folder / "deeper", path=path)
+    assert deeper.encoded == 0 and torch.equal(deeper.latents[0], first.latents[first.names.index("deeper/00.png")])
+    assert read(folder, path=path).encoded == 0
+
+
+@pytest.mark.parametrize("left", [0, 100, 0.5])
+def test_a_truncated_index_beside_the_folder_is_made_anew_and_this_is_said(folder, left):
+    complete = read(folder)
+    content = complete.index.read_bytes()
+    complete.index.write_bytes(content[: left if isinstance(left, int) else int(left * len(content))])
+    said = []
+    found = read(folder, said=said)
+    assert found.encoded == 20 and torch.equal(found.latents, complete.latents)
+    assert len(said) == 1 and "can't be read as an index of latents" in said[0] and said[0].endswith("It is made anew.")
+    assert read(folder, said=said).encoded == 0 and len(said) == 1
+
+
+def test_looking_whether_a_folder_can_be_written_into_writes_nothing(tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "00000.png").write_bytes(b"1")
+    written = WrittenFiles([tmp_path / "frames"])
+    check_writable(tmp_path / "frames" / "00001.png", "`output_path`")
+    assert written.paths == []
+    (tmp_path / "frames" / "00001.png").write_bytes(b"2")
+    assert written.paths == [tmp_path / "frames"]
 
 
 def test_an_unreadable_image_is_left_out_and_said_every_time(folder):

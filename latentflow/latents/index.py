@@ -1,10 +1,12 @@
 """The latents of a folder's images, stored in a file beside it and brought up to date when images change."""
 
+import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from latentflow.config import ReadingOptions, ViewConfig
-from latentflow.errors import InputError, LatentflowError, OutputError
+from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
 from latentflow.files import WrittenFiles, check_writable, write_file
 from latentflow.latents.statistics import divergence
 from latentflow.models.autoencoder import Autoencoder
@@ -30,7 +32,8 @@ from latentflow.state_files import pack, unpack
 BATCH_SIZE = 8  # images in one forward pass
 SAVE_INTERVAL = 60.0  # seconds: the most work that a kill costs
 INDEX_SUFFIX = ".safetensors"
-Stamp = tuple[int, int]  # bytes and time of change, by which an unchanged file is recognized
+Stamp = tuple[int, ...]  # bytes, time of change and digest, by which an unchanged file is recognized; 0.1.0: no digest
+DIGESTED = 4096  # bytes of a file's head and of its tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +181,8 @@ def _read_latents(
 ) -> FolderLatents:
     """As `read_latents`; `required` says whether it is an error that the index can't be written."""
     files = {file.relative_to(folder).as_posix(): file for file in check_folder(folder, reader=reader)}
-    index = _Index(
-        path, folder, _identity(autoencoder, size, reader), {name: _stamp(file) for name, file in files.items()}
-    )
+    stamps = {name: _stamp(file) for name, file in files.items()}
+    index = _Index(path, folder, _identity(autoencoder, size, reader), stamps, None if required else session.say)
     missing = [file for name, file in files.items() if name not in index.entries]
     if (missing or index.changed) and path is not None and not required:
         index.keep_in_memory_unless_writable(session)
@@ -269,11 +271,20 @@ def read_squares(paths: Sequence[Path], size: int, reader: Reader | None = None)
 
 
 def _stamp(path: Path) -> Stamp:
+    """Bytes, time of change, and a digest of head and tail: copying and archives can keep the time of another file."""
     try:
-        status = path.stat()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            digest = blake2b(file.read(DIGESTED), digest_size=7)
+            file.seek(max(0, status.st_size - DIGESTED))
+            digest.update(file.read(DIGESTED))
     except OSError:
-        return 0, 0  # gone in the meantime: reading it will say so
-    return status.st_size, status.st_mtime_ns
+        return 0, 0, 0  # gone in the meantime, or not readable: reading it will say so
+    return status.st_size, status.st_mtime_ns, int.from_bytes(digest.digest())
+
+
+def _is_same(stored: Stamp, now: Stamp | None) -> bool:
+    return now is not None and stored == now[: len(stored)]
 
 
 def _identity(autoencoder: Autoencoder, size: int, reader: Reader) -> dict[str, Any]:
@@ -301,16 +312,36 @@ class _Entry:
 
 class _Index(Sink[Encoded]):
     """The `entries` of a folder's images by name: those that the file at `path` has of unchanged images, and those that
-    are written to this sink. The file, if there is one, is written now and then and at the end."""
+    are written to this sink. The file, if there is one, is written now and then and at the end; what it holds of other
+    folders stays in it."""
 
     def __init__(
-        self, path: Path | None, folder: Path, identity: Mapping[str, Any], stamps: Mapping[str, Stamp]
+        self,
+        path: Path | None,
+        folder: Path,
+        identity: Mapping[str, Any],
+        stamps: Mapping[str, Stamp],
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        """`stamps` of all images there are, by name; raises `InputError` when the file is no index of that identity."""
+        """`stamps` of all images there are, by name. A file that can't be read is begun anew if there is `say`, which
+        is told so; raises `InputError` if there is not, and when the file is an index of another identity."""
         self.path, self.folder, self.identity, self.stamps = path, folder, dict(identity), stamps
-        found = {} if path is None else _read(path, self.identity)
-        self.entries = {name: entry for name, entry in found.items() if stamps.get(name) == entry.stamp}
-        self.changed = len(self.entries) < len(found)  # the file holds entries of images that are gone
+        found, self.changed = dict[str, _Entry](), False
+        try:
+            found = {} if path is None else _read(path, self.identity, folder)
+        except _BrokenIndexError as error:
+            if say is None:
+                raise
+            say(f"{error.problem} It is made anew.")
+            self.changed = True
+        own = {name: entry for name, entry in found.items() if not _is_outside(name)}
+        self.others = {name: entry for name, entry in found.items() if _is_outside(name)}
+        self.entries = {
+            name: replace(entry, stamp=stamps[name])
+            for name, entry in own.items()
+            if _is_same(entry.stamp, stamps.get(name))
+        }
+        self.changed |= len(self.entries) < len(own)  # the file holds entries of images that are gone
         self.problems: dict[str, str] = {}
         self.saved = time.monotonic()
 
@@ -344,39 +375,78 @@ class _Index(Sink[Encoded]):
 
     def _save(self) -> None:
         if self.path is not None:
-            write_file(self.path, pack(_content(self.identity, self.entries)), "The index")
+            places = self.folder.resolve(), self.path.parent.resolve()
+            entries = {_moved(name, *places): entry for name, entry in (self.others | self.entries).items()}
+            write_file(self.path, pack(_content(self.identity, entries)), "The index")
         self.changed, self.saved = False, time.monotonic()
 
 
 def _content(identity: dict[str, Any], entries: Mapping[str, _Entry]) -> dict[str, Any]:
-    """What an index file holds; without a posterior `kl` is (n, 0)."""
+    """What an index file holds, its names being paths from its own folder; without a posterior `kl` is (n, 0)."""
     names = sorted(entries)
     found = [entries[name] for name in names]
     no_kl = torch.zeros(1, 0)
     return {
         "owner": identity,
         "names": names,
+        "names_from": "index",
         "stamps": [list(entry.stamp) for entry in found],
         "latents": torch.cat([entry.latent for entry in found]) if found else torch.zeros(0),
         "kl": torch.cat([no_kl if entry.kl is None else entry.kl for entry in found]) if found else torch.zeros(0),
     }
 
 
-def _read(path: Path, identity: dict[str, Any]) -> dict[str, _Entry]:
-    """The entries of an index file; none where there is no file."""
+class _BrokenIndexError(InputError):
+    """A file can't be read as an index; `problem` says so without a remedy."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, "Name another `index`.")
+        self.problem = problem
+
+
+def _moved(name: str, folder: Path, other: Path) -> str:
+    """A path from one folder as a path from the other."""
+    path = os.path.normpath(folder / name)
+    try:
+        return Path(os.path.relpath(path, other)).as_posix()
+    except ValueError:  # on another drive
+        return Path(path).as_posix()
+
+
+def _is_outside(name: str) -> bool:
+    return name.startswith("../") or Path(name).is_absolute()
+
+
+def _read(path: Path, identity: dict[str, Any], folder: Path) -> dict[str, _Entry]:
+    """The entries of an index file by their paths from `folder`; none where there is no file."""
     if not path.exists():
         return {}
     try:
-        content = unpack(path, "an index of latents")
+        content = _unpack(path)
         if content["owner"] != identity:
             raise InputError(f"The index {path} was made with another autoencoder, `dtype`, `size` or `background`.")
-        return _entries(content, identity["shape"])
+        entries = _entries(content, identity["shape"])
+        if content.get("names_from") != "index":  # as 0.1.0 wrote it
+            return entries
+        places = path.parent.resolve(), folder.resolve()
+        return {_moved(name, *places): entry for name, entry in entries.items()}
+    except (FormatVersionError, _BrokenIndexError):
+        raise
     except InputError as error:
         error.remedy = error.remedy or "Name another `index`, or delete the file."
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = str(error) if isinstance(error, ValueError) else "it holds something else"
-        raise InputError(f"{path} can't be read as an index of latents: {reason}.", "Name another `index`.") from error
+        raise _BrokenIndexError(f"{path} can't be read as an index of latents: {reason}.") from error
+
+
+def _unpack(path: Path) -> dict[Any, Any]:
+    try:
+        return unpack(path, "an index of latents")
+    except FormatVersionError:
+        raise
+    except InputError as error:
+        raise _BrokenIndexError(str(error)) from error
 
 
 def _entries(content: Mapping[str, Any], shape: list[int]) -> dict[str, _Entry]:
@@ -386,6 +456,6 @@ def _entries(content: Mapping[str, Any], shape: list[int]) -> dict[str, _Entry]:
     if not (torch.isfinite(latents).all() and torch.isfinite(kl).all()):
         raise ValueError("it has values that are not finite")
     return {
-        name: _Entry((int(stamp[0]), int(stamp[1])), latent, own_kl if own_kl.numel() else None)
+        name: _Entry(tuple(map(int, stamp)), latent, own_kl if own_kl.numel() else None)
         for name, stamp, latent, own_kl in zip(names, stamps, latents.split(1), kl.split(1))
     }
