@@ -39,6 +39,7 @@ from .runs.compare import compare as compare
 from .records import Comparison as Comparison
 from .records import Figures as Figures
 from .records import Frame as Frame
+from .records import Labeled as Labeled
 from .records import Record as Record
 from .records import Step as Step
 from .sinks import Collect as Collect
@@ -83,8 +84,9 @@ from .explore.evaluate.metrics import ReconstructionMetrics as ReconstructionMet
 from .explore.evaluate.reconstruction import evaluate as evaluate
 from .explore.evaluate.score_table import Evaluated as Evaluated
 from .explore.evaluate.scores import Score as Score
-from .explore.grid import Mosaic as Mosaic
-from .explore.grid import Tile as Tile
+from .sinks.mosaic import Crop as Crop
+from .sinks.mosaic import Mosaic as Mosaic
+from .sinks.mosaic import Tile as Tile
 from .explore.grid import decode_plane as decode_plane
 from .explore.grid import draw_plane as draw_plane
 from .explore.similar import Match as Match

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
@@ -101,6 +101,15 @@ class Update(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labeled(Frame):
+    """A frame of n pictures, with `titles` above them, none or n, and a `caption` below them all; each text is in parts
+    that stay together where there is room."""
+
+    titles: list[list[str]] = field(default_factory=list)
+    caption: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
     """The same step of several runs, by the names of what they differ in."""
 
@@ -110,6 +119,20 @@ class Comparison(Record):
     def seconds(self) -> float:
         """What all of them took."""
         return sum(step.seconds for step in self.steps.values())
+
+    @property
+    def labeled(self) -> Labeled:
+        """Their latents and pictures together, each under its run's name and PSNR."""
+        import torch
+
+        steps = self.steps.values()
+        return Labeled(
+            index=self.index,
+            total=self.total,
+            latent=torch.cat([step.latent for step in steps]),
+            image=torch.cat([step.image for step in steps]),
+            titles=[[name, f"{float(step.psnr[0]):5.2f} dB"] for name, step in self.steps.items()],
+        )
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

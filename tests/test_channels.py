@@ -12,15 +12,16 @@ from toys import linear_autoencoder, picture
 from latentflow.explore.channels import (
     decode_channels,
     draw_channels,
-    draw_sweep,
     sweep_channels,
     sweep_offsets,
+    sweep_titles,
 )
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import read_anchors
-from latentflow.pictures.draw import GAP, tiled
+from latentflow.pictures.draw import GAP, LabeledDrawing, tiled
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
+from latentflow.records import Labeled
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
 
@@ -155,7 +156,8 @@ def test_a_frame_of_the_sweep_names_each_channel_and_how_far_it_is_moved():
     expected = tiled(
         [titled(to_uint8(images[:1]), ["channel 1", "-1.5 sd"]), titled(to_uint8(images[1:]), ["channel 3", "-1.5 sd"])]
     )
-    assert np.array_equal(draw_sweep(images, [1, 3], -1.5), expected)
+    frame = Labeled(index=0, total=0, latent=images, image=images, titles=sweep_titles([1, 3], -1.5))
+    assert np.array_equal(LabeledDrawing()(frame), expected)
 
 
 def test_the_command_writes_a_figure_and_a_sweep(invoke, small, tmp_path, saved_figures):
@@ -173,9 +175,9 @@ def test_the_command_writes_a_figure_and_a_sweep(invoke, small, tmp_path, saved_
     assert figure.get_suptitle() == "The latent channels of small"
     frames = imageio.mimread(tmp_path / "c.gif")
     assert len(frames) == 6 and frames[0].shape[:2] == (40 + 4 * 18, 2 * 48 + GAP)
-    names = ["c.png", "c.gif", "c.png.manifest.json"]
+    names = ["c.png", "c.gif", "c.gif.trajectory", "c.png.manifest.json"]
     assert report["written"] == names
-    assert json.loads((tmp_path / names[2]).read_text())["inputs"] == {"image": str(small)}
+    assert json.loads((tmp_path / names[3]).read_text())["inputs"] == {"image": str(small)}
 
 
 def test_the_frames_of_a_sweep_go_up_first(invoke, autoencoder, tmp_path):

@@ -24,7 +24,6 @@ from latentflow.explore.concept.figure import draw_concept
 from latentflow.explore.concept.run import (
     Concept,
     check_concept,
-    draw_strength,
     move_along,
     read_concept,
     run_concept,
@@ -289,11 +288,12 @@ def test_only_what_was_written_this_time_is_named(invoke, folders, small, tmp_pa
     line = ("concept", *folders, "--frames", 4, "--json", *QUICK)
     first = json.loads(invoke(*line, "--apply", small)[1])["written"]
     indexes = [str(index_path(tmp_path / name, autoencoder, 32)) for name in ("bright", "dark")]
-    written = ["concept.safetensors", "concept.png", "concept.gif", "concept.safetensors.manifest.json"]
-    assert first == [*written, *indexes]
+    written = ["concept.safetensors", "concept.png", "concept.gif", "concept.gif.trajectory"]
+    manifest_name = "concept.safetensors.manifest.json"
+    assert first == [*written, manifest_name, *indexes]
     again = json.loads(invoke(*line)[1])["written"]
-    assert again == [written[0], written[1], written[3]]  # no sweep, and the indexes had all latents
-    manifest = json.loads((tmp_path / written[3]).read_text())
+    assert again == [*written[:2], manifest_name]  # no sweep, and the indexes had all latents
+    manifest = json.loads((tmp_path / manifest_name).read_text())
     assert manifest["result"]["written"] == ["concept.safetensors", "concept.png"]
 
 
@@ -405,12 +405,6 @@ def test_the_border_is_halfway_between_the_groups(whiten):
     middle = position_along(torch.full((1, 1, 2, 2), 1.5), direction)
     assert border == pytest.approx(middle, abs=0.03)
     assert position_along(direction, direction) == pytest.approx(1)
-
-
-def test_a_frame_of_the_sweep_names_its_strength():
-    image = picture(32, 64)
-    expected = captioned(to_uint8(image), ["strength -0.50", "dark to bright"])
-    assert np.array_equal(draw_strength(image, -0.5, "dark to bright"), expected)
 
 
 def test_the_command_shows_the_picture_of_each_strength(invoke, autoencoder, folders, photo, tmp_path, saved_figures):

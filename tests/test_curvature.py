@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.explore.curvature.figure import DecodedPath, color_range, draw_curvature, draw_paths, make_lattice
+from latentflow.explore.curvature.figure import DecodedPath, color_range, draw_curvature, make_lattice, path_titles
 from latentflow.explore.curvature.metric import (
     GRAY_LEVELS,
     MetricAt,
@@ -32,9 +32,10 @@ from latentflow.explore.curvature.run import compare_paths, curvature_in_words, 
 from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, make_plane
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry, read_geometry
-from latentflow.pictures.draw import GAP
+from latentflow.pictures.draw import GAP, LabeledDrawing
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
+from latentflow.records import Labeled
 from latentflow.session import Session
 
 PIXEL = (1, 1)
@@ -398,7 +399,8 @@ def test_more_directions_have_a_volume():
 
 def test_paths_are_drawn_side_by_side_under_their_names():
     images, paths = picture(30, 120, count=2), two_paths()
-    shown = draw_paths(images, paths)
+    frame = Labeled(index=0, total=0, latent=images, image=images, titles=path_titles(paths))
+    shown = LabeledDrawing(columns=2)(frame)
     assert np.array_equal(shown[:, :120], titled(to_uint8(images[:1]), ["straight:", "12.0 gray levels"]))
     assert np.array_equal(shown[:, 124:], titled(to_uint8(images[1:]), ["geodesic:", "9.5 gray levels"]))
 

@@ -82,10 +82,10 @@ def test_a_newer_manifest_is_refused_in_one_sentence(old, version):
 
 
 def test_a_newer_trajectory_is_refused_in_one_sentence(old):
-    content = (old / "stopped.gif.trajectory").read_bytes().replace(b"trajectory 1", b"trajectory 2", 1)
+    content = (old / "stopped.gif.trajectory").read_bytes().replace(b"trajectory 1", b"trajectory 3", 1)
     (old / "new.trajectory").write_bytes(content)
     with pytest.raises(
-        InputError, match=r"new.trajectory can't be read: it has format version 2; this latentflow reads"
+        InputError, match=r"new.trajectory can't be read: it has format version 3; this latentflow reads"
     ):
         read_trajectory(old / "new.trajectory")
 

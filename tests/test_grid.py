@@ -12,18 +12,7 @@ from PIL import Image
 from toys import linear_autoencoder, picture
 
 from latentflow.errors import InputError
-from latentflow.explore.grid import (
-    GAP,
-    LEFT,
-    MARGIN,
-    MIN_WIDTH,
-    SIDE,
-    TOP,
-    Mosaic,
-    decode_plane,
-    draw_plane,
-    pan,
-)
+from latentflow.explore.grid import LEFT, MARGIN, MIN_WIDTH, SIDE, TOP, decode_plane, draw_plane
 from latentflow.files import WrittenFiles
 from latentflow.latents.index import index_path, read_latents
 from latentflow.latents.pca import principal_components
@@ -32,6 +21,7 @@ from latentflow.latents.sources import read_anchors
 from latentflow.pictures.files import to_uint8
 from latentflow.session import Session
 from latentflow.sinks import run_sinks
+from latentflow.sinks.mosaic import GAP, Mosaic, pan
 
 BUNDLED = ("--weights", "bundled", "--size", 32, "--dtype", "float32", "--quiet")
 

@@ -257,11 +257,14 @@ def test_a_report_names_what_was_written_and_a_session_stops_a_walk(small, tmp_p
     report = run_walk([str(small), "random:1"], config, StopAtThird())
     assert str(report.error) == "Stopped at step 2; outputs are complete up to that step (enough)."
     assert report.figures["frames"] == 3
-    assert [path.name for path in report.written.paths] == ["w.gif", "w.gif.manifest.json"]
+    assert [path.name for path in report.written.paths] == ["w.gif", "w.gif.trajectory", "w.gif.manifest.json"]
+    assert ", 3 of 9 frames)" in str(report).splitlines()[0] and "walk     small → random:1, 3 of 9 frames" in str(
+        report
+    )
     with Image.open(tmp_path / "w.gif") as gif:
         assert gif.n_frames == 3
     manifest = json.loads((tmp_path / "w.gif.manifest.json").read_text())
-    assert manifest["result"]["outcome"] == str(report.error) and manifest["written"] == ["w.gif"]
+    assert manifest["result"]["outcome"] == str(report.error) and manifest["written"] == ["w.gif", "w.gif.trajectory"]
 
 
 def test_the_same_walk_twice_is_the_same_file(invoke, small, tmp_path):

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from latentflow.errors import InputError
 from latentflow.explore.config import ChannelsConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, run_view
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, moving, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.draw import panels, tiled
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
 from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame
+from latentflow.records import Frame, Labeled
 from latentflow.session import Session
-from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,11 +131,9 @@ def _show(axes: Any, pictures: dict[str, Tensor]) -> None:
         each.set_title(title, fontsize=10)
 
 
-def draw_sweep(images: Tensor, numbers: Sequence[int], offset: float) -> np.ndarray:
-    """The pictures (n, 3, h, w) of channels that are moved by `offset` standard deviations, side by side under their
-    titles, as (h, w, 3) uint8."""
-    pictures = [to_uint8(image) for image in images.split(1)]
-    return tiled(panels(pictures, [[f"channel {number}", f"{offset:+.1f} sd"] for number in numbers]))
+def sweep_titles(numbers: Sequence[int], offset: float) -> list[list[str]]:
+    """The titles of channels that are moved by `offset` standard deviations."""
+    return [[f"channel {number}", f"{offset:+.1f} sd"] for number in numbers]
 
 
 def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Session) -> ViewReport:
@@ -151,7 +148,7 @@ def _check(sources: Sequence[str], config: ChannelsConfig) -> Files:
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
     check_frames_path(frames, **frame_options(config))
-    return Files(outputs=[output, frames], inputs=sources, shown={"image": sources[0]})
+    return Files(outputs=[output, *moving(frames)], inputs=sources, shown={"image": sources[0]})
 
 
 def _make(job: Job[ChannelsConfig]) -> None:
@@ -171,12 +168,15 @@ def _make(job: Job[ChannelsConfig]) -> None:
     job.report.lines = [_line(number, found) for number, found in figures.items()]
     offsets = sweep_offsets(config.frames, config.reach)
 
-    def draw(frame: Frame) -> np.ndarray:
-        return draw_sweep(frame.image, numbers, float(offsets[frame.index]))
-
-    sink = open_frames(job.outputs[1], **frame_options(config), hold=0, draw=draw)
     frames = sweep_channels(autoencoder, latent, anchors.size, numbers, offsets)
-    job.write_frames(sink, frames, config.frames - 1, lambda frame: f"{offsets[frame.index]:+.1f} sd")
+    labeled = (
+        Labeled(**vars(frame), titles=sweep_titles(numbers, offset)) for frame, offset in zip(frames, offsets.tolist())
+    )
+    job.write_labeled(
+        *(job.outputs[1], labeled, config.frames - 1),
+        lambda frame: f"{offsets[frame.index]:+.1f} sd",
+        anchors.size,
+    )
 
 
 def _numbers(wanted: tuple[int, ...] | None, channels: int) -> list[int]:

@@ -2,28 +2,24 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from latentflow.config import OUTPUT_SUFFIXES
 from latentflow.errors import InputError
 from latentflow.explore.config import GridConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, run_view
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, moving, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import DPI, check_figure_path, new_figure, save_figure
-from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame, Record
 from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
-from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options
+from latentflow.sinks.mosaic import GAP, Mosaic, Tile, pan
 from latentflow.sinks.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,26 +30,15 @@ FULL_SIZE_RESOLUTION = 5  # grids of up to so many pictures a side are drawn at 
 GRID_PIXELS = 1200  # on a side, for pictures that are scaled
 MIN_TILE_PIXELS = 32
 MAX_PIXELS = 16_384  # on a side of all tiles together
-GAP = 6  # pixels between tiles, in which the frames of marked ones are
 LEFT, TOP, BOTTOM, MARGIN = 105, 50, 105, 20  # pixels around the tiles
 SIDE, MIN_WIDTH, MIN_HEIGHT = 250, 420, 340  # pixels of the column beside them, and of all tiles together
 CAPTION = 30  # pixels for the name of an original
 MOST_TICKS = 9
 WINDOW = 720  # pixels that a moving picture shows at once
-FRAMES_PER_WINDOW = 48  # in which a moving picture moves on by one window
 UNIT = "standard deviations of a latent value (RMS)"
 COLORS = ("tab:red", "tab:blue", "tab:green")  # of the points that a plane is defined by
 FRAME_WIDTH = 3.0  # points
 MOVING = ("frames", "fps", "loop", "bounce", "palette")  # options of moving pictures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile(Frame):
-    """The picture at the coordinates `place` of a plane, in row `row` from the top and column `column`."""
-
-    row: int
-    column: int
-    place: tuple[float, float]
 
 
 def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int) -> Iterator[Tile]:
@@ -72,34 +57,6 @@ def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int
             column=column,
             place=place,
         )
-
-
-class Mosaic(Sink[Tile]):
-    """A sink that puts tiles beside each other in `pixels` (h, w, 3) uint8, white between them, each scaled so that its
-    longer side has `side` pixels; `size` is the height and width of their pictures, `places` the coordinates of each
-    tile by its row and column."""
-
-    def __init__(self, size: tuple[int, int], columns: int, rows: int, side: int) -> None:
-        scale = side / max(size)
-        self.height, self.width = (max(1, round(each * scale)) for each in size)
-        self.columns, self.rows = columns, rows
-        shape = (rows * (self.height + GAP) - GAP, columns * (self.width + GAP) - GAP, 3)
-        self.pixels = np.full(shape, 255, np.uint8)
-        self.places: dict[tuple[int, int], tuple[float, float]] = {}
-
-    def write(self, record: Tile) -> None:
-        """Put one picture in its place."""
-        top, left = record.row * (self.height + GAP), record.column * (self.width + GAP)
-        self.places[record.row, record.column] = record.place
-        self.pixels[top : top + self.height, left : left + self.width] = to_uint8(
-            _scaled(record.image, self.height, self.width)
-        )
-
-
-def _scaled(image: Tensor, height: int, width: int) -> Tensor:
-    if image.shape[-2:] == (height, width):
-        return image
-    return torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
 
 
 def draw_plane(plane: Plane, mosaic: Mosaic, name: str) -> "Figure":
@@ -226,27 +183,6 @@ def mark_plane(axes: "Axes", plane: Plane) -> None:
     axes.set_ylabel(f"{plane.axes[1]}\n{UNIT}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crop(Record):
-    """A part of a mosaic, from its upper left `corner` (y, x) in pixels."""
-
-    corner: tuple[int, int]
-
-
-def pan(shape: tuple[int, int], window: tuple[int, int], frames: int | None = None) -> Iterator[Crop]:
-    """Views of a picture of `shape` (height, width) through a `window`, along bands from the top, to the right and to
-    the left in turn, at one speed and so that all of it is seen; 48 for the width of a window, or `frames`."""
-    height, width = (max(0, full - part) for full, part in zip(shape, window))
-    bands = np.linspace(0, height, -(-shape[0] // window[0]))
-    path = np.array([(y, x) for band, y in enumerate(bands) for x in ((0, width), (width, 0))[band % 2]], float)
-    reached = np.concatenate([[0.0], np.abs(np.diff(path, axis=0)).sum(1).cumsum()])
-    count = frames or max(2, round(FRAMES_PER_WINDOW * reached[-1] / window[1]))
-    places = np.linspace(0, reached[-1], count)
-    ys, xs = (np.interp(places, reached, path[:, axis]).round().astype(int).tolist() for axis in (0, 1))
-    for index, corner in enumerate(zip(ys, xs)):
-        yield Crop(index=index, total=count - 1, corner=corner)
-
-
 def run_grid(sources: Sequence[str], config: GridConfig, session: Session) -> ViewReport:
     """Decode a plane and draw it with its axes, or pan across it; raises `LatentflowError` as the parts do."""
     return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
@@ -272,7 +208,8 @@ def _check(sources: Sequence[str], config: GridConfig) -> Files:
             f"{config.resolution} pictures of {side} pixels beside each other are more than {MAX_PIXELS} pixels.",
             "Choose a smaller `tile` or `resolution`.",
         )
-    return Files(outputs=[output], inputs=sources, shown={"plane": list(sources)})
+    outputs = moving(output) if _moves(output) else [output]
+    return Files(outputs=outputs, inputs=sources, shown={"plane": list(sources)})
 
 
 def _make(job: Job[GridConfig]) -> None:
@@ -286,7 +223,7 @@ def _make(job: Job[GridConfig]) -> None:
     )
     moves = _moves(job.output)
     mosaic = Mosaic(plane.size, count, count, config.tile or _tile_pixels(plane.size, count, moves=moves))
-    window = (min(WINDOW, mosaic.pixels.shape[0]), min(WINDOW, mosaic.pixels.shape[1]))
+    window = mosaic.window(WINDOW)
     if moves and window == mosaic.pixels.shape[:2]:
         raise InputError(
             f"The whole plane fits into {window[1]} × {window[0]} pixels; there is nothing to pan across.",
@@ -294,7 +231,11 @@ def _make(job: Job[GridConfig]) -> None:
         )
     tiles = decode_plane(job.autoencoder, plane, count, count)
     progress = Progress(job.session, count * count - 1, lambda tile: "decoded", "picture")
-    run_sinks(job.session.watch(tiles, NOTHING_WRITTEN), [mosaic, progress])
+    sinks: list[Sink[Any]] = [mosaic, progress]
+    if moves:
+        panned = {"rows": count, "columns": count, "side": mosaic.side, "window": WINDOW, "frames": config.frames}
+        sinks.append(job.trajectory(job.output, plane.size, {"pan": panned}))
+    run_sinks(job.session.watch(tiles, NOTHING_WRITTEN), sinks)
     report.figures = {"extent": list(plane.extent), "marks": plane.marks, "axes": list(plane.axes)}
     left, right, bottom, top = plane.extent
     report.lines = [
@@ -306,13 +247,7 @@ def _make(job: Job[GridConfig]) -> None:
         save_figure(draw_plane(plane, mosaic, job.autoencoder.name), job.output)
         return
     crops = list(pan(mosaic.pixels.shape[:2], window, config.frames))
-    sink = open_frames(job.output, **frame_options(config), hold=0, draw=lambda crop: _cut(mosaic, crop, window))
-    job.write_frames(sink, crops, len(crops) - 1, lambda crop: "written")
-
-
-def _cut(mosaic: Mosaic, crop: Any, window: tuple[int, int]) -> np.ndarray:
-    top, left = crop.corner
-    return mosaic.pixels[top : top + window[0], left : left + window[1]]
+    job.write_frames(job.output, crops, len(crops) - 1, lambda crop: "written", draw=mosaic.cut)
 
 
 def _tile_pixels(size: tuple[int, int], resolution: int, *, moves: bool) -> int:

@@ -16,21 +16,20 @@ from latentflow import losses
 from latentflow.errors import InputError
 from latentflow.explore.config import WalkConfig
 from latentflow.explore.distances import Space
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, run_view
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, moving, run_view
 from latentflow.inversion.refine import refine
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.index import check_folder
 from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_through, place_evenly, step_sizes
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.files import to_uint8
+from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.folders import captured, find_images
 from latentflow.pictures.reader import Reader
-from latentflow.pictures.text import captioned, line_count
-from latentflow.records import Frame
+from latentflow.records import Frame, Labeled
 from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
-from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options
 
 FRAMES_PER_SEGMENT = 48
 FEW_FRAMES_PER_SEGMENT = 4  # below which a walk jumps
@@ -213,7 +212,7 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
         raise InputError(f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {frames} frames; a walk needs 2.")
     output = Path(config.output_path).expanduser()
     check_frames_path(output, **_frame_options(config))
-    return Files(outputs=[output], inputs=sources, shown={"anchors": list(sources)})
+    return Files(outputs=moving(output), inputs=sources, shown={"anchors": list(sources)})
 
 
 def _frame_options(config: WalkConfig) -> dict[str, Any]:
@@ -271,18 +270,15 @@ def _make(job: Job[WalkConfig]) -> None:
     def describe(frame: Frame) -> str:
         return where(float(shown_positions[frame.index]), stops)
 
-    legs = (f"{one} to {two} 100%" for one, two in pairwise(stops))
-    lines = max(line_count(leg, anchors.size[1]) for leg in legs)
-
-    def draw(frame: Frame) -> np.ndarray:
-        picture = to_uint8(frame.image)
-        return captioned(picture, describe(frame), lines) if config.caption else picture
-
-    sink = open_frames(job.output, **_frame_options(config), hold=config.hold, draw=draw)
     report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
-    decoded = decode_path(job.autoencoder, path, list(positions), anchors.size)
-    job.write_frames(sink, _repeated(decoded, shown), frames - 1, describe)
-    report.lines.insert(0, f"walk     {' → '.join(stops)}, {counted(frames, 'frame')}")
+    decoded = _repeated(decode_path(job.autoencoder, path, list(positions), anchors.size), shown)
+    labeled = (Labeled(**vars(frame), caption=[describe(frame)]) for frame in decoded)
+    legs = (f"{one} to {two} 100%" for one, two in pairwise(stops))
+    drawing = LabeledDrawing(caption=config.caption, captions=legs)
+    job.write_labeled(job.output, labeled, frames - 1, describe, anchors.size, drawing, loop=0)
+    written = report.figures["frames"]
+    count = counted(frames, "frame") if written == frames else f"{written} of {counted(frames, 'frame')}"
+    report.lines.insert(0, f"walk     {' → '.join(stops)}, {count}")
 
 
 def _repeated(frames: Iterable[Frame], times: np.ndarray) -> Iterator[Frame]:

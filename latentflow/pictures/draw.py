@@ -9,7 +9,7 @@ from PIL import Image
 
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import BACKGROUND, captioned, line_count, text_block, titled
-from latentflow.records import Comparison, Step
+from latentflow.records import Comparison, Labeled, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +45,44 @@ class Drawing:
             self.lines = self.lines or line_count(words, picture.shape[1])
             picture = captioned(picture, words, self.lines)
         return picture
+
+
+class LabeledDrawing:
+    """Draws a labeled frame as (h, w, 3) uint8: its pictures under their titles, in rows of `columns` or of as many as
+    come close to 16 : 10, after the `target` (1, 3, h, w) if there is one, and below them the caption if `caption`.
+
+    With `size` they are scaled so that the longer side of them all has about so many pixels, before anything is
+    written. `captions` are some that will come: all frames have room for the longest.
+    """
+
+    def __init__(
+        self,
+        *,
+        columns: int | None = None,
+        caption: bool = True,
+        target: Tensor | None = None,
+        size: int | None = None,
+        captions: Iterable[Text] = (),
+    ) -> None:
+        self.captions = list(captions)
+        self.columns, self.caption, self.target, self.size = columns, caption, target, size
+        self.lines: tuple[int, int] | None = None  # of titles and caption: the same for all frames
+
+    def __call__(self, frame: Labeled) -> np.ndarray:
+        pictures, titles = [to_uint8(image) for image in frame.image.split(1)], list(frame.titles)
+        if self.target is not None:
+            pictures, titles = [to_uint8(self.target), *pictures], [["target"], *titles]
+        if self.size is not None:
+            factor = self.size / max(tiled(pictures, self.columns).shape[:2])
+            pictures = [scaled(picture, max(1, round(factor * max(picture.shape[:2])))) for picture in pictures]
+        if self.lines is None:
+            above = most_lines(titles, pictures[0]) if titles else 0
+            captions = [text for text in (frame.caption, *self.captions) if text]
+            self.lines = above, most_lines(captions, tiled(pictures, self.columns)) if captions else 0
+        if titles:
+            pictures = [titled(picture, title, self.lines[0]) for picture, title in zip(pictures, titles)]
+        drawn = tiled(pictures, self.columns)
+        return captioned(drawn, frame.caption, self.lines[1]) if self.caption and frame.caption else drawn
 
 
 def scaled(picture: np.ndarray, size: int) -> np.ndarray:
@@ -100,10 +138,11 @@ def panels(pictures: Sequence[np.ndarray], titles: Sequence[Text]) -> list[np.nd
     return [titled(picture, title, lines) for picture, title in zip(pictures, titles, strict=True)]
 
 
-def tiled(panels: list[np.ndarray]) -> np.ndarray:
-    """Pictures (h, w, 3) of one size in rows, with gaps between columns and a total aspect close to 16 : 10."""
+def tiled(panels: list[np.ndarray], columns: int | None = None) -> np.ndarray:
+    """Pictures (h, w, 3) of one size in rows of `columns`, or of as many as give a total aspect close to 16 : 10, with
+    gaps between columns."""
     height, width = panels[0].shape[:2]
-    columns = columns_for(len(panels), width, height)
+    columns = columns or columns_for(len(panels), width, height)
     panels = panels + [_blank(height, width)] * (-len(panels) % columns)
     return np.concatenate([in_a_row(panels[first : first + columns]) for first in range(0, len(panels), columns)])
 

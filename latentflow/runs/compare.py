@@ -35,6 +35,7 @@ from latentflow.sinks.contact_sheet import ContactSheet
 from latentflow.sinks.frames import frame_options, open_frames
 from latentflow.sinks.manifest import Manifest
 from latentflow.sinks.progress import Progress
+from latentflow.sinks.trajectory import Trajectory
 
 
 def compare(
@@ -85,7 +86,7 @@ class ComparePlan:
     @property
     def outputs(self) -> list[Path]:
         """All files that are written except for the manifest, the frames first."""
-        return [self.runs.frames, self.sheet, self.table]
+        return [self.runs.frames, self.sheet, self.table, self.runs.trajectory]
 
     @property
     def sheet(self) -> Path:
@@ -249,6 +250,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
         report,
         ContactSheet(plan.sheet, sheet_title, target),
         EveryNth(config.skip_step, frames),
+        Trajectory(plan.runs.trajectory, known, config.skip_step),
     ]
     if not session.quiet:
         for note in report.notes:

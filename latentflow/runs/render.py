@@ -1,31 +1,39 @@
-"""Frames of an earlier run, decoded from its trajectory: in another format, speed or size, without optimizing."""
+"""Frames of an earlier run, comparison or view, decoded from its trajectory: in another format, speed or size."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import tee
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from latentflow.config import ReadingOptions, RenderConfig
-from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.files import MANIFEST_SUFFIX, sha256
+from latentflow.errors import InputError, LatentflowError, OutputError, WeightsError
+from latentflow.files import MANIFEST_SUFFIX, manifest_path, sha256, written_before
 from latentflow.latents.decode import decode_frames
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.draw import Drawing
+from latentflow.pictures.draw import Drawing, LabeledDrawing
 from latentflow.pictures.files import fit, to_tensor
 from latentflow.pictures.reader import Reader
-from latentflow.records import Step
+from latentflow.records import Record, Step
 from latentflow.runs.report import counted, readable, size_of
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.mosaic import Crop, Mosaic, Tile, pan
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
-from latentflow.sinks.trajectory import Past, read_trajectory
+from latentflow.sinks.trajectory import Past, read_trajectory, trajectory_path
+
+if TYPE_CHECKING:
+    from latentflow.sinks import Draw
+
+TRAJECTORY_SUFFIX = ".trajectory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +53,63 @@ class Rendered:
         return f"wrote    {self.path} ({readable(size_of(self.path))}, {counted(self.frames, 'frame')})"
 
 
-def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
-    """Decode the latents of a trajectory, or of the trajectory beside a manifest, and write them as frames.
+def find_trajectory(source: Path) -> Path:
+    """The trajectory that belongs to a file: to itself, to frames, to their manifest, or to any other file that the
+    same command wrote; raises `InputError` when there is none."""
+    if not source.exists():
+        raise InputError(f"{source} does not exist.")
+    named = source.with_name(source.name.removesuffix(MANIFEST_SUFFIX))
+    beside = trajectory_path(named)
+    if beside.is_file():
+        return beside
+    if source.is_file() and _begins_like_one(source):
+        return source
+    manifests = [source] if source.name.endswith(MANIFEST_SUFFIX) else _manifests_that_name(source)
+    for manifest in manifests:
+        for name in written_before(manifest) or []:
+            path = manifest.with_name(name)
+            if path.name.endswith(TRAJECTORY_SUFFIX) and path.is_file():
+                return path
+    raise InputError(
+        f"No trajectory belongs to {source}.",
+        "Runs, comparisons and views that move leave one beside their frames: frames.gif.trajectory.",
+    )
 
-    Raises `InputError` for a file that is no trajectory and for a target image that has changed since the run,
-    `WeightsError` for weights other than the run's, and what writing frames raises.
+
+def _begins_like_one(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.name.endswith(TRAJECTORY_SUFFIX) or (file.read(1) == b"{" and path.suffix != ".json")
+
+
+def _manifests_that_name(source: Path) -> list[Path]:
+    """The manifests in its folder that say they belong to a file, its own first."""
+    others = sorted(source.absolute().parent.glob(f"*{MANIFEST_SUFFIX}"))
+    return [path for path in (manifest_path(source), *others) if source.name in (written_before(path) or [])]
+
+
+def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
+    """Decode the latents of the trajectory that belongs to `source`, and write them as frames.
+
+    Raises `InputError` where there is none and for a target image that has changed since the run, `OutputError` for an
+    output that is a file of the run's own, `WeightsError` for weights other than the run's, and what writing frames
+    raises.
     """
-    past = read_trajectory(_trajectory(source))
+    past = read_trajectory(find_trajectory(source))
     shown = [entry for entry in past.records if entry.latent_at is not None]
     if not shown:
-        raise InputError(f"The trajectory {source} has no frames yet.")
+        raise InputError(f"The trajectory {past.path} has no frames yet.")
     output = Path(config.output_path).expanduser()
     check_frames_path(output, **frame_options(config))
+    _check_output(output, past, overwrite=config.overwrite)
     try:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
         vae, dtype = str(options["vae"]), str(options.get("dtype", "float32"))
         vae_config = options.get("vae_config") and str(options["vae_config"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The trajectory {source} doesn't describe its run: {error}.") from error
-    if output.resolve() == Path(str(options["image_path"])).resolve():
-        raise InputError(f"`output_path` {output} is the image of the run.")
+        raise InputError(f"The trajectory {past.path} doesn't describe its run: {error}.") from error
+    if config.side_by_side and "image_path" not in options:
+        raise InputError("`side_by_side` would have no effect: only runs and comparisons have a target.")
     loaded = session.load(vae, "auto", config.device, dtype, vae_config)
     resolved, autoencoder = loaded.weights, loaded.autoencoder
     if resolved.sha256 != owner.get("sha256"):
@@ -73,43 +117,109 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
             f"The weights of {resolved.name} are not those of the trajectory: their SHA-256 is {resolved.sha256}, not "
             f"{owner.get('sha256')}."
         )
-    if autoencoder.geometry.latent_shape(*size) != tuple(past.facts["shape"]):
-        raise InputError(f"The latents of {source} don't fit a picture of {size[1]} × {size[0]} pixels.")
-    target = _target(past.facts, size) if config.side_by_side else torch.zeros(1, 3, *size)
+    if autoencoder.geometry.latent_shape(*size) != tuple(past.facts["shape"][-3:]):
+        raise InputError(f"The latents of {past.path} don't fit a picture of {size[1]} × {size[0]} pixels.")
+    if "pan" in past.facts:
+        records, draw, count = _panned(past, config, autoencoder, size)
+        return _write(output, records, draw, count - 1, config, session)
+    target = _target(past.facts, size) if config.side_by_side else None
+    chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
+    if config.pace == "change":
+        chosen = shown
+    frames = _decoded(replace(past, records=chosen), autoencoder, size)
 
     def decode(latent: Tensor) -> Tensor:
         return autoencoder.decode(latent.to(autoencoder.device), size)
 
-    frames = open_frames(
-        output,
-        **frame_options(config),
-        hold=config.hold,
-        draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption, size=config.size),
+    def paced(sink: Sink[Any]) -> Sink[Any]:
+        kept = len([*shown[:-1][:: config.skip_step], shown[-1]])
+        return ResampleByChange(sink, kept, decode) if config.pace == "change" else sink
+
+    drawing = _drawing(past, config, target, size)
+    return _write(output, frames, drawing, shown[-1].figures["step"], config, session, paced)
+
+
+def _check_output(output: Path, past: Past, *, overwrite: bool) -> None:
+    """Raise `InputError` where the output would replace what the frames are made from, `OutputError` where it would
+    replace another file of the same run without `overwrite`."""
+    options, inputs = past.facts.get("options"), past.facts.get("inputs")
+    sources = [options.get("image_path") if isinstance(options, dict) else None]
+    for value in inputs.values() if isinstance(inputs, dict) else ():
+        sources += value if isinstance(value, list) else [value]
+    if output.resolve() in {Path(str(source)).expanduser().resolve() for source in sources if source is not None}:
+        raise InputError(f"`output_path` {output} is the image of the run.")
+    frames = past.path.with_name(past.path.name.removesuffix(TRAJECTORY_SUFFIX))
+    own = {frames, past.path, manifest_path(frames)}
+    for manifest in {manifest_path(frames), *_manifests_that_name(past.path)}:
+        own |= {manifest.with_name(name) for name in written_before(manifest) or []}
+    if not overwrite and output.exists() and output.resolve() in {path.resolve() for path in own}:
+        raise OutputError(
+            f"`output_path` {output} is a file of the run that is rendered.", "Name another one, or add `overwrite`."
+        )
+
+
+def _drawing(past: Past, config: RenderConfig, target: Tensor | None, size: tuple[int, int]) -> Draw:
+    if past.is_of_run:
+        shown = torch.zeros(1, 3, *size) if target is None else target
+        return Drawing(shown, side_by_side=config.side_by_side, caption=config.caption, size=config.size)
+    columns = past.facts.get("columns")
+    return LabeledDrawing(
+        columns=columns if isinstance(columns, int) and columns > 0 else None,
+        caption=config.caption,
+        target=target,
+        size=config.size,
+        captions=[entry.figures["caption"] for entry in past.records],
     )
-    chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
-    sink: Sink[Any] = Background(frames)
-    if config.pace == "change":
-        sink, chosen = ResampleByChange(sink, len(chosen), decode), shown
-    steps = _decoded(replace(past, records=chosen), autoencoder, size)
-    run_sinks(session.watch(steps), [sink, Progress(session, shown[-1].figures["step"])])
+
+
+def _write(
+    output: Path,
+    records: Iterator[Any],
+    draw: Draw,
+    total: int,
+    config: RenderConfig,
+    session: Session,
+    paced: Callable[[Sink[Any]], Sink[Any]] = lambda sink: sink,
+) -> Rendered:
+    frames = open_frames(output, **frame_options(config), hold=config.hold, draw=draw)
+    run_sinks(session.watch(records), [paced(Background(frames)), Progress(session, total)])
     return Rendered(output, frames.frames)
 
 
-def _decoded(past: Past, autoencoder: Autoencoder, size: tuple[int, int]) -> Iterator[Step]:
-    """The steps of a trajectory whose latents were all kept, some decoded together."""
-    figures, latents = tee(past.read())
-    on_device = (latent.to(autoencoder.device) for _, latent in latents if latent is not None)
-    frames = decode_frames(autoencoder, on_device, size, total=len(past.records) - 1)
-    for (each, _), frame in zip(figures, frames):
+def _decoded(past: Past, autoencoder: Autoencoder, size: tuple[int, int]) -> Iterator[Record]:
+    """The frames of a trajectory whose latents were all kept, some decoded together."""
+    device, total = autoencoder.device, len(past.records) - 1
+    if not past.is_of_run:
+        texts, records = tee(past.labeled(torch.empty(0)))
+        latents = (record.latent.to(device) for record in records)
+        for record, frame in zip(texts, decode_frames(autoencoder, latents, size, total=total)):
+            yield replace(record, latent=frame.latent, image=frame.image)
+        return
+    figures, steps = tee(past.read())
+    on_device = (latent.to(device) for _, latent in steps if latent is not None)
+    for (each, _), frame in zip(figures, decode_frames(autoencoder, on_device, size, total=total)):
         yield Step(latent=frame.latent, image=frame.image, **vars(each))
 
 
-def _trajectory(source: Path) -> Path:
-    return (
-        source.with_name(source.name.removesuffix(MANIFEST_SUFFIX) + ".trajectory")
-        if source.suffix == ".json"
-        else source
-    )
+def _panned(
+    past: Past, config: RenderConfig, autoencoder: Autoencoder, size: tuple[int, int]
+) -> tuple[Iterator[Crop], Draw, int]:
+    """The views of a plane whose tiles the trajectory holds, all of which are decoded."""
+    try:
+        rows, columns, side, window = (int(past.facts["pan"][name]) for name in ("rows", "columns", "side", "window"))
+        frames = past.facts["pan"]["frames"]
+        if min(rows, columns, side, window) < 1 or rows * columns != len(past.records):
+            raise ValueError("tiles are missing")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The trajectory {past.path} doesn't describe its plane: {error}.") from error
+    mosaic = Mosaic(size, columns, rows, side if config.size is None else max(1, round(side * config.size / window)))
+    for index, frame in enumerate(_decoded(past, autoencoder, size)):
+        row, column = divmod(index, columns)
+        shown = {"latent": frame.latent, "image": frame.image}  # type: ignore[attr-defined]
+        mosaic.write(Tile(index=index, total=rows * columns - 1, row=row, column=column, place=(0, 0), **shown))
+    views = list(pan(mosaic.pixels.shape[:2], mosaic.window(config.size or window), frames))
+    chosen = [*views[:-1][:: config.skip_step], views[-1]]
+    return iter(chosen), mosaic.cut, len(chosen)
 
 
 def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.records import Figures, Step
+from latentflow.records import Frame
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class ResampleByChange(Sink[Any]):
 
     def __init__(self, sink: Sink[Any], count: int, decode: Callable[[Tensor], Tensor]) -> None:
         self.sink, self.count, self.decode = sink, count, decode
-        self.kept: list[tuple[float, Tensor, Figures]] = []  # with the length of the path up to there
+        self.kept: list[tuple[float, Frame]] = []  # without its picture, with the length of the path up to there
         self.before: Tensor | None = None
         self.length = 0.0
 
@@ -34,22 +35,22 @@ class ResampleByChange(Sink[Any]):
         """Open the sink it passes frames to."""
         self.sink.open()
 
-    def write(self, record: Step) -> None:
+    def write(self, record: Frame) -> None:
         """Keep the latent, and how far the picture has come."""
         image = record.image.clamp(0, 1)
         if self.before is not None:
             self.length += float((image - self.before).square().mean().sqrt())
         self.before = image
-        self.kept.append((self.length, record.latent, record.figures))
+        self.kept.append((self.length, replace(record, image=image.new_empty(0))))
         if len(self.kept) > MARGIN * max(2, self.count):
             gaps = [after - before for (before, *_), (after, *_) in zip(self.kept[:-2], self.kept[2:])]
             del self.kept[1 + int(np.argmin(gaps))]
 
-    def _chosen(self) -> list[tuple[float, Tensor, Figures]]:
+    def _chosen(self) -> list[Frame]:
         lengths = np.array([length for length, *_ in self.kept])
         wanted = np.linspace(0, lengths[-1], max(2, self.count))
         nearest = {int(np.abs(lengths - each).argmin()) for each in wanted} | {0, len(lengths) - 1}
-        return [self.kept[index] for index in sorted(nearest)]
+        return [self.kept[index][1] for index in sorted(nearest)]
 
     def close(self, error: BaseException | None) -> None:
         """Decode the chosen latents, pass them on, and close the sink."""
@@ -57,7 +58,7 @@ class ResampleByChange(Sink[Any]):
 
         try:
             with torch.no_grad():
-                for _, latent, figures in self._chosen() if self.kept else []:
-                    self.sink.write(Step(latent=latent, image=self.decode(latent), **vars(figures)))
+                for frame in self._chosen() if self.kept else []:
+                    self.sink.write(replace(frame, image=self.decode(frame.latent)))
         finally:
             self.sink.close(error)

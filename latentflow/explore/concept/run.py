@@ -19,7 +19,7 @@ from latentflow.explore.concept.directions import (
 )
 from latentflow.explore.concept.figure import draw_concept
 from latentflow.explore.config import ConceptConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, frames_beside, run_view
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, frames_beside, moving, run_view
 from latentflow.files import check_writable
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.files import load_latent, save_latent, saved_notes, saved_size
@@ -28,10 +28,9 @@ from latentflow.latents.sources import LATENT_SUFFIX, Anchors, check_anchors, re
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import save_figure
 from latentflow.pictures.files import to_uint8
-from latentflow.pictures.text import captioned
-from latentflow.records import Frame
+from latentflow.records import Frame, Labeled
 from latentflow.session import NOTHING_WRITTEN, Session
-from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options
 
 SCORE_KEYS = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
 MIN_IMAGES = 4  # in each folder: fewer leave nothing to hold out
@@ -141,12 +140,6 @@ def check_concept(path: Path) -> tuple[tuple[int, int], tuple[str, str], str, di
     return size, names, kind, held_out
 
 
-def draw_strength(image: Tensor, strength: float, name: str) -> np.ndarray:
-    """A picture (1, 3, h, w) above the strength at which it was moved along the direction `name`, as (h, w, 3)
-    uint8."""
-    return captioned(to_uint8(image), [f"strength {strength:+.2f}", name])
-
-
 def run_concept(sources: Sequence[str], config: ConceptConfig, session: Session) -> ViewReport:
     """Compute, score and save a direction, or read a saved one, and apply it; raises `LatentflowError` as the parts do.
 
@@ -173,7 +166,7 @@ def _check(sources: Sequence[str], config: ConceptConfig) -> Files:
     if config.apply is not None:
         check_anchors([config.apply], 1, 1, latent_of=config.latent_of, max_pixels=config.max_pixels)
         check_frames_path(frames, **frame_options(config))
-        outputs.append(frames)
+        outputs += moving(frames)
         inputs.append(config.apply)
     if config.strengths is not None:
         _sorted(config.strengths)
@@ -332,9 +325,13 @@ def _write_sweep(job: Job[ConceptConfig], concept: Concept, anchors: Anchors, st
     config = job.config
     positions = there_and_back(strengths[0], strengths[-1], config.frames)
 
-    def draw(frame: Frame) -> np.ndarray:
-        return draw_strength(frame.image, float(positions[frame.index]), concept.name)
-
-    sink = open_frames(job.outputs[-1], **frame_options(config), hold=0, draw=draw)
     frames = move_along(job.autoencoder, anchors.latents, concept, positions.tolist())
-    job.write_frames(sink, frames, config.frames - 1, lambda frame: f"strength {positions[frame.index]:+.2f}")
+    labeled = (
+        Labeled(**vars(frame), caption=[f"strength {position:+.2f}", concept.name])
+        for frame, position in zip(frames, positions.tolist())
+    )
+    job.write_labeled(
+        *(job.outputs[-2], labeled, config.frames - 1),
+        lambda frame: f"strength {positions[frame.index]:+.2f}",
+        concept.size,
+    )

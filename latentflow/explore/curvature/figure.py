@@ -7,14 +7,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from latentflow.explore.curvature.metric import MetricAt
 from latentflow.explore.grid import mark_plane
 from latentflow.latents.planes import Plane
-from latentflow.pictures.draw import in_a_row, panels
 from latentflow.pictures.figure import new_figure, write_below
-from latentflow.pictures.files import to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,10 +119,9 @@ def draw_curvature(
     return figure
 
 
-def draw_paths(images: Tensor, paths: Mapping[str, DecodedPath]) -> np.ndarray:
-    """The pictures (n, 3, h, w) of n paths side by side, each under its path's name and length, as (h, w, 3) uint8."""
-    titles = [[f"{name}:", f"{path.length:.1f} gray levels"] for name, path in paths.items()]
-    return in_a_row(panels([to_uint8(image) for image in images.split(1)], titles))
+def path_titles(paths: Mapping[str, DecodedPath]) -> list[list[str]]:
+    """The name and the length of each path."""
+    return [[f"{name}:", f"{path.length:.1f} gray levels"] for name, path in paths.items()]
 
 
 def _draw_maps(axes: Mapping[str, "Axes"], plane: Plane, lattice: Lattice, metrics: Sequence[MetricAt]) -> None:

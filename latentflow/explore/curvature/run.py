@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latentflow.explore.config import CurvatureConfig
-from latentflow.explore.curvature.figure import DecodedPath, Lattice, draw_curvature, draw_paths, make_lattice
+from latentflow.explore.curvature.figure import DecodedPath, Lattice, draw_curvature, make_lattice, path_titles
 from latentflow.explore.curvature.metric import (
     Curve,
     MetricAt,
@@ -22,21 +22,23 @@ from latentflow.explore.curvature.metric import (
     plane_basis,
     straight_line,
 )
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, run_view
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, moving, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.figure import check_figure_path, save_figure
 from latentflow.pictures.files import to_uint8
-from latentflow.records import AnyRecord, Frame
+from latentflow.records import AnyRecord, Frame, Labeled
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Collect, run_sinks
-from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.frames import check_frames_path, frame_options
 from latentflow.sinks.progress import Progress
 
 MEASURED = np.linspace(0, 1, 65)  # fractions of a path between which its length is measured
 PICTURES_IN_STRIP = 13
+HOLD = 1.5  # seconds that the ends of the paths stay
 FLAT_FACTOR, FLAT_SAVING = 1.25, 0.02  # of areas and of lengths, below which a plane is called nearly flat
 MIN_STEP = 1e-12  # gray levels; keeps ratios of speeds finite
 UNITS = "pictures: gray levels (1/255), RMS; latents: standard deviations, RMS"
@@ -116,7 +118,7 @@ def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
     check_frames_path(frames, **frame_options(config))
-    return Files(outputs=[output, frames], inputs=sources, shown={"plane": list(sources)})
+    return Files(outputs=[output, *moving(frames)], inputs=sources, shown={"plane": list(sources)})
 
 
 def _make(job: Job[CurvatureConfig]) -> None:
@@ -188,12 +190,13 @@ def _write_paths(
     config = job.config
     fractions = [place_evenly(MEASURED, list(path.steps), frame_times(config.frames)) for path in paths.values()]
 
-    def draw(frame: Frame) -> np.ndarray:
-        return draw_paths(frame.image, paths)
-
-    sink = open_frames(job.outputs[1], **frame_options(config), draw=draw)
+    titles = path_titles(paths)
     frames = decode_curves(job.autoencoder, list(curves.values()), fractions, plane.size)
-    job.write_frames(sink, frames, config.frames - 1, lambda frame: "written")
+    labeled = (Labeled(**vars(frame), titles=titles) for frame in frames)
+    drawing = LabeledDrawing(columns=len(paths))
+    job.write_labeled(
+        job.outputs[1], labeled, config.frames - 1, lambda frame: "written", plane.size, drawing, hold=HOLD
+    )
 
 
 def _plane_figures(plane: Plane, metrics: Sequence[MetricAt]) -> dict[str, Any]:
