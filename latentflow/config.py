@@ -441,3 +441,10 @@ def did_you_mean(word: str, known: Any) -> str:
     """ "Did you mean …?" with the nearest known word, or an empty string."""
     close = get_close_matches(word, list(known), n=1)
     return f"Did you mean {close[0]}?" if close else ""
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """A number of things: "1 frame", "2 frames"; with a verb in the plural what they do, such as "1 image is"."""
+    one = {"are": "is", "were": "was", "have": "has", "do": "does"}
+    words = f"{count} {noun}" if count == 1 or not noun else f"{count} {noun}s"
+    return f"{words} {one.get(verb, f'{verb}s') if count == 1 else verb}".strip().replace("  ", " ")

@@ -181,7 +181,7 @@ def test_umap_gives_equal_pictures_one_point_and_refuses_too_few(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", fake)
     values = islands().astype(np.float32)[[5, 3, 5, 9, 20, 3, 5]]
     assert umap_points(values) == pytest.approx(values[:, :2])
-    with pytest.raises(InputError, match="`method` umap places 4 pictures that differ or more; 1 of these do"):
+    with pytest.raises(InputError, match="`method` umap places 4 pictures that differ or more, not 1"):
         umap_points(values[[0, 2, 6]])
 
 

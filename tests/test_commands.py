@@ -261,3 +261,15 @@ def test_the_size_that_a_loss_asks_for_is_enough(invoke, tmp_path, loss, size, s
     named = re.search(r"Set --size to (\d+) or more", err)
     assert code == 2 and named, err
     assert invoke(*line, "--size", named[1])[0] == 0
+
+
+def test_one_of_something_is_said_in_the_singular():
+    from latentflow.config import counted
+
+    assert [counted(1, "image", "are"), counted(2, "image", "are")] == ["1 image is", "2 images are"]
+    assert [counted(1, "", "were"), counted(3, "", "were")] == ["1 was", "3 were"]
+    assert [counted(0, "frame"), counted(1, "frame"), counted(1, "weight", "do")] == [
+        "0 frames",
+        "1 frame",
+        "1 weight does",
+    ]

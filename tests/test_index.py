@@ -208,7 +208,7 @@ def test_an_image_that_breaks_later_is_forgotten(folder):
 def test_a_folder_without_any_good_image_is_refused(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"")
-    with pytest.raises(InputError, match="has 0 images that can be read; at least 1 are needed"):
+    with pytest.raises(InputError, match="has 0 images that can be read; at least 1 is needed"):
         read(tmp_path / "bad")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.config import OUTPUT_SUFFIXES
+from latentflow.config import OUTPUT_SUFFIXES, counted
 from latentflow.errors import InputError
 from latentflow.explore.config import GridConfig
 from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, moving, run_view
@@ -15,7 +15,6 @@ from latentflow.latents.decode import decode_frames
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import DPI, check_figure_path, new_figure, save_figure
-from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.frames import check_frames_path, frame_options

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentflow.config import counted
 from latentflow.errors import InputError
 from latentflow.explore.config import SimilarConfig
 from latentflow.explore.distances import DEFAULT_DISTANCE, DISTANCES, Space
@@ -108,7 +109,7 @@ def _make(job: Job[SimilarConfig]) -> None:
     report.figures = {"distance": config.distance, "median_distance": median, "neighbors": listed}
     report.figures |= {"images": len(found.names), "encoded": found.encoded, "unreadable": sorted(found.problems)}
     report.lines = [
-        f"searched {len(found.names)} images, {found.encoded} newly encoded",
+        f"searched {counted(len(found.names), 'image')}, {found.encoded} newly encoded",
         *table(["nearest", config.distance], [[str(each["image"]), f"{each['distance']:.4f}"] for each in listed]),
         *([] if median is None else [f"scale    two of these images are {median:.4f} apart (median of all pairs)"]),
     ]
@@ -175,7 +176,7 @@ def draw_similar(
     _show(axes[0, 0], picture, f"query\n{_in_lines(name)}", bold=True)
     for place, match in zip(axes[:, 1:].flat, matches):
         _show(place, match.picture, f"{match.distance:.3f}\n{_in_lines(match.name)}")
-    title = [f"The nearest of {searched} images", DISTANCES[distance].title]
+    title = [f"The nearest of {counted(searched, 'image')}", DISTANCES[distance].title]
     scale = "" if median is None else f"\nmedian distance of two images: {median:.3f}"
     figure.suptitle((": " if columns > 3 else "\n").join(title) + scale, fontsize=12 if columns > 1 else 10)
     write_below(figure, autoencoder=autoencoder)

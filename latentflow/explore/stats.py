@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentflow.config import counted
 from latentflow.explore.config import StatsConfig
 from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, run_view
 from latentflow.files import check_writable, write_csv
 from latentflow.latents.index import check_folder, check_index, read_latents
 from latentflow.latents.statistics import EFFECTS, LatentStatistics, latent_statistics
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
-from latentflow.runs.report import counted, table
+from latentflow.runs.report import table
 from latentflow.session import Session
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _make(job: Job[StatsConfig]) -> None:
         folder, job.autoencoder, config.size, job.session, job.reader, path=index, written=report.written
     )
     statistics = latent_statistics(found.latents, found.kl)
-    title = f"Latents of {len(found.names)} images of {folder.name}, by {job.autoencoder.name}"
+    title = f"Latents of {counted(len(found.names), 'image')} of {folder.name}, by {job.autoencoder.name}"
     finding = statistics_in_words(statistics)
     figure = draw_statistics(statistics, title)
     write_below(figure, finding)
@@ -62,7 +63,8 @@ def _make(job: Job[StatsConfig]) -> None:
     report.figures = {"images": len(found.names), "values_per_channel": statistics.count, "finding": finding}
     report.figures |= _plain(statistics)
     report.lines = [
-        f"latents  {len(found.names)} images, {found.encoded} newly encoded; {statistics.count} values per channel",
+        f"latents  {counted(len(found.names), 'image')}, {found.encoded} newly encoded; {statistics.count} values per "
+        "channel",
         *_table(statistics),
         f"finding  {finding}",
     ]

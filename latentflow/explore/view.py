@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from latentflow.config import ViewConfig
+from latentflow.config import ViewConfig, counted
 from latentflow.errors import LatentflowError
 from latentflow.files import WrittenFiles, check_outputs, manifest_path
 from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.reader import Reader
 from latentflow.records import AnyRecord, Labeled
-from latentflow.runs.report import circumstances, counted, readable, size_of
+from latentflow.runs.report import circumstances, readable, size_of
 from latentflow.session import Session, ignore
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background

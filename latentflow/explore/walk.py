@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentflow import losses
+from latentflow.config import counted
 from latentflow.errors import InputError
 from latentflow.explore.config import WalkConfig
 from latentflow.explore.distances import Space
@@ -27,7 +28,6 @@ from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.folders import captured, find_images
 from latentflow.pictures.reader import Reader
 from latentflow.records import Frame, Labeled
-from latentflow.runs.report import counted
 from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks.frames import check_frames_path, frame_options
 
@@ -209,7 +209,9 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
         raise InputError("`frames` and `seconds` both say how long the walk is.", "Give one of them.")
     frames = _frame_count(config, _segments(config, len(sources)))
     if frames < 2:
-        raise InputError(f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {frames} frames; a walk needs 2.")
+        raise InputError(
+            f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {counted(frames, 'frame')}; a walk needs 2."
+        )
     output = Path(config.output_path).expanduser()
     check_frames_path(output, **_frame_options(config))
     return Files(outputs=moving(output), inputs=sources, shown={"anchors": list(sources)})
@@ -238,9 +240,13 @@ def _positions(config: WalkConfig, path: LatentPath, session: Session) -> tuple[
     stops = _stops(config, segments)
     usual = f"{_usual_count(config, segments)} are usual."
     if count < len(stops):
-        session.say(f"{count} frames can't show each of {len(stops)} images; {len(stops)} are needed, and {usual}")
+        session.say(
+            f"{counted(count, 'frame')} can't show each of {len(stops)} images; {len(stops)} are needed, and {usual}"
+        )
     elif count - 1 < FEW_FRAMES_PER_SEGMENT * segments and segments > 1:
-        session.say(f"{count} frames are few for {len(stops)} images: the walk jumps from one to the next; {usual}")
+        session.say(
+            f"{counted(count, 'frame', 'are')} few for {len(stops)} images, and the walk jumps between them; {usual}"
+        )
     fractions = TIMINGS[config.ease](frame_times(count, loop=config.loop), segments)
     return fractions, pass_through(fractions * segments, stops)
 

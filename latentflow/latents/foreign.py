@@ -13,6 +13,7 @@ from pathlib import Path
 from tokenize import TokenError  # of numpy's reader of headers
 from typing import TYPE_CHECKING
 
+from latentflow.config import counted
 from latentflow.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def check_owner(path: Path, contents: Contents, latent_of: str | None) -> tuple[
     missing, lacks the units, or contradicts the file."""
     units = "[:unscaled]" if contents.is_comfy else ":scaled or NAME:unscaled"
     if contents.tensor is None:
-        raise InputError(f"{path} is not a saved latent: it has {len(contents.shapes)} tensors, none called latent.")
+        raise InputError(
+            f"{path} is not a saved latent: it has {counted(len(contents.shapes), 'tensor')}, none called latent."
+        )
     if latent_of is None:
         raise InputError(f"{path} doesn't say which autoencoder it is of.", f"Add `latent_of` NAME{units}")
     name, _, given = latent_of.rpartition(":")

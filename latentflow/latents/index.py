@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions, ViewConfig
+from latentflow.config import ReadingOptions, ViewConfig, counted
 from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
 from latentflow.files import WrittenFiles, check_writable, write_file
 from latentflow.latents.statistics import divergence
@@ -199,8 +199,10 @@ def _read_latents(
         session.say(f"{problem} It is left out.")
     entries = {name: index.entries[name] for name in files if name in index.entries}
     if len(entries) < least:
-        images = f"{len(entries)} image{'s' * (len(entries) != 1)}"
-        raise InputError(f"{folder} has {images} that can be read; at least {least} are needed.")
+        raise InputError(
+            f"{folder} has {counted(len(entries), 'image')} that can be read; at least {least} "
+            f"{'is' if least == 1 else 'are'} needed."
+        )
     kl = [entry.kl for entry in entries.values() if entry.kl is not None]
     return FolderLatents(
         folder=folder,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions
+from latentflow.config import ReadingOptions, counted
 from latentflow.errors import InputError
 from latentflow.files import WrittenFiles
 from latentflow.latents.index import check_folder, read_latents
@@ -100,7 +100,8 @@ def check_plane(
         return
     if len(sources) not in (1, 3):
         raise InputError(
-            f"A plane goes through three images, around one, or through a folder; {len(sources)} were given.",
+            "A plane goes through three images, around one, or through a folder; "
+            f"{counted(len(sources), '', 'were')} given.",
             "For example: examples/spheres.png examples/cat.png random:7",
         )
     check_anchors(sources, 1, latent_of=latent_of, max_pixels=max_pixels)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentflow.config import NAMED_STARTS, ReadingOptions, did_you_mean
+from latentflow.config import NAMED_STARTS, ReadingOptions, counted, did_you_mean
 from latentflow.errors import InputError
 from latentflow.files import is_stream
 from latentflow.latents.foreign import SUFFIXES
@@ -135,7 +135,7 @@ def check_anchors(
     `max_pixels`, a saved latent, or random:SEED."""
     if len(sources) < least or (most is not None and len(sources) > most):
         wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        given = "1 was given" if len(sources) == 1 else f"{len(sources)} were given"
+        given = f"{counted(len(sources), '', 'were')} given"
         raise InputError(f"{wanted} images, saved latents or random:SEED are wanted; {given}.", EXAMPLE)
     for source in sources:
         parse_source(source, latent_of).check(max_pixels=max_pixels)

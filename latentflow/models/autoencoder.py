@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from latentflow.config import counted
 from latentflow.errors import InputError, WeightsError, is_out_of_memory
 from latentflow.models import deep_compression
 from latentflow.models.device import pick_dtype
@@ -230,7 +231,7 @@ def _build(path: Path, layout: Layout) -> Any:
         wrong = model.load_state_dict(values, strict=False)
     names = [*wrong.missing_keys, *wrong.unexpected_keys]
     if names:
-        misfit = f"{len(names)} weights don't fit its config, the first {names[0]}"
+        misfit = f"{counted(len(names), 'weight', 'do')} not fit its config, the first {names[0]}"
         raise WeightsError(f"The autoencoder at {path} can't be loaded: {misfit}.")
     broken = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
     if broken:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latentflow import losses
-from latentflow.config import CompareConfig, RunConfig
+from latentflow.config import CompareConfig, RunConfig, counted
 from latentflow.errors import DivergedError, InputError, LatentflowError
 from latentflow.files import WrittenFiles, check_outputs, check_writable, write_file
 from latentflow.inversion.invert import make_objective, network_notices, planned_target, prepare_decoder
@@ -26,7 +26,7 @@ from latentflow.pictures.draw import Panels
 from latentflow.pictures.reader import Reader
 from latentflow.records import Comparison
 from latentflow.runs.plan import Plan, make_plan
-from latentflow.runs.report import counted, facts, masked_line, readable, share_of, size_of, table
+from latentflow.runs.report import facts, masked_line, readable, share_of, size_of, table
 from latentflow.runs.run import frame_count, load_for
 from latentflow.session import Session
 from latentflow.sinks import EveryNth, Sink, run_sinks
@@ -257,7 +257,7 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
             session.say(note)
         hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
         sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), frames, hints))
-    sinks.append(Progress(session, config.steps, describe=lambda record: f"{len(record.steps)} losses"))
+    sinks.append(Progress(session, config.steps, describe=lambda record: "compared"))
     records = compare(
         autoencoder,
         {objective.label: objective for objective in made},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions, RenderConfig
+from latentflow.config import ReadingOptions, RenderConfig, counted
 from latentflow.errors import InputError, LatentflowError, OutputError, WeightsError
 from latentflow.files import MANIFEST_SUFFIX, manifest_path, sha256, written_before
 from latentflow.latents.decode import decode_frames
@@ -20,7 +20,7 @@ from latentflow.pictures.draw import Drawing, LabeledDrawing
 from latentflow.pictures.files import fit, to_tensor
 from latentflow.pictures.reader import Reader
 from latentflow.records import Record, Step
-from latentflow.runs.report import counted, readable, size_of
+from latentflow.runs.report import readable, size_of
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentflow import __version__
-from latentflow.config import DEFAULT_VAE, RunConfig, located
+from latentflow.config import DEFAULT_VAE, RunConfig, counted, located
 from latentflow.errors import LatentflowError
 from latentflow.files import STDIN, WrittenFiles, is_stream, sha256
 from latentflow.inversion.invert import network_notices
@@ -233,11 +233,6 @@ def size_of(path: Path) -> int:
 def readable(size: int) -> str:
     """A size in bytes for people."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things: "1 frame", "2 frames"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from latentflow.config import ReadingOptions
+from latentflow.config import ReadingOptions, counted
 from latentflow.errors import InputError, LatentflowError
 from latentflow.generated import picture
 from latentflow.pictures.files import Picture, cover, read_image, resize
@@ -71,7 +71,9 @@ class Folder:
         reader.say_once(listed.passed_over)
         found, self.options = listed.paths, reader.options
         if len(found) < 2:
-            raise InputError(f"`data` {path} holds {len(found)} images; at least 2 are needed, 1 of them to validate.")
+            raise InputError(
+                f"`data` {path} holds {counted(len(found), 'image')}; at least 2 are needed, 1 of them to validate."
+            )
         order = np.random.default_rng(seed).permutation(len(found))
         self.validation_size = min(VALIDATION_IMAGES, max(1, len(found) // 20))
         self.validation_paths = [found[index] for index in order[: self.validation_size]]

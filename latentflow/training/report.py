@@ -6,7 +6,8 @@ import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentflow.runs.report import counted, readable, versions
+from latentflow.config import counted
+from latentflow.runs.report import readable, versions
 
 if TYPE_CHECKING:
     from latentflow.errors import LatentflowError

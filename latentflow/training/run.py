@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from latentflow.config import options_that
+from latentflow.config import counted, options_that
 from latentflow.errors import InputError, LatentflowError
 from latentflow.models.device import describe, pick_device
 from latentflow.models.networks import Networks
@@ -69,7 +69,8 @@ def _say_remarks(remarks: Remarks, session: Session) -> None:
     for sentence in notes.sentences():
         session.say(sentence)
     if remarks.skipped:
-        session.say(f"{len(remarks.skipped)} files can't be decoded and were skipped, such as {min(remarks.skipped)}.")
+        skipped = counted(len(remarks.skipped), "file")
+        session.say(f"{skipped} can't be decoded and left out, such as {min(remarks.skipped)}.")
 
 
 def _run(plan: TrainPlan, trainer: Trainer, identity: dict[str, Any], session: Session) -> LatentflowError | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from latentflow.config import counted
 from latentflow.errors import InputError, MissingPackageError
 from latentflow.explore.distances import DEFAULT_DISTANCE, Space
 from latentflow.latents.pca import Components, principal_components
@@ -41,7 +42,11 @@ class Clusters:
         if self.silhouette is None:
             return "No clusters: too few pictures differ."
         limit = f"silhouette {self.silhouette:.2f}; random values of this shape reach {self.random_silhouette or 0:.2f}"
-        return f"{len(self.sizes)} clusters ({limit})." if self.are_real else f"No clusters worth the name ({limit})."
+        return (
+            f"{counted(len(self.sizes), 'cluster')} ({limit})."
+            if self.are_real
+            else f"No clusters worth the name ({limit})."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +122,7 @@ def umap_points(values: np.ndarray) -> np.ndarray:
     _, first, place = np.unique(values.round(6), axis=0, return_index=True, return_inverse=True)
     if len(first) < MIN_UMAP_VALUES:
         raise InputError(
-            f"`method` umap places {MIN_UMAP_VALUES} pictures that differ or more; {len(first)} of these do.",
+            f"`method` umap places {MIN_UMAP_VALUES} pictures that differ or more, not {len(first)}.",
             "pca places any.",
         )
     order = np.argsort(first)  # as the values come, since UMAP's result depends on their order

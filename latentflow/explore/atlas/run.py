@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from latentflow.config import counted
 from latentflow.errors import InputError
 from latentflow.explore.atlas.embedding import Embedding, check_umap, embed
 from latentflow.explore.atlas.figure import draw_atlas
@@ -36,9 +37,9 @@ def _check(sources: Sequence[str], config: AtlasConfig) -> Files:
     folder = Path(sources[0]).expanduser()
     images = check_folder(folder)
     if len(images) < MIN_IMAGES:
-        raise InputError(f"The folder {folder} holds {len(images)} images; an atlas needs {MIN_IMAGES}.")
+        raise InputError(f"The folder {folder} holds {counted(len(images), 'image')}; an atlas needs {MIN_IMAGES}.")
     if config.clusters is not None and config.clusters > len(images):
-        raise InputError(f"`clusters` {config.clusters} is more than the {len(images)} images of {folder}.")
+        raise InputError(f"`clusters` {config.clusters} is more than the {counted(len(images), 'image')} of {folder}.")
     output = Path(config.output_path).expanduser()
     page = beside(output, ".html")
     check_figure_path(output)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from latentflow.config import counted
 from latentflow.errors import InputError
 from latentflow.explore.concept.directions import (
     HeldOutScore,
@@ -235,7 +236,9 @@ def _check_folders(config: ConceptConfig) -> list[str | Path]:
     ]
     both = {path.resolve() for path in groups[0]} & {path.resolve() for path in groups[1]}
     if both:
-        raise InputError(f"{len(both)} images are in both `positive` and `negative`, for example {min(both).name}.")
+        raise InputError(
+            f"{counted(len(both), 'image', 'are')} in both `positive` and `negative`, for example {min(both).name}."
+        )
     return [Path(config.positive), Path(config.negative)]
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from latentflow.config import counted
 from latentflow.errors import LatentflowError
 from latentflow.files import WrittenFiles
 from latentflow.pictures.reader import Notes
 from latentflow.runs.batch.plan import BatchPlan, Item, finished
 from latentflow.runs.batch.sheet import write_sheet
 from latentflow.runs.batch.table import Row, Table, seconds_per_step, succeeded
-from latentflow.runs.report import counted
 from latentflow.session import Session
 
 Engine = Callable[[BatchPlan, Sequence[Item], Session], Iterator[Row]]
