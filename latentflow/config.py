@@ -443,8 +443,8 @@ def did_you_mean(word: str, known: Any) -> str:
     return f"Did you mean {close[0]}?" if close else ""
 
 
-def counted(count: int, noun: str, verb: str = "") -> str:
+def counted(count: int, noun: str = "", verb: str = "") -> str:
     """A number of things: "1 frame", "2 frames"; with a verb in the plural what they do, such as "1 image is"."""
-    one = {"are": "is", "were": "was", "have": "has", "do": "does"}
-    words = f"{count} {noun}" if count == 1 or not noun else f"{count} {noun}s"
-    return f"{words} {one.get(verb, f'{verb}s') if count == 1 else verb}".strip().replace("  ", " ")
+    singular = {"are": "is", "were": "was", "don't": "doesn't"}
+    nouns, verbs = (noun, singular.get(verb, verb)) if count == 1 else (f"{noun}s" if noun else "", verb)
+    return " ".join(word for word in (str(count), nouns, verbs) if word)

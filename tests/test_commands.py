@@ -268,8 +268,8 @@ def test_one_of_something_is_said_in_the_singular():
 
     assert [counted(1, "image", "are"), counted(2, "image", "are")] == ["1 image is", "2 images are"]
     assert [counted(1, "", "were"), counted(3, "", "were")] == ["1 was", "3 were"]
-    assert [counted(0, "frame"), counted(1, "frame"), counted(1, "weight", "do")] == [
+    assert [counted(0, "frame"), counted(1, "frame"), counted(1, "weight", "don't")] == [
         "0 frames",
         "1 frame",
-        "1 weight does",
+        "1 weight doesn't",
     ]

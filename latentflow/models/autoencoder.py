@@ -231,7 +231,8 @@ def _build(path: Path, layout: Layout) -> Any:
         wrong = model.load_state_dict(values, strict=False)
     names = [*wrong.missing_keys, *wrong.unexpected_keys]
     if names:
-        misfit = f"{counted(len(names), 'weight', 'do')} not fit its config, the first {names[0]}"
+        many = counted(len(names), "weight", "don't")
+        misfit = f"{many} fit its config, the first {names[0]}"
         raise WeightsError(f"The autoencoder at {path} can't be loaded: {misfit}.")
     broken = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
     if broken:
