@@ -34,7 +34,7 @@ from latentflow.explore.atlas.thumbnails import read_thumbnails, thumbnail_side
 from latentflow.explore.distances import moments
 from latentflow.latents.index import FolderLatents, encode_folder
 
-QUICK = ("--weights", "bundled", "--size", 64, "--quiet")
+QUICK = ("--weights", "bundled", "--size", 64, "--dtype", "float32", "--quiet")
 HOSTILE = "a<b/script><script>document.title = 'broken'<!--\"'&{{data}}<b/script>.png"
 
 

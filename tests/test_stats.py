@@ -18,7 +18,7 @@ from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import find_weights
 from latentflow.session import Session
 
-BUNDLED = ("--weights", "bundled", "--size", 48, "--quiet")
+BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
 
 
 def normal(*shape, seed=0):

@@ -700,7 +700,7 @@ def test_several_processes_train_one_model(images, tmp_path):
         (["--data", "nowhere", "--output_dir", "m"], 2, "does not exist"),
         (["--data", "generatd", "--output_dir", "m"], 2, "Did you mean generated?"),
         (["--data", "small.png", "--output_dir", "m"], 2, "is a file, not a folder of images"),
-        (["--data", "ONE", "--output_dir", "m"], 2, "holds 1 images"),
+        (["--data", "ONE", "--output_dir", "m"], 2, "holds 1 image;"),
         (["--data", ".", "--output_dir", "m"], 2, "--output_dir m is in the folder"),
         (["--data", "IMAGES", "--output_dir", "m", "--gan_weight", "1", "--compile"], 2, "can't be used together"),
         (["--data", "IMAGES", "--output_dir", "m", "--config", "bundle"], 2, "Did you mean bundled?"),
