@@ -1,13 +1,24 @@
 # make demo: install everything into .venv and turn a random latent into an example image.
 # make test: install everything into .venv and run all tests.
+# make page: build the page in which everything runs in a browser.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-fast test-ray fuzz faults lint bench bench-model docs examples bundled clean
+.PHONY: demo page site test test-fast test-ray fuzz faults lint bench bench-model docs examples bundled clean
 
 demo: $(INSTALLED)
 	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
+
+# The whole flow in one file, flow.html, which a browser opens. Needs Node 20 or newer.
+page: $(INSTALLED)
+	npm ci --prefix web
+	npm run --prefix web build
+	$(BIN)/latentflow page --vae bundled --output_path flow.html
+
+# Page, gallery and documentation as a folder for a web server; after make page.
+site: $(INSTALLED)
+	$(BIN)/python docs/make_site.py site
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2

@@ -1,6 +1,7 @@
 """What all tests share: no network, empty caches, one thread, small pictures."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -146,3 +147,23 @@ def command(tmp_path: Path) -> Callable:
         return subprocess.run(line, **options)  # type: ignore[call-overload, no-any-return]
 
     return call
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A headless Chromium whose driver is on this machine; what it downloads goes to `tmp_path`."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    from selenium.webdriver.chrome.service import Service
+
+    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("needs Chromium and chromedriver on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
+        options.add_argument(argument)
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()

@@ -481,25 +481,6 @@ def test_without_umap_it_says_what_to_install(invoke, images, monkeypatch):
     assert (code, err.count("\n")) == (3, 1) and 'pip install "latentflow[umap]"' in err
 
 
-@pytest.fixture
-def browser():
-    """A headless Chromium whose driver is on this machine."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    from selenium.webdriver.chrome.service import Service
-
-    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("needs Chromium and chromedriver on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
-
-
 class Shown:
     """A page in a browser: what is where on its map, and what its card says."""
 

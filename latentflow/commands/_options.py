@@ -40,7 +40,8 @@ def config_options(
             undecided = kind is bool and each.default is None
             function = click.option(
                 *([short[each.name]] if short and each.name in short else []),
-                f"--{each.name}/--no_{each.name}" if undecided else f"--{each.name}",
+                f"--{each.name}/--no_{each.name}" if undecided else f"--{each.name.rstrip('_')}",
+                each.name,
                 type=Several(kind) if each.metadata["many"] else None if kind is bool else kind,
                 is_flag=kind is bool,
                 default=each.default,

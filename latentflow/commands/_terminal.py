@@ -52,7 +52,7 @@ def write_any_encoding() -> None:
 
 def as_options(text: str) -> str:
     """A sentence of the library as the command line says it: parameters, which stand in backticks, as options."""
-    return PARAMETER.sub(r"--\1", text)
+    return PARAMETER.sub(lambda match: f"--{match[1].rstrip('_')}", text)  # as_, since as is a word of Python's
 
 
 def say(line: str) -> None:

@@ -34,21 +34,27 @@ def save_latent(
 
     from latentflow.state_files import canonical
 
-    geometry = autoencoder.geometry
     metadata = {
-        "format": "latentflow",
-        "format_version": str(FORMAT_VERSION),
-        "autoencoder": autoencoder.name,
-        "sha256": autoencoder.sha256,
-        "channels": str(geometry.channels),
-        "stride": str(geometry.stride),
-        **_units(autoencoder),
+        **latent_metadata(autoencoder),
         "height": str(size[0]),
         "width": str(size[1]),
         **(notes or {}),
     }
     content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
     write_file(Path(path), canonical(content), label)
+
+
+def latent_metadata(autoencoder: Autoencoder) -> dict[str, str]:
+    """What the file of a latent says of the autoencoder that it is of; it also holds the picture's height and width."""
+    return {
+        "format": "latentflow",
+        "format_version": str(FORMAT_VERSION),
+        "autoencoder": autoencoder.name,
+        "sha256": autoencoder.sha256,
+        "channels": str(autoencoder.channels),
+        "stride": str(autoencoder.stride),
+        **_units(autoencoder),
+    }
 
 
 def _units(autoencoder: Autoencoder) -> dict[str, str]:

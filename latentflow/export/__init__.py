@@ -1,0 +1,1 @@
+"""An autoencoder as ONNX graphs: decoder, encoder, and the gradient of the losses through the decoder."""

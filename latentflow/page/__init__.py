@@ -1,0 +1,1 @@
+"""An autoencoder as a page for a browser, in which the whole flow runs."""

@@ -1,0 +1,32 @@
+"""The options of `page`."""
+
+from dataclasses import dataclass
+
+from latentflow.config import Options, option, same
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageConfig(Options):
+    """The options of a page, checked when made; raises `InputError` naming the option that is wrong."""
+
+    output_path: str = option(
+        "flow.html", "The page: an .html file, or with `as_` folder a folder of files.", metavar="PATH", affects="files"
+    )
+    as_: str = option(
+        "file",
+        "file: all in one file, which opens from disk; folder: files for a web server, loaded as they are needed.",
+        choices=("file", "folder"),
+        affects="files",
+    )
+    vae: str | None = same("vae")
+    vae_config: str | None = same("vae_config")
+    weights: str = same("weights")
+    runtime: str | None = option(
+        None,
+        "Folder of the page's scripts and of the runtime that computes in the browser, as `npm run build` makes it.",
+        metavar="FOLDER",
+        shown_default="the one that was installed",
+        affects="files",
+        names_file=True,
+    )
+    overwrite: bool = same("overwrite")

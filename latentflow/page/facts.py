@@ -1,0 +1,83 @@
+"""What the page knows of the library: its constants and defaults, so that both take the same steps."""
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from latentflow.config import RunConfig
+from latentflow.export.graphs import GRAPHS, LOSSES
+from latentflow.generated import picture
+from latentflow.inversion import hybrid
+from latentflow.inversion.methods import METHODS, REMAINING, choose
+from latentflow.inversion.optimize import LARGEST_RMS
+from latentflow.inversion.updates import Adam
+from latentflow.latents.files import latent_metadata
+from latentflow.models.autoencoder import Autoencoder
+
+SIZES = (64, 96, 128, 160, 192, 256)
+SIZE = 128  # a step takes a third of a second without a graphics processor
+EXAMPLES = {"face": 5038, "hills": 5044, "shapes": 5053}  # name: seed of the picture
+_EXAMPLE_SIZE = 256
+_DRAWINGS = 0.4  # the probability with which the seeds were chosen
+_HELP = {
+    "gradient": "Follows the gradient of the loss through the decoder.",
+    "gradient_free": "Moves the latent by what encoding its picture changes in it: no gradient, and no loss.",
+    "hybrid": "Goes to the picture without the gradient, then follows the gradient.",
+}
+
+
+def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
+    """The facts of an autoencoder's page as values for JSON; `inside` says whether the page holds its files."""
+    return {
+        "model": {
+            "name": autoencoder.name,
+            "channels": autoencoder.channels,
+            "stride": autoencoder.stride,
+            "graphs": list(GRAPHS),
+        },
+        "losses": list(LOSSES),
+        "rules": {
+            "methods": {name: _method(name) for name in METHODS},
+            "hybrid": {
+                "short": hybrid.SHORT,
+                "walked": hybrid.WALKED,
+                "half": hybrid.HALF,
+                "ramp": hybrid.RAMP,
+                "worthwhile": hybrid.WORTHWHILE,
+            },
+            "largest_rms": LARGEST_RMS,
+        },
+        "help": {name: _HELP[name] for name in METHODS},
+        "metadata": latent_metadata(autoencoder),
+        "defaults": {
+            "steps": RunConfig.steps,
+            "method": RunConfig.method,
+            "loss": RunConfig.loss_type,
+            "size": SIZE,
+            "fps": RunConfig.fps,
+            "hold": RunConfig.hold,
+        },
+        "sizes": [size for size in SIZES if size >= 2 * autoencoder.stride],
+        "examples": [{"name": name, "source": _example(seed)} for name, seed in EXAMPLES.items()],
+        "inside": inside,
+    }
+
+
+def _method(name: str) -> dict[str, Any]:
+    """How a method moves by default; the rate of one that goes by the number of steps is left to the page."""
+    choice = choose(name, None, None, 1)
+    constants: dict[str, Any] = dict(choice.constants)
+    if choice.optimizer.updates == "Adam":
+        constants["epsilon"] = Adam.EPSILON
+    by_steps: Callable[[Any, int], float] = METHODS[name].default_lr
+    fixed = by_steps(choice.optimizer, 1) == by_steps(choice.optimizer, 2)
+    rate: Mapping[str, Any] = {"lr": choice.lr} if fixed else {"lr": None, "remaining": REMAINING}
+    return {**rate, "updates": choice.optimizer.updates, "constants": constants}
+
+
+def _example(seed: int) -> str:
+    """A picture drawn by code, as a data: address."""
+    memory = io.BytesIO()
+    picture(seed, _EXAMPLE_SIZE, _DRAWINGS).save(memory, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(memory.getvalue()).decode()}"

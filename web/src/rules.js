@@ -1,0 +1,229 @@
+/**
+ * How a latent moves: the library's update rules, with its defaults, which the page's facts hold.
+ *
+ * gradient: along the gradient of the losses, divided by its RMS at the start. gradient_free: along what encoding the
+ * picture changes in the latent, E(D(z)) − E(x). hybrid: first without the gradient, then with it.
+ */
+
+import { copied, norm, rms } from "./latents.js";
+import { psnr } from "./pictures.js";
+
+/** @typedef {import("./latents.js").Latent} Latent */
+/** @typedef {import("./pictures.js").Picture} Picture */
+/** @typedef {{gradient: Float32Array, loss: number, losses: Float32Array, image: Picture}} Compared */
+/**
+ * @typedef {object} Model what decodes and encodes
+ * @property {(latent: Latent) => Promise<Picture>} decode
+ * @property {(picture: Picture) => Promise<Latent>} encode
+ * @property {(latent: Latent, target: Picture, weights: Float32Array) => Promise<Compared>} step
+ */
+/**
+ * @typedef {object} Step a latent, its picture and the figures of that picture, all of one point
+ * @property {number} index
+ * @property {Latent} latent
+ * @property {Picture} image
+ * @property {number} loss
+ * @property {Float32Array | null} losses
+ * @property {number} psnr
+ */
+/** @typedef {{betas?: number[], momentum?: number, nesterov?: boolean, epsilon?: number}} Constants */
+/** @typedef {{lr: number | null, remaining?: number, updates: string, constants: Constants}} MethodFacts */
+/** @typedef {{short: number, walked: number, half: number, ramp: number, worthwhile: number}} HybridFacts */
+/** @typedef {{methods: Record<string, MethodFacts>, hybrid: HybridFacts, largest_rms: number}} RuleFacts */
+/** @typedef {{target: Picture, weights: Float32Array, lr: number, steps: number, method: string}} Settings */
+
+export class DivergedError extends Error {}
+
+/**
+ * The learning rate of a method where none is chosen; gradient_free covers 99 % of the way in its steps.
+ * @param {MethodFacts} method @param {number} steps
+ */
+export const defaultRate = (method, steps) => method.lr ?? 1 - (method.remaining ?? 0) ** (1 / steps);
+
+class Adam {
+  /** @param {Constants} constants */
+  constructor(constants) {
+    const [first, second] = constants.betas ?? [];
+    this.first = first;
+    this.second = second;
+    this.epsilon = constants.epsilon ?? 0;
+    this.count = 0;
+    this.mean = new Float32Array();
+    this.square = new Float32Array();
+  }
+
+  /** @param {Float32Array} values moved in place @param {Float32Array} direction @param {number} lr */
+  move(values, direction, lr) {
+    if (!this.count) [this.mean, this.square] = [new Float32Array(values.length), new Float32Array(values.length)];
+    this.count += 1;
+    const { first, second, mean, square } = this;
+    const [unbias, root] = [1 - first ** this.count, Math.sqrt(1 - second ** this.count)];
+    for (let index = 0; index < values.length; index++) {
+      const each = direction[index];
+      mean[index] += (1 - first) * (each - mean[index]);
+      square[index] = second * square[index] + (1 - second) * each * each;
+      values[index] -= ((lr / unbias) * mean[index]) / (Math.sqrt(square[index]) / root + this.epsilon);
+    }
+  }
+}
+
+class Sgd {
+  /** @param {Float32Array} values moved in place @param {Float32Array} direction @param {number} lr */
+  move(values, direction, lr) {
+    for (let index = 0; index < values.length; index++) values[index] -= lr * direction[index];
+  }
+}
+
+/** @param {MethodFacts} facts */
+function updatesOf(facts) {
+  if (facts.updates === "Adam") return new Adam(facts.constants);
+  if (facts.updates === "Sgd" && !facts.constants.momentum) return new Sgd();
+  throw new Error(`The page has no update rule ${facts.updates}.`);
+}
+
+/** @typedef {{image: Picture, loss: number, losses: Float32Array | null, latent: Latent, passes: number}} Evaluation */
+
+class Gradient {
+  /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {MethodFacts} facts */
+  constructor(model, latent, settings, facts) {
+    this.model = model;
+    this.latent = copied(latent);
+    this.settings = settings;
+    this.updates = updatesOf(facts);
+    this.scale = 0;
+  }
+
+  /** @param {number} fraction of the rate @param {boolean} last @returns {Promise<Evaluation>} */
+  async advance(fraction, last) {
+    const latent = copied(this.latent);
+    const now = await this.model.step(latent, this.settings.target, this.settings.weights);
+    if (!this.scale) {
+      const size = rms(now.gradient);
+      this.scale = size > 0 && Number.isFinite(size) ? 1 / size : 1;
+    }
+    if (!last) {
+      const direction = now.gradient.map((value) => value * this.scale);
+      this.updates.move(this.latent.values, direction, fraction * this.settings.lr);
+    }
+    return { ...now, latent, passes: 3 };
+  }
+}
+
+class GradientFree {
+  /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {MethodFacts} facts */
+  constructor(model, latent, settings, facts) {
+    this.model = model;
+    this.latent = copied(latent);
+    this.settings = settings;
+    this.updates = updatesOf(facts);
+    this.goal = model.encode(settings.target);
+  }
+
+  /** @param {number} fraction @param {boolean} last @returns {Promise<Evaluation>} */
+  async advance(fraction, last) {
+    const latent = copied(this.latent);
+    const image = await this.model.decode(latent);
+    const residual = await this.residual(image);
+    if (!last) this.updates.move(this.latent.values, residual, fraction * this.settings.lr);
+    return { image, latent, loss: norm(residual) ** 2 / residual.length, losses: null, passes: 2 };
+  }
+
+  /** @param {Picture} image */
+  async residual(image) {
+    const [encoded, goal] = [await this.model.encode(image), await this.goal];
+    return encoded.values.map((value, index) => value - goal.values[index]);
+  }
+}
+
+class Hybrid {
+  /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {RuleFacts} facts */
+  constructor(model, latent, settings, facts) {
+    this.model = model;
+    this.settings = settings;
+    this.facts = facts;
+    this.own = facts.hybrid;
+    const steps = Math.max(0, settings.steps - this.own.short);
+    this.walk = roundedToEven(this.own.walked * steps);
+    this.walked = 0;
+    this.free = new GradientFree(model, latent, { ...settings, lr: 1 }, facts.methods.gradient_free);
+    /** @type {Gradient | null} */
+    this.gradient = null;
+    this.updates = 0;
+    /** @type {{psnr: number, passes: number} | null} */
+    this.before = null;
+  }
+
+  get latent() {
+    return (this.gradient ?? this.free).latent;
+  }
+
+  /** @param {number} fraction @param {boolean} last @returns {Promise<Evaluation>} */
+  async advance(fraction, last) {
+    if (this.gradient) {
+      this.updates += last ? 0 : 1;
+      const rising = this.walk ? Math.min(1, this.updates / this.own.ramp) : 1;
+      return this.gradient.advance(fraction * rising, last);
+    }
+    const walks = this.walked < this.walk;
+    const stride = walks ? 1 / (this.walk - this.walked) : this.walk ? this.own.half : 1;
+    const latent = copied(this.free.latent);
+    const now = await this.model.step(latent, this.settings.target, this.settings.weights);
+    if (!last) {
+      this.free.updates.move(this.free.latent.values, await this.free.residual(now.image), stride);
+      this.walked += walks ? 1 : 0;
+    }
+    const passes = last ? 1 : 2;
+    const reached = psnr(now.image, this.settings.target);
+    if (this.before && !((reached - this.before.psnr) / this.before.passes >= this.own.worthwhile)) this.turn();
+    this.before = walks ? null : { psnr: reached, passes };
+    return { ...now, latent, passes };
+  }
+
+  turn() {
+    this.gradient = new Gradient(this.model, this.free.latent, this.settings, this.facts.methods.hybrid);
+  }
+}
+
+/** As Python's round: halves go to the even neighbor. @param {number} value */
+function roundedToEven(value) {
+  const whole = Math.round(value);
+  return whole - value === 0.5 && whole % 2 ? whole - 1 : whole;
+}
+
+/** @param {Model} model @param {Latent} latent @param {Settings} settings @param {RuleFacts} facts */
+function ruleOf(model, latent, settings, facts) {
+  const own = facts.methods[settings.method];
+  if (settings.method === "gradient") return new Gradient(model, latent, settings, own);
+  if (settings.method === "gradient_free") return new GradientFree(model, latent, settings, own);
+  return new Hybrid(model, latent, settings, facts);
+}
+
+/** An optimization in progress: `next()` gives a record for the latent after 0, 1, …, `steps` updates. */
+export class Inversion {
+  /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {RuleFacts} facts */
+  constructor(model, latent, settings, facts) {
+    this.settings = settings;
+    this.largest = facts.largest_rms;
+    this.rule = ruleOf(model, latent, settings, facts);
+    this.index = 0;
+  }
+
+  get isFinished() {
+    return this.index > this.settings.steps;
+  }
+
+  /** @returns {Promise<Step>} */
+  async next() {
+    const now = await this.rule.advance(1, this.index === this.settings.steps);
+    if (!Number.isFinite(now.loss) || !(rms(now.latent.values) <= this.largest)) {
+      throw new DivergedError(`The run diverged at step ${this.index}. Try a smaller learning rate.`);
+    }
+    return { ...now, psnr: psnr(now.image, this.settings.target), index: this.index++ };
+  }
+
+  /** @param {number} steps more than are done, also of a run that has ended */
+  extend(steps) {
+    if (this.isFinished) this.index = this.settings.steps; // its last record is made again, and this time moves on
+    this.settings = { ...this.settings, steps };
+  }
+}
