@@ -24,6 +24,7 @@ from latentflow.inversion.objective import Objective
 from latentflow.latents.files import load_latent, save_latent
 from latentflow.latents.paths import slerp
 from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.weights import bundled
 from latentflow.page.config import PageConfig
 from latentflow.page.facts import EXAMPLES, page_facts
 from latentflow.page.markup import make_markup
@@ -213,7 +214,7 @@ def test_a_flow_is_that_of_the_library(shown, target, tmp_path, autoencoder, met
         exact = method != "hybrid" or index <= STEPS / 2
         assert loss == pytest.approx(float(wanted[index].loss), rel=1e-4 if exact else 2e-3)
         assert psnr == pytest.approx(float(wanted[index].psnr), abs=1e-3 if exact else 1e-2)
-    assert np.abs(shown.pixels().astype(int) - to_uint8(wanted[STEPS].image)).max() <= 1
+    assert np.abs(shown.pixels().astype(int) - to_uint8(wanted[STEPS].image)).max() <= (1 if exact else 12)
     assert f"step {STEPS} of {STEPS}" in shown.text("figures") and "ms a step" in shown.text("engine")
     assert not shown.complaints()
 
@@ -393,6 +394,42 @@ def test_hostile_pictures_and_names_are_one_sentence(shown, tmp_path, target):
 @pytest.mark.browser
 @pytest.mark.slow
 @built
+def test_a_target_is_dropped_pasted_photographed_or_an_example(shown, target):
+    shown.set("size", SIZE)
+    wanted = np.array(Image.open(target))
+    examples = [shown.settled()]
+    for index in (1, 2, 0):
+        before = shown.pixels("target")
+        shown.find("#examples button")[index].click()
+        shown.wait(lambda before=before: not np.array_equal(shown.pixels("target"), before))
+        examples.append(before)
+    give = (
+        "const [data, kind] = arguments, bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));"
+        "const transfer = new DataTransfer(); transfer.items.add(new File([bytes], 'a.png', { type: 'image/png' }));"
+        "const place = kind === 'drop' ? document.getElementById('target-drop') : document;"
+        "place.dispatchEvent(kind === 'drop' ? new DragEvent('drop', { dataTransfer: transfer, bubbles: true })"
+        " : new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true }))"
+    )
+    for kind in ("drop", "paste"):
+        shown.run(give, base64.b64encode(target.read_bytes()).decode(), kind)
+        shown.wait(lambda: np.array_equal(shown.pixels("target"), wanted))
+        before = shown.pixels("target")
+        shown.find("#examples button")[0].click()
+        shown.wait(lambda before=before: not np.array_equal(shown.pixels("target"), before))
+    before = shown.pixels("target")
+    shown.the("camera").click()
+    shown.wait(lambda: shown.run("return document.getElementById('video').videoWidth > 0"))
+    shown.the("shoot").click()
+    shown.wait(lambda: not np.array_equal(shown.pixels("target"), before))
+    assert not shown.the("camera-view").is_displayed() and len(np.unique(shown.pixels("target"))) > 10
+    assert shown.run(
+        "return document.getElementById('video').srcObject.getTracks().every((it) => it.readyState === 'ended')"
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
 def test_the_page_asks_nobody_for_anything(shown, path):
     shown.flow(size=SIZE, steps=2)
     requested = shown.run("return performance.getEntriesByType('resource').map((each) => each.name)")
@@ -414,6 +451,9 @@ def test_the_page_fits_windows_of_all_widths(shown, width, columns):
     for tab in ("walk", "channels", "paint", "drift", "flow"):
         shown.open(tab)
         assert shown.run("return document.documentElement.scrollWidth") <= width
+    shown.flow(size=SIZE, steps=30)
+    if columns == 3:  # one screen
+        assert shown.run("return document.documentElement.scrollHeight") <= 844
     lefts = {shown.the(name).rect["x"] for name in ("source", "stage", "panels")}
     assert len(lefts) == columns if columns != 2 else shown.the("source").rect["x"] < shown.the("stage").rect["x"]
     unnamed = shown.run(
@@ -492,8 +532,12 @@ def test_a_folder_is_served_and_uses_threads_where_it_may(browser, files, tmp_pa
 @pytest.mark.slow
 @built
 def test_a_page_of_a_model_that_a_user_trained(invoke, browser, tmp_path, photo):
+    config = tmp_path / "config.json"
+    small = {f"{half}_block_out_channels": [8, 8, 16, 32] for half in ("encoder", "decoder")}
+    small |= {f"{half}_layers_per_block": [0, 1, 1, 1] for half in ("encoder", "decoder")}
+    config.write_text(json.dumps(json.loads((bundled().path / "config.json").read_text()) | small))
     code, _, err = invoke(
-        "train", "--data", photo.parent, "--config", "small-kl", "--steps", 4, "--batch", 2, "--crop", 64,
+        "train", "--data", photo.parent, "--config", config, "--steps", 4, "--batch", 2, "--crop", 64,
         "--output_dir", "mine", "--quiet",
     )  # fmt: skip
     assert code == 0, err
