@@ -86,7 +86,26 @@ def make_site(folder: Path) -> list[Path]:
         shutil.copyfile(picture, place)
     if has_page:
         shutil.copyfile(ROOT / "flow.html", folder / "flow.html")
+    for page in pages:
+        copy_linked(page, folder)
     return pages
+
+
+def links(page: Path) -> set[Path]:
+    """Where the links of a page lead, of those that stay on the site."""
+    found = re.findall(r'(?:href|src)="([^"#]+)', page.read_text(encoding="utf-8"))
+    return {(page.parent / each).resolve() for each in found if not re.match(r"\w+:", each)}
+
+
+def copy_linked(page: Path, folder: Path) -> None:
+    """Copy the files and folders of the repository that a page links to and that are not in the site yet."""
+    for place in links(page):
+        source = ROOT / place.relative_to(folder.resolve())
+        if source.is_dir():
+            shutil.copytree(source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file() and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
 
 
 if __name__ == "__main__":
