@@ -422,7 +422,7 @@ def test_hostile_pictures_and_names_are_one_sentence(shown, tmp_path, target):
 @pytest.mark.browser
 @pytest.mark.slow
 @built
-def test_a_target_is_dropped_pasted_photographed_or_an_example(shown, target):
+def test_a_target_is_dropped_pasted_photographed_or_an_example(shown, target, autoencoder):
     shown.set("size", SIZE)
     wanted = np.array(Image.open(target))
     examples = [shown.settled()]
@@ -453,6 +453,20 @@ def test_a_target_is_dropped_pasted_photographed_or_an_example(shown, target):
     assert shown.run(
         "return document.getElementById('video').srcObject.getTracks().every((it) => it.readyState === 'ended')"
     )
+
+    def encoded():
+        pixels = torch.from_numpy(shown.pixels("target") / np.float32(255)).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            return to_uint8(autoencoder(pixels)).astype(int)
+
+    def same():
+        wanted, found = encoded(), shown.pixels()
+        return wanted.shape == found.shape and np.abs(found - wanted).max() <= 2
+
+    shown.open("paint")  # begins with the target, not with the noise of a flow that hasn't begun
+    shown.wait(same)
+    shown.find("#examples button")[1].click()
+    shown.wait(same)
 
 
 @pytest.mark.browser

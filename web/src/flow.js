@@ -21,7 +21,8 @@ export class Flow {
     this.inversion = null;
     /** @type {Kept[]} */
     this.frames = [];
-    this.running = false;
+    /** @type {symbol | null} */
+    this.current = null; // the run that is going on
     this.milliseconds = 0; // that the last step took
     this.isMeasured = false;
     this.chart = find("chart", SVGSVGElement);
@@ -36,7 +37,15 @@ export class Flow {
       input("seed").value = String(Math.floor(Math.random() * 2 ** 32));
       return this.reset();
     });
-    for (const id of ["seed", "start", "lr"]) on(find(id, HTMLElement), "change", () => this.reset());
+    for (const id of ["seed", "lr"]) on(find(id, HTMLElement), "change", () => this.reset());
+    on(select("start"), "change", () => {
+      this.given = this.fits(studio.shown) ? studio.shown : null;
+      return this.reset();
+    });
+  }
+
+  get running() {
+    return this.current !== null;
   }
 
   /** The choices that the facts offer. */
@@ -98,7 +107,7 @@ export class Flow {
     const { studio } = this;
     const kind = select("start").value;
     if (kind === "encode") return studio.engine.encode(studio.target);
-    if (kind === "shown" && this.given) return this.given;
+    if (kind === "shown" && this.given && this.fits(this.given)) return this.given;
     const { rows, columns } = studio.cells;
     const seed = Math.max(0, Math.round(Number(input("seed").value) || 0));
     return { values: normal(studio.facts.model.channels * rows * columns, seed), rows, columns };
@@ -108,7 +117,6 @@ export class Flow {
   async reset() {
     this.pause();
     const { studio } = this;
-    if (select("start").value === "shown" && !this.fits(this.given)) this.given = this.fits(studio.shown) ? studio.shown : null;
     this.frames = [];
     this.inversion = null;
     const latent = await this.start();
@@ -121,6 +129,7 @@ export class Flow {
     };
     this.inversion = new Inversion(studio.model, latent, settings, studio.facts.rules);
     this.refresh();
+    studio.noise = select("start").value === "noise" ? latent : null;
     await studio.show(latent);
   }
 
@@ -131,7 +140,7 @@ export class Flow {
   }
 
   pause() {
-    this.running = false;
+    this.current = null;
     this.refresh();
   }
 
@@ -144,10 +153,11 @@ export class Flow {
     if (!inversion.settings.weights.some((weight) => weight > 0) && inversion.settings.method !== "gradient_free") {
       throw new Error("All weights of the loss are zero: nothing would move.");
     }
-    this.running = true;
+    const own = Symbol("run");
+    this.current = own;
     say("");
     try {
-      while (this.running && inversion === this.inversion && !inversion.isFinished && count-- > 0) {
+      while (this.current === own && !inversion.isFinished && count-- > 0) {
         const began = performance.now();
         const step = await inversion.next();
         this.milliseconds = performance.now() - began;
@@ -158,7 +168,7 @@ export class Flow {
         if (!this.isMeasured) void this.measure();
       }
     } finally {
-      this.running = false;
+      if (this.current === own) this.current = null; // else another run has begun
       this.refresh();
     }
   }

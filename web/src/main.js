@@ -29,7 +29,9 @@ async function begin() {
   const tabs = connectTabs(parts);
   const source = connectTarget(studio, async () => {
     await flow.reset();
-    if (tabs.current() !== "flow") await parts[tabs.current()].enter();
+    if (tabs.current() === "flow") return;
+    studio.shown = null; // the other parts begin with the new target
+    await parts[tabs.current()].enter();
   });
   connectSaving(studio, flow, () => parts[tabs.current()]);
   await source;

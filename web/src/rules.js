@@ -206,6 +206,8 @@ export class Inversion {
     this.largest = facts.largest_rms;
     this.rule = ruleOf(model, latent, settings, facts);
     this.index = 0;
+    /** @type {Promise<unknown>} */
+    this.turn = Promise.resolve(); // one step at a time, whoever asks
   }
 
   get isFinished() {
@@ -213,7 +215,14 @@ export class Inversion {
   }
 
   /** @returns {Promise<Step>} */
-  async next() {
+  next() {
+    const step = this.turn.then(() => this.advance());
+    this.turn = step.catch(() => {});
+    return step;
+  }
+
+  /** @returns {Promise<Step>} */
+  async advance() {
     const now = await this.rule.advance(1, this.index === this.settings.steps);
     if (!Number.isFinite(now.loss) || !(rms(now.latent.values) <= this.largest)) {
       throw new DivergedError(`The run diverged at step ${this.index}. Try a smaller learning rate.`);

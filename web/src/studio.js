@@ -30,6 +30,8 @@ export class Studio {
     /** @type {Latent | null} */
     this.shown = null;
     /** @type {Latent | null} */
+    this.noise = null; // that the flow begins with
+    /** @type {Latent | null} */
     this.wanted = null;
     /** @type {Promise<void> | null} */
     this.busy = null;

@@ -18,26 +18,32 @@ class Player {
     this.element = element;
     this.word = word;
     this.show = show;
-    this.playing = false;
+    /** @type {symbol | null} */
+    this.current = null;
     on(element, "click", () => (this.playing ? this.stop() : this.play()));
   }
 
+  get playing() {
+    return this.current !== null;
+  }
+
   async play() {
-    this.playing = true;
+    const own = Symbol("play");
+    this.current = own;
     this.element.textContent = "Stop";
     const began = performance.now();
     try {
-      while (this.playing) {
+      while (this.current === own) {
         await this.show((performance.now() - began) / SECOND);
         await new Promise(requestAnimationFrame);
       }
     } finally {
-      this.stop();
+      if (this.current === own) this.stop();
     }
   }
 
   stop() {
-    this.playing = false;
+    this.current = null;
     this.element.textContent = this.word;
   }
 }
@@ -128,11 +134,13 @@ export class Walk {
   }
 }
 
-/** The latent to change: what is shown if it is of the target's shape, else the target's. @param {Studio} studio */
-async function changeable(studio) {
-  const { rows, columns } = studio.cells;
-  const fits = studio.shown && studio.shown.rows === rows && studio.shown.columns === columns;
-  return studio.shown && fits ? copied(studio.shown) : studio.engine.encode(studio.target);
+/**
+ * The latent to change: what is shown, or the target's where that is noise or of another shape.
+ * @param {Studio} studio
+ */
+async function changeable({ shown, noise, cells, engine, target }) {
+  const fits = shown && shown !== noise && shown.rows === cells.rows && shown.columns === cells.columns;
+  return fits ? copied(shown) : engine.encode(target);
 }
 
 export class Channels {

@@ -97,3 +97,10 @@ test("a run that grows without bounds is stopped and says when", async () => {
   const inversion = new Inversion(model, latent([0, 0]), { ...settings, lr: 1000 }, FACTS);
   await assert.rejects(all(inversion), (error) => error instanceof DivergedError && /at step 1/.test(error.message));
 });
+
+test("steps that are asked for at once are taken one after the other", async () => {
+  const inversion = new Inversion(model, latent([0, 0]), settings, FACTS);
+  const together = await Promise.all([inversion.next(), inversion.next(), inversion.next()]);
+  const straight = await all(new Inversion(model, latent([0, 0]), settings, FACTS));
+  assert.deepEqual(together.map((step) => [step.index, step.loss]), straight.slice(0, 3).map((step) => [step.index, step.loss]));
+});
