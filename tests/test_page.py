@@ -18,7 +18,8 @@ from safetensors import safe_open
 
 from latentflow import optimize
 from latentflow.errors import InputError, OutputError
-from latentflow.export.run import export_onnx
+from latentflow.export.graphs import GRAPHS
+from latentflow.export.run import Exported, export_onnx
 from latentflow.inversion.methods import BETAS, METHODS, choose
 from latentflow.inversion.objective import Objective
 from latentflow.latents.files import load_latent, save_latent
@@ -28,7 +29,7 @@ from latentflow.models.weights import bundled
 from latentflow.page.config import PageConfig
 from latentflow.page.facts import EXAMPLES, page_facts
 from latentflow.page.markup import make_markup
-from latentflow.page.run import PARTS, SCRIPTS, PageReport, page_files, read_runtime, write_page
+from latentflow.page.run import PARTS, SCRIPTS, page_files, read_runtime, write_page
 from latentflow.pictures.files import read_image, to_tensor, to_uint8
 
 SIZE = 64
@@ -655,23 +656,19 @@ def test_bad_input_is_one_line(invoke, options, words, tmp_path):
     assert code in (2, 4) and err.count("\n") == 1 and words in err, err
 
 
-@pytest.mark.slow
-def test_a_folder_of_others_is_not_written_over(monkeypatch, tmp_path, exported):
+def test_a_folder_of_others_is_not_written_over(monkeypatch, tmp_path):
+    (tmp_path / "runtime").mkdir()
     for name in (*PARTS, *SCRIPTS):
-        (tmp_path / "runtime" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "runtime" / name).write_bytes(b"x")
+    exported = Exported(graphs=dict.fromkeys(GRAPHS, b"graph"), weights=b"weights", differences={"step loss": 1e-7})
     monkeypatch.setattr("latentflow.page.run.export_onnx", lambda *_: exported)
-    config = PageConfig(
-        vae="bundled", as_="folder", output_path=str(tmp_path / "site"), runtime=str(tmp_path / "runtime")
-    )
+    options = {"vae": "bundled", "as_": "folder", "runtime": str(tmp_path / "runtime")}
+    config = PageConfig(output_path=str(tmp_path / "site"), **options)
     report = write_page(config)
-    assert isinstance(report, PageReport) and report.path == str(tmp_path / "site" / "index.html")
+    assert report.path == str(tmp_path / "site" / "index.html") and "step loss differs most, by 1e-07" in str(report)
     assert {Path(each).name for each in report.files} == {each.name for each in (tmp_path / "site").iterdir()}
     assert report.bytes == sum(Path(each).stat().st_size for each in report.files)
     with pytest.raises(OutputError, match="would be overwritten"):
         write_page(config)
-    assert write_page(PageConfig(**{**vars_of(config), "overwrite": True})).files == report.files
-
-
-def vars_of(config):
-    return {name: getattr(config, name) for name in config.__dataclass_fields__}
+    again = write_page(PageConfig(output_path=str(tmp_path / "site"), overwrite=True, **options))
+    assert again.files == report.files

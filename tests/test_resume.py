@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -199,7 +198,9 @@ def test_an_output_folder_that_vanishes_is_one_line_and_the_rest_is_intact(invok
     (tmp_path / "out").mkdir()
     assert invoke("--image_path", small, *QUICK, "--steps", 2, "--output_path", "kept.gif")[0] == 0
     before = (tmp_path / "kept.gif").read_bytes()
-    monkeypatch.setattr(Progress, "write", lambda self, record: shutil.rmtree("out") if record.index == 5 else None)
+    monkeypatch.setattr(
+        Progress, "write", lambda self, record: Path("out").rename("gone") if record.index == 5 else None
+    )
     code, _, err = invoke("--image_path", small, *QUICK, "--steps", 30, "--output_path", f"out/{name}")
     assert code == 6 and err.count("\n") == 1 and "can't be written" in err, err
     assert (tmp_path / "kept.gif").read_bytes() == before and not (tmp_path / "out").exists()
