@@ -34,6 +34,12 @@ class Frame(Record):
     latent: Tensor
     image: Tensor
 
+    def _repr_png_(self) -> bytes:
+        """How a notebook shows it: its pictures beside one another."""
+        from latentflow.pictures.files import to_png, to_uint8
+
+        return to_png(to_uint8(self.image.movedim(0, 2).flatten(2, 3)[None]))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figures(Record):

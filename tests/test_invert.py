@@ -1,6 +1,9 @@
 """A run from Python: in memory, in threads, with what a caller has at hand."""
 
+import base64
 import inspect
+import io
+import re
 import threading
 
 import numpy as np
@@ -11,7 +14,8 @@ from toys import linear_autoencoder, picture
 
 import latentflow
 from latentflow import InputError, RunConfig, Session, encoder_metrics, image_metrics, invert
-from latentflow.pictures.files import fit, to_tensor
+from latentflow.pictures.files import fit, to_tensor, to_uint8
+from latentflow.records import Frame
 
 QUICK = {"size": 24, "steps": 5, "seed": 3}
 
@@ -296,3 +300,20 @@ def test_the_summary_says_when_a_run_is_below_the_encoders_own(small, invoke, op
     notes = [line for line in out.splitlines() if line.startswith("note")]
     assert code == 0
     assert len(notes) == bool(words) and all(words in note and f"{lacking:.1f} dB below" in note for note in notes)
+
+
+def test_notebooks_show_steps_as_pictures_and_results_with_their_metrics(autoencoder):
+    pictures = torch.stack([torch.full((3, 4, 6), 0.2), torch.full((3, 4, 6), 0.8)])
+    shown = np.array(Image.open(io.BytesIO(Frame(index=0, total=0, latent=pictures, image=pictures)._repr_png_())))
+    assert shown.shape == (4, 12, 3) and (shown[:, :6] == 51).all() and (shown[:, 6:] == 204).all()
+    picture = Image.effect_noise((24, 16), 60).convert("RGB")
+    run = invert(picture, vae=autoencoder, **QUICK)
+    first = next(iter(run))
+    shown = np.array(Image.open(io.BytesIO(first._repr_png_())))
+    assert np.array_equal(shown, to_uint8(first.image))
+    result = run.result()
+    page = result._repr_html_()
+    data = re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]
+    assert np.array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(data)))), np.array(result.picture))
+    assert f"{result.metrics['psnr']:.2f}" in page and f"{result.encoder_metrics['psnr']:.2f}" in page
+    assert "encoder&#x27;s own" in page and f"mse: {result.loss_first:.4g} → {result.loss_last:.4g} in 5 steps" in page

@@ -1,5 +1,7 @@
 """A run in memory: an image becomes a latent, and no file is written."""
 
+import base64
+import html
 import secrets
 import threading
 from collections.abc import Iterator
@@ -14,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from latentflow import losses
-from latentflow.config import RunConfig
+from latentflow.config import RunConfig, counted
 from latentflow.errors import InputError
 from latentflow.inversion.checks import check_options
-from latentflow.inversion.metrics import encoder_metrics, image_metrics
+from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
 from latentflow.inversion.objective import Objective, parse
 from latentflow.inversion.optimize import Inversion, optimize
 from latentflow.latents.sources import initial_latent
@@ -25,7 +27,7 @@ from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.loading import Loaded
 from latentflow.models.memory import compiling_pays, is_tight
 from latentflow.models.networks import Networks
-from latentflow.pictures.files import fit, resize, to_tensor, to_uint8
+from latentflow.pictures.files import fit, resize, to_png, to_tensor, to_uint8
 from latentflow.pictures.reader import Reader
 from latentflow.records import Step
 from latentflow.session import Session
@@ -60,6 +62,16 @@ class Result:
     def picture(self) -> Image.Image:
         """The picture as 8-bit RGB."""
         return Image.fromarray(to_uint8(self.image))
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the picture, what it took, and its metrics above the encoder's own."""
+        headings, rows = metric_rows({"this run": self.metrics, "encoder's own": self.encoder_metrics})
+        cells = [["", *headings], *([name, *values] for name, values in rows.items())]
+        table = "".join(f"<tr>{''.join(f'<td>{html.escape(each)}</td>' for each in row)}</tr>" for row in cells)
+        data = base64.b64encode(to_png(to_uint8(self.image))).decode()
+        words = f"{self.loss}: {self.loss_first:.4g} → {self.loss_last:.4g} in {counted(self.steps, 'step')}"
+        picture = f'<img src="data:image/png;base64,{data}" alt="The picture after {counted(self.steps, "step")}">'
+        return f"{picture}<p>{html.escape(words)}, seed {self.seed}</p><table>{table}</table>"
 
 
 class Run:

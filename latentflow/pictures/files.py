@@ -184,6 +184,13 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
+def to_png(pixels: np.ndarray) -> bytes:
+    """Pixels (h, w, 3), uint8, as the content of a PNG file."""
+    memory = io.BytesIO()
+    Image.fromarray(pixels).save(memory, "PNG")
+    return memory.getvalue()
+
+
 def to_uint8(image: Tensor) -> np.ndarray:
     """The first picture of (n, 3, h, w), nominally in [0, 1], clamped and rounded: (h, w, 3), uint8."""
     pixels = image[0].detach().float().permute(1, 2, 0).cpu().numpy()  # numpy: torch's threads are busy elsewhere
