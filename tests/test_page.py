@@ -613,8 +613,11 @@ def test_facts_are_the_librarys(autoencoder):
 
 
 def test_the_policy_allows_the_pages_own_script_and_no_other():
-    parts = {"page.html": "{{policy}}|{{name}}|{{facts}}|<style>{{style}}</style>{{assets}}<script>{{script}}</script>"}
-    parts |= {"page.css": "body {}", "page.js": 'const text = "</script>{{facts}}";'}
+    parts = {
+        "page.html": "{{policy}}|{{name}}|{{facts}}|<style>{{style}}</style>{{assets}}"
+        "<script>{{script}}</script><!--{{licenses}}-->"
+    }
+    parts |= {"licenses.txt": "MIT -->", "page.css": "body {}", "page.js": 'const text = "</script>{{facts}}";'}
     facts = {"model": {"name": "</b><script>alert(1)</script>"}}
     page = make_markup(parts, facts, {"weights.bin": b"123"}).decode()
     assert "<script>alert" not in page and page.count("</script>") == 2
@@ -623,6 +626,7 @@ def test_the_policy_allows_the_pages_own_script_and_no_other():
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page and "connect-src 'none'" in page
     assert '<script type="text/plain" id="asset:weights.bin">MTIz</script>' in page
+    assert page.endswith("<!--MIT - -&gt;-->")
     assert "connect-src 'self'" in make_markup(parts, facts, {}).decode()
 
 

@@ -41,6 +41,11 @@ const packed = async (name, content) => written(`${name}.gz`, await compress(con
 
 await rm(OUTPUT, { recursive: true, force: true });
 await mkdir(OUTPUT, { recursive: true });
+const [runtime, encoder] = await Promise.all(
+  [path.join(RUNTIME, "../package.json"), path.join(import.meta.dirname, "node_modules/gifenc/LICENSE.md")].map((file) => readFile(file, "utf8")),
+);
+const owner = `ONNX Runtime Web ${JSON.parse(runtime).version}, Copyright (c) Microsoft Corporation, under the MIT License`;
+await written("licenses.txt", Buffer.from(`This page contains\n\n${owner}, whose text is below;\n\ngifenc:\n\n${encoder}`));
 await written("page.js", await bundled("main.js", "iife"));
 for (const name of ["page.html", "page.css"]) await written(name, await readFile(path.join(SOURCE, name)));
 for (const [kind, file] of [["cpu", "ort-wasm-simd-threaded"], ["gpu", "ort-wasm-simd-threaded.jspi"]]) {

@@ -13,7 +13,8 @@ _WORDS = re.compile(r"\{\{(\w+)\}\}")
 
 
 def make_markup(parts: Mapping[str, str], facts: Mapping[str, Any], inside: Mapping[str, bytes]) -> bytes:
-    """The page, UTF-8, of its `parts` page.html, page.css and page.js; `inside` are compressed files that it holds.
+    """The page, UTF-8, of its `parts` page.html, page.css, page.js and licenses.txt; `inside` are compressed files that
+    it holds.
 
     Its Content-Security-Policy allows its own script and style by their hashes, scripts and pictures of its own making,
     and no request to another host; without files inside, requests to the host that it comes from.
@@ -34,6 +35,7 @@ def make_markup(parts: Mapping[str, str], facts: Mapping[str, Any], inside: Mapp
         "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "name": html.escape(facts["model"]["name"]),
         "facts": json.dumps(facts, separators=(",", ":")).replace("<", r"\u003c"),
+        "licenses": html.escape(parts["licenses.txt"]).replace("--", "- -"),
         "style": style,
         "script": script,
         "assets": "\n".join(

@@ -16,7 +16,7 @@ from latentflow.page.facts import page_facts
 from latentflow.page.markup import make_markup, packed
 from latentflow.session import Session
 
-PARTS = ("page.html", "page.css", "page.js")
+PARTS = ("page.html", "page.css", "page.js", "licenses.txt")
 SCRIPTS = tuple(
     f"{kind}.{ending}.gz" for kind in ("cpu", "gpu") for ending in ("worker.js", "runtime.mjs", "runtime.wasm")
 )
