@@ -98,9 +98,7 @@ class RunConfig(ReadingOptions):
     skip_step: int = option(1, "Keep every N-th frame; the first and the last are always kept.", minimum=1)
     method: str = option(
         "gradient",
-        "gradient: follow the gradient of the loss; gradient_free: forward passes only, fast, ignores the loss; "
-        "hybrid: gradient_free first, then gradient; up to 20 steps it jumps to the picture, with more it goes there "
-        "in even steps.",
+        f"{'; '.join(f'{method.name}: {method.words}' for method in METHODS.values())}.",
         choices=tuple(METHODS),
     )
     lr: float | None = option(

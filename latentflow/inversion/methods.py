@@ -49,14 +49,15 @@ INERTIAL_KM = Optimizer(name="inertial_km", updates="Sgd", constants={"momentum"
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How to get from the initial latent to the target: which `optimizers` it knows, the default first, its default
-    learning rate for an optimizer and a number of steps, the `betas` it gives Adam, and its update rule,
+    """How to get from the initial latent to the target: in a few words, which `optimizers` it knows, the default first,
+    its default learning rate for an optimizer and a number of steps, the `betas` it gives Adam, and its update rule,
     "module:class" in this package.
 
     With `uses_loss` it follows the loss; one that `couples_batch` takes one image only.
     """
 
     name: str
+    words: str
     optimizers: tuple[Optimizer, ...]
     default_lr: Callable[[Optimizer, int], float]
     rule: str
@@ -83,9 +84,16 @@ _BY_GRADIENT = (ADAM, ADAMW, SGD, LBFGS)
 METHODS = {
     method.name: method
     for method in (
-        Method(name="gradient", optimizers=_BY_GRADIENT, default_lr=lambda _, __: 0.1, rule="gradient:Gradient"),
+        Method(
+            name="gradient",
+            words="follow the gradient of the loss",
+            optimizers=_BY_GRADIENT,
+            default_lr=lambda _, __: 0.1,
+            rule="gradient:Gradient",
+        ),
         Method(
             name="gradient_free",
+            words="forward passes only, fast, ignores the loss",
             optimizers=(KM, INERTIAL_KM, ADAM),
             default_lr=_gradient_free_lr,
             rule="gradient_free:GradientFree",
@@ -93,6 +101,8 @@ METHODS = {
         ),
         Method(
             name="hybrid",
+            words="gradient_free first, then gradient; up to 20 steps it jumps to the picture, with more it goes there "
+            "in even steps",
             optimizers=_BY_GRADIENT,
             default_lr=lambda _, __: 0.06,
             rule="hybrid:Hybrid",

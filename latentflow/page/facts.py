@@ -20,11 +20,6 @@ SIZE = 128  # a step takes a third of a second without a graphics processor
 EXAMPLES = {"face": 5038, "hills": 5044, "shapes": 5053}  # name: seed of the picture
 _EXAMPLE_SIZE = 256
 _DRAWINGS = 0.4  # the probability with which the seeds were chosen
-_HELP = {
-    "gradient": "Follows the gradient of the loss through the decoder.",
-    "gradient_free": "Moves the latent by what encoding its picture changes in it: no gradient, and no loss.",
-    "hybrid": "Goes to the picture without the gradient, then follows the gradient.",
-}
 
 
 def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
@@ -48,7 +43,7 @@ def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
             },
             "largest_rms": LARGEST_RMS,
         },
-        "help": {name: _HELP[name] for name in METHODS},
+        "help": {name: f"{method.words[0].upper()}{method.words[1:]}." for name, method in METHODS.items()},
         "metadata": latent_metadata(autoencoder),
         "defaults": {
             "steps": RunConfig.steps,

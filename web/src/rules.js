@@ -195,7 +195,8 @@ function ruleOf(model, latent, settings, facts) {
   const own = facts.methods[settings.method];
   if (settings.method === "gradient") return new Gradient(model, latent, settings, own);
   if (settings.method === "gradient_free") return new GradientFree(model, latent, settings, own);
-  return new Hybrid(model, latent, settings, facts);
+  if (settings.method === "hybrid") return new Hybrid(model, latent, settings, facts);
+  throw new Error(`The page has no method ${settings.method}.`);
 }
 
 /** An optimization in progress: `next()` gives a record for the latent after 0, 1, …, `steps` updates. */
