@@ -2,12 +2,10 @@
 
 import base64
 import functools
-import hashlib
 import http.server
 import json
 import re
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,19 +15,15 @@ from PIL import Image
 from safetensors import safe_open
 
 from latentflow import optimize
-from latentflow.errors import InputError, OutputError
-from latentflow.export.graphs import GRAPHS
-from latentflow.export.run import Exported, export_onnx
-from latentflow.inversion.methods import BETAS, METHODS, choose
+from latentflow.errors import InputError
+from latentflow.export.run import export_onnx
+from latentflow.inversion.methods import BETAS, METHODS
 from latentflow.inversion.objective import Objective
 from latentflow.latents.files import load_latent, save_latent
 from latentflow.latents.paths import slerp
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import bundled
-from latentflow.page.config import PageConfig
-from latentflow.page.facts import EXAMPLES, page_facts
-from latentflow.page.markup import make_markup
-from latentflow.page.run import PARTS, SCRIPTS, page_files, read_runtime, write_page
+from latentflow.page.run import page_files, read_runtime
 from latentflow.pictures.files import read_image, to_tensor, to_uint8
 
 SIZE = 64
@@ -375,6 +369,15 @@ def test_one_walks_moves_channels_paints_and_drifts(shown, tmp_path, autoencoder
     shown.the("picture").send_keys(" ")  # where the pointer was last
     shown.wait(lambda: np.abs(shown.pixels().astype(int) - start).max() > 10)
 
+    shown.settled()
+    shown.the("paint-flow").click()  # what was painted is the start
+    shown.wait(lambda: shown.the("panel-flow").is_displayed())
+    begun = shown.settled()
+    assert not np.array_equal(begun, start) and np.abs(begun.astype(int) - start).mean() < 20
+    shown.the("one").click()
+    shown.wait(lambda: "step 0 of" in shown.text("figures"))
+    assert np.array_equal(shown.settled(), begun)
+
     shown.open("drift")
     frames = set()
     shown.the("drift-play").click()
@@ -417,8 +420,8 @@ def test_hostile_pictures_and_names_are_one_sentence(shown, tmp_path, target):
     assert (shown.pixels("target") == 255).all()  # what is transparent is white
     shown.flow(steps=2)
     assert "step 2 of 2" in shown.text("figures")
-    shown.flow(lr=10, steps=300, size=SIZE)
-    assert "diverged" in shown.text("status") or "step 300" in shown.text("figures")
+    shown.flow(lr=1000, steps=300, size=SIZE)
+    assert "diverged at step 1. Try a smaller learning rate" in shown.text("status")
 
 
 @pytest.mark.browser
@@ -599,81 +602,3 @@ def test_a_page_of_a_model_that_a_user_trained(invoke, browser, tmp_path, photo)
     )
     (*_, last) = optimize(own, Objective("mse", pixels), start, steps=10)
     assert found[10][0] == pytest.approx(float(last.loss), rel=2e-2)  # the page's weights are float16
-
-
-def test_facts_are_the_librarys(autoencoder):
-    facts = page_facts(autoencoder, inside=True)
-    for name, found in facts["rules"]["methods"].items():
-        choice = choose(name, None, None, 40)
-        assert found["updates"] == choice.optimizer.updates
-        assert {key: found["constants"][key] for key in choice.constants} == dict(choice.constants)
-        rate = found["lr"] if found["lr"] is not None else 1 - found["remaining"] ** (1 / 40)
-        assert rate == pytest.approx(choice.lr)
-    assert set(facts["help"]) == set(METHODS) and len(facts["examples"]) == len(EXAMPLES) == 3
-    assert json.loads(json.dumps(facts)) == facts | {"rules": json.loads(json.dumps(facts["rules"]))}
-
-
-def test_the_policy_allows_the_pages_own_script_and_no_other():
-    parts = {
-        "page.html": "{{policy}}|{{name}}|{{facts}}|<style>{{style}}</style>{{assets}}"
-        "<script>{{script}}</script><!--{{licenses}}-->"
-    }
-    parts |= {"licenses.txt": "MIT -->", "page.css": "body {}", "page.js": 'const text = "</script>{{facts}}";'}
-    facts = {"model": {"name": "</b><script>alert(1)</script>"}}
-    page = make_markup(parts, facts, {"weights.bin": b"123"}).decode()
-    assert "<script>alert" not in page and page.count("</script>") == 2
-    script = re.search(r"<script>(.*)</script>", page)[1]
-    assert script == r'const text = "<\/script>{{facts}}";'  # put in once, and not filled in again
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in page and "connect-src 'none'" in page
-    assert '<script type="text/plain" id="asset:weights.bin">MTIz</script>' in page
-    assert page.endswith("<!--MIT - -&gt;-->")
-    assert "connect-src 'self'" in make_markup(parts, facts, {}).decode()
-
-
-def test_a_missing_runtime_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no page\.html"):
-        read_runtime(str(tmp_path))
-    for name in (*PARTS, *SCRIPTS):
-        (tmp_path / name).write_bytes(name.encode())
-    assert read_runtime(str(tmp_path))["page.js"] == b"page.js"
-    (tmp_path / SCRIPTS[-1]).unlink()
-    with pytest.raises(InputError, match=re.escape(SCRIPTS[-1])):
-        read_runtime(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--output_path", "page"], "must end in .html, or be a folder with --as folder"),
-        (["--output_path", "page.html", "--as", "folder"], "must be a folder, without an ending"),
-        (["--as", "fold"], "--as is one of file, folder, not 'fold'. Did you mean folder?"),
-        (["--runtime", "nowhere"], "--runtime nowhere has no page.html"),
-        (["--vae", "nowhere"], "nowhere"),
-    ],
-)
-def test_bad_input_is_one_line(invoke, options, words, tmp_path):
-    for name in (*PARTS, *SCRIPTS) if "--runtime" not in options else ():
-        (tmp_path / "runtime" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "runtime" / name).write_bytes(b"")
-    given = options if "--runtime" in options else [*options, "--runtime", "runtime"]
-    code, _, err = invoke("page", *given, "--weights", "bundled")
-    assert code in (2, 4) and err.count("\n") == 1 and words in err, err
-
-
-def test_a_folder_of_others_is_not_written_over(monkeypatch, tmp_path):
-    (tmp_path / "runtime").mkdir()
-    for name in (*PARTS, *SCRIPTS):
-        (tmp_path / "runtime" / name).write_bytes(b"x")
-    exported = Exported(graphs=dict.fromkeys(GRAPHS, b"graph"), weights=b"weights", differences={"step loss": 1e-7})
-    monkeypatch.setattr("latentflow.page.run.export_onnx", lambda *_: exported)
-    options = {"vae": "bundled", "as_": "folder", "runtime": str(tmp_path / "runtime")}
-    config = PageConfig(output_path=str(tmp_path / "site"), **options)
-    report = write_page(config)
-    assert report.path == str(tmp_path / "site" / "index.html") and "step loss differs most, by 1e-07" in str(report)
-    assert {Path(each).name for each in report.files} == {each.name for each in (tmp_path / "site").iterdir()}
-    assert report.bytes == sum(Path(each).stat().st_size for each in report.files)
-    with pytest.raises(OutputError, match="would be overwritten"):
-        write_page(config)
-    again = write_page(PageConfig(output_path=str(tmp_path / "site"), overwrite=True, **options))
-    assert again.files == report.files

@@ -13,14 +13,14 @@ const SOURCE = path.join(import.meta.dirname, "src");
 const RUNTIME = path.dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
 const compress = promisify(gzip);
 
-/** @param {string} name @param {string} format @param {Record<string, string>} alias */
-async function bundled(name, format, alias = {}) {
+/** @param {string} name @param {Record<string, string>} alias */
+async function bundled(name, alias = {}) {
   const result = await build({
     entryPoints: [path.join(SOURCE, name)],
     bundle: true,
     minify: true,
     write: false,
-    format: /** @type {"esm" | "iife"} */ (format),
+    format: "iife",
     target: "es2022",
     conditions: ["onnxruntime-web-use-extern-wasm"],
     legalComments: "inline",
@@ -46,12 +46,12 @@ const [runtime, encoder] = await Promise.all(
 );
 const owner = `ONNX Runtime Web ${JSON.parse(runtime).version}, Copyright (c) Microsoft Corporation, under the MIT License`;
 await written("licenses.txt", Buffer.from(`This page contains\n\n${owner}, whose text is below;\n\ngifenc:\n\n${encoder}`));
-await written("page.js", await bundled("main.js", "iife"));
+await written("page.js", await bundled("main.js"));
 for (const name of ["page.html", "page.css"]) await written(name, await readFile(path.join(SOURCE, name)));
 for (const [kind, file] of [["cpu", "ort-wasm-simd-threaded"], ["gpu", "ort-wasm-simd-threaded.jspi"]]) {
   /** @type {Record<string, string>} */
   const alias = kind === "gpu" ? { "onnxruntime-web/wasm": "onnxruntime-web/jspi" } : {};
-  await packed(`${kind}.worker.js`, await bundled("worker.js", "iife", alias));
+  await packed(`${kind}.worker.js`, await bundled("worker.js", alias));
   await packed(`${kind}.runtime.mjs`, await readFile(path.join(RUNTIME, `${file}.mjs`)));
   await packed(`${kind}.runtime.wasm`, await readFile(path.join(RUNTIME, `${file}.wasm`)));
 }

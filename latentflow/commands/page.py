@@ -17,8 +17,8 @@ from latentflow.page.config import PageConfig
 def page(quiet: bool, as_json: bool, **values: Any) -> None:
     """Write a page in which the whole flow runs in a browser, with an autoencoder of your choice inside.
 
-    The page takes pictures, follows the gradient on the machine of whoever opens it, and sends nothing anywhere. To
-    export the autoencoder and compare it with torch takes a minute, and 'latentflow[page]' to be installed.
+    The page takes pictures, follows the gradient on the machine of whoever opens it, and sends nothing anywhere. The
+    command needs 'latentflow[page]', and a minute or two: the autoencoder is exported and compared with torch.
 
     \b
     Example: latentflow page --vae bundled --output_path flow.html

@@ -18,9 +18,13 @@ class PageConfig(Options):
         choices=("file", "folder"),
         affects="files",
     )
-    vae: str | None = same("vae")
+    vae: str = option(
+        "bundled",
+        "Autoencoder: a hub name, a folder, a .safetensors file, or bundled.",
+        metavar="NAME",
+        names_file=True,
+    )
     vae_config: str | None = same("vae_config")
-    weights: str = same("weights")
     runtime: str | None = option(
         None,
         "Folder of the page's scripts and of the runtime that computes in the browser, as `npm run build` makes it.",

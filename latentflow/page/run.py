@@ -60,8 +60,8 @@ def write_page(config: PageConfig, session: Session | None = None) -> PageReport
     output = Path(config.output_path).expanduser()
     runtime = read_runtime(config.runtime)
     outputs = _outputs(output, config.as_)
-    check_outputs(outputs, [each for each in (config.vae, config.runtime) if each], overwrite=config.overwrite)
-    loaded = session.load(config.vae, config.weights, "cpu", "float32", config.vae_config)
+    check_outputs(outputs, overwrite=config.overwrite)
+    loaded = session.load(config.vae, device="cpu", dtype="float32", vae_config=config.vae_config)
     exported = export_onnx(loaded.autoencoder, session)
     written = page_files(loaded.autoencoder, exported, runtime, inside=config.as_ == "file")
     if config.as_ == "file":

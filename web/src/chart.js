@@ -24,7 +24,7 @@ export function curve(values, steps) {
   return values.map((value, index) => `${((index / steps) * WIDTH).toFixed(1)},${down(value).toFixed(1)}`).join(" ");
 }
 
-/** Short, with three digits that count. @param {number} value */
+/** Short, with three or four digits. @param {number} value */
 export const shown = (value) => (value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e4) ? value.toPrecision(4) : value.toExponential(2));
 
 /**

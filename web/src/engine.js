@@ -18,6 +18,7 @@ export class Engine {
     this.title = title;
     this.next = 0;
     this.milliseconds = 0; // of the last step
+    this.isRetired = false;
     /** @type {Map<number, Waiting>} */
     this.waiting = new Map();
     worker.onmessage = ({ data }) => this.answer(data);
@@ -33,6 +34,7 @@ export class Engine {
     if (data.error !== undefined) return waiting.reject(new Error(data.error));
     this.elapsed = data.ms ?? 0;
     waiting.resolve(data.result);
+    if (this.isRetired) this.retire();
   }
 
   /** @param {string} message */
@@ -70,6 +72,12 @@ export class Engine {
   /** @param {Latent[]} latents @param {number[]} delays @param {(done: number) => void} report @returns {Promise<Uint8Array<ArrayBuffer>>} */
   gif(latents, delays, report) {
     return this.ask("gif", { latents, delays }, report);
+  }
+
+  /** Ends once everything that was asked for is answered. */
+  retire() {
+    this.isRetired = true;
+    if (!this.waiting.size) this.close();
   }
 
   close() {

@@ -2,6 +2,7 @@
 
 import { drawChart, shown } from "./chart.js";
 import { fasterEngine } from "./engine.js";
+import { copied } from "./latents.js";
 import { normal } from "./random.js";
 import { Inversion, defaultRate } from "./rules.js";
 import { button, find, input, on, say, select } from "./ui.js";
@@ -19,6 +20,8 @@ export class Flow {
     this.assets = assets;
     /** @type {Inversion | null} */
     this.inversion = null;
+    /** @type {Latent | null} */
+    this.first = null; // what the flow begins with
     /** @type {Kept[]} */
     this.frames = [];
     /** @type {symbol | null} */
@@ -79,10 +82,9 @@ export class Flow {
   }
 
   choose() {
-    const { rules, help } = this.studio.facts;
     const method = select("method").value;
-    find("method-help", HTMLElement).textContent = help[method];
-    input("lr").value = String(Number(defaultRate(rules.methods[method], this.steps).toPrecision(6)));
+    find("method-help", HTMLElement).textContent = this.studio.facts.help[method];
+    this.suggestRate();
     find("losses", HTMLElement).toggleAttribute("inert", method === "gradient_free");
     if (this.studio.target.height) return this.reset();
   }
@@ -98,8 +100,17 @@ export class Flow {
   /** More or fewer steps: a run that has begun goes on to the new number. */
   reconsider() {
     if (this.inversion && this.frames.length && this.steps >= this.frames.length) this.inversion.extend(this.steps);
-    else return this.choose();
+    else {
+      // a rate that goes by the number of steps is a new one; one that was typed stays
+      if (this.studio.facts.rules.methods[select("method").value].lr === null) this.suggestRate();
+      return this.reset();
+    }
     this.refresh();
+  }
+
+  suggestRate() {
+    const method = this.studio.facts.rules.methods[select("method").value];
+    input("lr").value = String(Number(defaultRate(method, this.steps).toPrecision(6)));
   }
 
   /** @returns {Promise<Latent>} */
@@ -111,6 +122,13 @@ export class Flow {
     const { rows, columns } = studio.cells;
     const seed = Math.max(0, Math.round(Number(input("seed").value) || 0));
     return { values: normal(studio.facts.model.channels * rows * columns, seed), rows, columns };
+  }
+
+  /** Back to a start of the user's own. @param {Latent} latent */
+  beginWith(latent) {
+    this.given = copied(latent);
+    select("start").value = "shown";
+    return this.reset();
   }
 
   /** Back to the start, which is shown. */
@@ -129,6 +147,7 @@ export class Flow {
     };
     this.inversion = new Inversion(studio.model, latent, settings, studio.facts.rules);
     this.refresh();
+    this.first = latent;
     studio.noise = select("start").value === "noise" ? latent : null;
     await studio.show(latent);
   }
@@ -187,9 +206,8 @@ export class Flow {
     const latent = this.frames[0].latent;
     const other = await fasterEngine(assets, studio.facts.model, studio.engine, latent, target, weights);
     if (!other) return;
-    const before = studio.engine;
+    studio.engine.retire();
     studio.engine = other;
-    setTimeout(() => before.close(), 5000); // after the step it is in
     this.refresh();
   }
 
@@ -242,8 +260,8 @@ export class Flow {
   }
 
   enter() {
-    const frame = this.frames[this.frames.length - 1];
-    if (frame) return this.studio.show(frame.latent);
+    const latent = this.frames.at(-1)?.latent ?? this.first;
+    if (latent) return this.studio.show(latent);
   }
 
   leave() {

@@ -3,6 +3,7 @@
 import { Assets } from "./assets.js";
 import { startEngine } from "./engine.js";
 import { Flow } from "./flow.js";
+import { fitted } from "./pictures.js";
 import { readLatent, writeLatent } from "./safetensors.js";
 import { Studio } from "./studio.js";
 import { acceptDrops, acceptFile, button, canvas, download, draw, find, fit, input, on, readImage, say, select, trying } from "./ui.js";
@@ -18,15 +19,21 @@ async function begin() {
   const engine = await startEngine(assets, facts.model, "wasm");
   const studio = new Studio(facts, engine, canvas("picture"));
   const flow = new Flow(studio, assets);
+  const paint = new Paint(studio);
   /** @type {Record<string, Part>} */
   const parts = {
     flow,
     walk: new Walk(studio),
     channels: new Channels(studio),
-    paint: new Paint(studio),
+    paint,
     drift: new Drift(studio),
   };
   const tabs = connectTabs(parts);
+  on(button("paint-flow"), "click", async () => {
+    if (!paint.latent) return;
+    await flow.beginWith(paint.latent);
+    await tabs.open("flow");
+  });
   const source = connectTarget(studio, async () => {
     await flow.reset();
     if (tabs.current() === "flow") return;
@@ -69,7 +76,7 @@ function connectTabs(parts) {
     });
   });
   void open(current);
-  return { current: () => current };
+  return { current: () => current, open };
 }
 
 /** @param {Studio} studio @param {() => Promise<void>} changed */
@@ -79,7 +86,7 @@ async function connectTarget(studio, changed) {
   /** @type {ImageBitmap} */
   let bitmap;
   async function place() {
-    studio.target = fit(bitmap, bitmap, Number(select("size").value), model.stride);
+    studio.target = fit(bitmap, fitted(bitmap, Number(select("size").value), model.stride));
     draw(canvas("target"), studio.target);
     await changed();
   }
@@ -165,9 +172,7 @@ function connectSaving(studio, flow, part) {
       const [height, width] = [latent.rows * model.stride, latent.columns * model.stride];
       throw new Error(`That latent is of a picture of ${width} × ${height} pixels; the target has ${studio.target.width} × ${studio.target.height}.`);
     }
-    flow.given = latent;
-    select("start").value = "shown";
-    await flow.reset();
+    await flow.beginWith(latent);
     say("The flow begins with that latent.");
   });
 }

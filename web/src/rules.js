@@ -83,15 +83,18 @@ function updatesOf(facts) {
 
 /** @typedef {{image: Picture, loss: number, losses: Float32Array | null, latent: Latent, passes: number}} Evaluation */
 
-class Gradient {
+class Rule {
   /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {MethodFacts} facts */
   constructor(model, latent, settings, facts) {
     this.model = model;
     this.latent = copied(latent);
     this.settings = settings;
     this.updates = updatesOf(facts);
-    this.scale = 0;
   }
+}
+
+class Gradient extends Rule {
+  scale = 0;
 
   /** @param {number} fraction of the rate @param {boolean} last @returns {Promise<Evaluation>} */
   async advance(fraction, last) {
@@ -109,15 +112,8 @@ class Gradient {
   }
 }
 
-class GradientFree {
-  /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {MethodFacts} facts */
-  constructor(model, latent, settings, facts) {
-    this.model = model;
-    this.latent = copied(latent);
-    this.settings = settings;
-    this.updates = updatesOf(facts);
-    this.goal = model.encode(settings.target);
-  }
+class GradientFree extends Rule {
+  goal = this.model.encode(this.settings.target);
 
   /** @param {number} fraction @param {boolean} last @returns {Promise<Evaluation>} */
   async advance(fraction, last) {

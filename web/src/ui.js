@@ -1,6 +1,6 @@
 /** Small things the page's parts share: elements, canvases, files. */
 
-import { centered, fitted, fromPixels, toPixels } from "./pictures.js";
+import { centered, fromPixels, toPixels } from "./pictures.js";
 
 /** @typedef {import("./pictures.js").Picture} Picture */
 
@@ -59,14 +59,9 @@ export async function readImage(file) {
   }
 }
 
-/**
- * A picture of a bitmap, on white, its longer side of `size` pixels or, given a `shape`, cut to that.
- * @param {ImageBitmap | HTMLVideoElement} bitmap @param {{height: number, width: number}} original
- * @param {number} size @param {number} stride @param {{height: number, width: number}} [shape]
- */
-export function fit(bitmap, original, size, stride, shape) {
-  const wanted = shape ?? fitted(original, size, stride);
-  const part = centered(original, wanted);
+/** The middle of a bitmap at a size, on white. @param {ImageBitmap} bitmap @param {{height: number, width: number}} wanted */
+export function fit(bitmap, wanted) {
+  const part = centered(bitmap, wanted);
   const drawn = new OffscreenCanvas(wanted.width, wanted.height);
   const context = drawn.getContext("2d", { willReadFrequently: true });
   if (!context) throw new Error("This browser can't draw.");

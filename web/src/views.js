@@ -11,7 +11,7 @@ const WALK = 48; // frames of a walk
 const RANGE = 3; // standard deviations that a channel can be moved
 const SECOND = 1000;
 
-/** Calls `draw` with the seconds since the beginning, as often as it gets done, until it is stopped. */
+/** Calls `show` with the seconds since the beginning, as often as it gets done, until it is stopped. */
 class Player {
   /** @param {HTMLButtonElement} element @param {string} word @param {(seconds: number) => Promise<void>} show */
   constructor(element, word, show) {
@@ -99,8 +99,8 @@ export class Walk {
   /** @param {Blob} file the picture to walk to */
   async take(file) {
     const bitmap = await readImage(file);
-    const { target, facts, engine } = this.studio;
-    const picture = fit(bitmap, bitmap, facts.defaults.size, facts.model.stride, target);
+    const { target, engine } = this.studio;
+    const picture = fit(bitmap, target);
     this.file = file;
     draw(canvas("to"), picture);
     this.last = await engine.encode(picture);
@@ -367,7 +367,7 @@ export class Drift {
     for (const { source, name } of facts.examples) {
       if (name === this.studio.name) continue;
       const bitmap = await readImage(exampleFile(source));
-      this.pictures.push(await engine.encode(fit(bitmap, bitmap, facts.defaults.size, facts.model.stride, target)));
+      this.pictures.push(await engine.encode(fit(bitmap, target)));
     }
     this.first = Math.floor(Math.random() * 2 ** 30);
     await this.show(0);

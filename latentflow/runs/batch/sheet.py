@@ -1,6 +1,5 @@
 """The contact sheet of a batch: each image beside its result."""
 
-import io
 from collections import deque
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from PIL import Image
 from latentflow.errors import LatentflowError
 from latentflow.files import write_file
 from latentflow.pictures.draw import tiled
-from latentflow.pictures.files import fit
+from latentflow.pictures.files import fit, to_png
 from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import BACKGROUND
 from latentflow.runs.batch.plan import BatchPlan
@@ -32,9 +31,7 @@ def write_sheet(plan: BatchPlan) -> None:
             pairs.append(np.concatenate([_thumbnail(image), _thumbnail(last)], 1))
     if not pairs:
         return
-    content = io.BytesIO()
-    Image.fromarray(tiled(pairs)).save(content, "PNG")
-    write_file(plan.sheet, content.getvalue(), "`output_dir`")
+    write_file(plan.sheet, to_png(tiled(pairs)), "`output_dir`")
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray:
