@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     ["cli", "__main__"],
     ["commands"],
-    ["explore", "page"],
+    ["app"],
+    ["explore", "page", "notebook"],
     ["runs/batch", "runs/compare", "runs/render"],
     ["runs/run", "training", "bundled"],
     ["runs"],
@@ -32,7 +33,7 @@ ROWS = [
     ["models/loading", "models/memory", "models/networks"],
     ["autoencoder", "models/autoencoder"],
     ["models/weights"],
-    ["models", "pictures", "generated", "records", "state_files"],
+    ["models", "pictures", "generated", "records", "state_files", "widgets"],
     ["files"],
     ["config"],
     ["inversion/methods"],

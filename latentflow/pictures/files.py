@@ -191,6 +191,13 @@ def to_png(pixels: np.ndarray) -> bytes:
     return memory.getvalue()
 
 
+def to_jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
+    """Pixels (h, w, 3), uint8, as the content of a JPEG file, for showing."""
+    memory = io.BytesIO()
+    Image.fromarray(pixels).save(memory, "JPEG", quality=quality, subsampling=0)
+    return memory.getvalue()
+
+
 def to_uint8(image: Tensor) -> np.ndarray:
     """The first picture of (n, 3, h, w), nominally in [0, 1], clamped and rounded: (h, w, 3), uint8."""
     pixels = image[0].detach().float().permute(1, 2, 0).cpu().numpy()  # numpy: torch's threads are busy elsewhere
