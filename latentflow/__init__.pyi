@@ -98,6 +98,7 @@ from .explore.walk import decode_path as decode_path
 from .explore.walk import walk as walk
 from .export.run import Exported as Exported
 from .export.run import export_onnx as export_onnx
+from .app.run import launch_app as launch_app
 from .latents.decode import decode_frames as decode_frames
 from .latents.files import load_latent as load_latent
 from .latents.files import save_latent as save_latent

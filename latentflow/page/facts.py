@@ -76,3 +76,10 @@ def _example(seed: int) -> str:
     memory = io.BytesIO()
     picture(seed, _EXAMPLE_SIZE, _DRAWINGS).save(memory, "WEBP", quality=85)
     return f"data:image/webp;base64,{base64.b64encode(memory.getvalue()).decode()}"
+
+
+def example_png(name: str) -> bytes:
+    """One of the examples, as the content of a PNG file."""
+    memory = io.BytesIO()
+    picture(EXAMPLES[name], _EXAMPLE_SIZE, _DRAWINGS).save(memory, "PNG")
+    return memory.getvalue()

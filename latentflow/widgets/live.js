@@ -5,11 +5,11 @@
 const WIDTH = 400;
 const HEIGHT = 72;
 
-/** @param {number[]} values @param {number} steps */
-function points(values, steps) {
+/** @param {number[]} values @param {Figures[]} history whose steps they are of */
+function points(values, history) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const down = (/** @type {number} */ value) => (high > low ? (high - value) / (high - low) : 0.5) * HEIGHT;
-  return values.map((value, index) => `${((index / steps) * WIDTH).toFixed(1)},${down(value).toFixed(1)}`).join(" ");
+  return values.map((value, index) => `${((history[index].index / history[index].total) * WIDTH).toFixed(1)},${down(value).toFixed(1)}`).join(" ");
 }
 
 /**
@@ -30,6 +30,7 @@ export function liveView(parent) {
 
   const figures = (/** @type {Figures[]} */ history, /** @type {string} */ state) => {
     const last = history.at(-1);
+    box.classList.toggle("lf-bare", history.length < 2);
     if (!line) return;
     if (!last) {
       line.textContent = state;
@@ -40,8 +41,8 @@ export function liveView(parent) {
     if (history.length < 2) return;
     const positive = history.every((each) => each.loss > 0);
     const losses = history.map((each) => (positive ? Math.log10(each.loss) : each.loss));
-    curves[0].setAttribute("points", points(losses, last.total));
-    curves[1].setAttribute("points", points(history.map((each) => each.psnr), last.total));
+    curves[0].setAttribute("points", points(losses, history));
+    curves[1].setAttribute("points", points(history.map((each) => each.psnr), history));
     words[0].textContent = `loss${positive ? " (log)" : ""}: ${history[0].loss.toPrecision(4)} → ${last.loss.toPrecision(4)}`;
     words[1].textContent = `PSNR: ${history[0].psnr.toFixed(2)} → ${last.psnr.toFixed(2)} dB`;
   };

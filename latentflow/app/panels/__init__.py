@@ -1,0 +1,1 @@
+"""What the tabs of the app show, one module each."""

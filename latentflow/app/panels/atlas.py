@@ -1,0 +1,94 @@
+"""Atlas: a folder as a map; a click decodes a picture, and adds it to the walk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+import torch
+
+from latentflow.app.shows import Show
+from latentflow.app.ui import TYPES, attempt, restarted, show_line, state_of, take_all, this_visit, watched, widget
+from latentflow.app.visits import Upload, Visit
+from latentflow.explore.config import AtlasConfig
+from latentflow.latents.sources import read_anchors
+from latentflow.pictures.files import to_jpeg, to_uint8
+from latentflow.pictures.folders import find_images
+from latentflow.pictures.reader import Reader
+
+OWN = "the folder of this app"
+
+
+def show() -> None:
+    """Draw the panel."""
+    visit = this_visit()
+    controls, stage = st.columns([1, 2.4], gap="large")
+    with controls:
+        folder, names = _folder(visit)
+        method = st.segmented_control("Layout", ["pca", "umap"], default="pca", key="atlas_method")
+        if st.button("Draw the atlas", type="primary", disabled=folder is None, key="atlas_start", width="stretch"):
+            config = AtlasConfig(method=method or "pca", size=128, max_pixels=visit.studio.config.max_pixels)
+            config = AtlasConfig(**{**vars(config), "index": str(visit.new_folder() / "index.safetensors")})
+            made, problem = attempt(lambda: Show(visit, "atlas", [str(folder)], config, {str(folder): names}))
+            st.error(problem) if problem else restarted("atlas", made)
+    with stage:
+        atlas: Show | None = st.session_state.get("atlas")
+        if atlas is None:
+            st.subheader("A folder as a map")
+            st.write("Choose a folder: pictures that the autoencoder takes for similar lie side by side.")
+            return
+        if atlas.job.state != "done":
+            watched(atlas)
+            return
+        state_of(atlas.job)
+        page = next(address for name, address in atlas.files.items() if name.endswith(".html"))
+        result = widget(
+            "atlas", {"address": f"{page}?show"}, f"atlas {atlas.folder.name}", on_picked_change=lambda: None
+        )
+        if getattr(result, "picked", None) is not None:
+            _picked(visit, Path(atlas.sources[0]), int(result.picked))
+        show_line(atlas.line().split(" --index")[0])
+
+
+def _folder(visit: Visit) -> tuple[Path | None, str]:
+    """The folder to draw, and what it is called."""
+    own = visit.studio.config.folder
+    chosen = st.radio("Folder", [OWN, "upload one"], key="atlas_which") if own else "upload one"
+    if own and chosen == OWN:
+        return Path(own).expanduser(), own
+    files = st.file_uploader("Folder of images", TYPES, accept_multiple_files="directory", key="atlas_files")
+    if not files:
+        return None, ""
+    key = tuple(file.file_id for file in files)
+    known: dict[tuple[str, ...], Path] = st.session_state.setdefault("atlas_folders", {})
+    if key not in known:
+        known[key] = visit.new_folder()
+    take_all(visit, files, known[key])
+    return known[key], "folder"
+
+
+def _picked(visit: Visit, folder: Path, index: int) -> None:
+    """The picture that was clicked, beside what the autoencoder makes of it."""
+    paths = find_images(folder).paths
+    if not 0 <= index < len(paths):
+        return
+    path = paths[index]
+    upload, problem = attempt(lambda: visit.take(path.name, path.read_bytes(), f"{path} {path.stat().st_mtime}"))
+    if upload is None:
+        st.error(problem)
+        return
+    left, right, more = st.columns([1, 1, 1.2])
+    left.image(upload.thumbnail, caption=upload.name)
+    right.image(_decoded(visit, upload), caption="decoded from its latent")
+    anchors: list[Upload] = st.session_state.setdefault("anchors", [])
+    if more.button("Add to the walk", key="atlas_add", disabled=upload in anchors):
+        anchors.append(upload)
+        st.rerun()
+    more.caption(f"{len(anchors)} in the walk" if anchors else "")
+
+
+def _decoded(visit: Visit, upload: Upload) -> bytes:
+    autoencoder = visit.studio.load().autoencoder
+    anchors = read_anchors([str(upload.path)], autoencoder, 160, "contain", Reader())
+    with torch.no_grad():
+        return to_jpeg(to_uint8(autoencoder.decode(anchors.latents, anchors.size)))

@@ -1,0 +1,72 @@
+"""Channels: what each channel of a latent holds, by moving it."""
+
+from __future__ import annotations
+
+import streamlit as st
+import torch
+
+from latentflow.app.shows import Show
+from latentflow.app.ui import SIZES, attempt, choose_images, opened, restarted, show_line, this_visit, watched, widget
+from latentflow.app.visits import Upload, Visit
+from latentflow.errors import InputError
+from latentflow.explore.config import ChannelsConfig
+from latentflow.latents.sources import read_anchors
+from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
+
+REACH = 3.0  # standard deviations
+
+
+def show() -> None:
+    """Draw the panel."""
+    visit = this_visit()
+    controls, stage = st.columns([1, 2.1], gap="large")
+    with controls:
+        images = choose_images(visit, "channels", label="Image to take apart")
+        size = st.selectbox("Longer side", SIZES, index=SIZES.index(256), key="channels_size")
+        config = ChannelsConfig(size=size, max_pixels=visit.studio.config.max_pixels)
+        if st.button("Draw all channels", disabled=not images, key="channels_start", width="stretch"):
+            image = images[-1]
+            made, problem = attempt(
+                lambda: Show(visit, "channels", [str(image.path)], config, {str(image.path): image.name})
+            )
+            st.error(problem) if problem else restarted("channels", made)
+    with stage:
+        if not images:
+            st.subheader("What a channel holds")
+            st.write("Choose an image and drag the sliders: each moves one channel of its latent, in all places.")
+            return
+        image = images[-1]
+        address, problem = opened(visit, ("channels", str(image.path), size), lambda: _decoder(visit, image, size))
+        if problem:
+            st.error(problem)
+            return
+        count = visit.studio.load().autoencoder.geometry.channels
+        sliders = [
+            {"label": f"channel {number}", "low": -REACH, "high": REACH, "step": 0.05, "value": 0}
+            for number in range(count)
+        ]
+        widget("sliders", {"address": address, "sliders": sliders}, f"channels {address[-6:]}", on_values_change=_moved)
+        show_line(f"latentflow channels {image.name}" + ("" if size == 256 else f" --size {size}"))
+        if st.session_state.get("channels") is not None:
+            watched(st.session_state.channels)
+
+
+def _moved() -> None:
+    """The picture is drawn by then; nothing else depends on the values."""
+
+
+def _decoder(visit: Visit, image: Upload, size: int) -> str:
+    """The address of the image with its channels moved; raises `InputError` for what can't be read."""
+    autoencoder = visit.studio.load().autoencoder
+    anchors = read_anchors([str(image.path)], autoencoder, size, "contain", Reader())
+
+    def decode(values: list[float]) -> object:
+        channels = anchors.latents.shape[1]
+        if len(values) != channels:
+            raise InputError(f"{channels} values are wanted, not {len(values)}.")
+        with torch.no_grad():
+            moved = anchors.latents + torch.tensor(values, device=anchors.latents.device).view(1, -1, 1, 1)
+            return to_uint8(autoencoder.decode(moved, anchors.size))
+
+    return visit.studio.media.decoder(visit.owner, decode)  # type: ignore[arg-type]

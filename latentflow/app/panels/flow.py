@@ -1,0 +1,165 @@
+"""Flow: a latent becomes an image, watched, stopped, continued, branched, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+
+from latentflow import losses
+from latentflow.app.flows import Flow
+from latentflow.app.ui import SIZES, attempt, choose_images, downloads, show_line, state_of, this_visit, widget
+from latentflow.app.visits import Upload, Visit
+from latentflow.config import RunConfig
+from latentflow.inversion.methods import METHODS
+
+MOST_FLOWS = 12  # that a visit keeps: each holds a latent and an optimizer's state
+KINDS = {"gif": "GIF", "mp4": "MP4", "image": "Picture (PNG)", "latent": "Latent", "manifest": "Manifest"}
+
+
+def show() -> None:
+    """Draw the panel."""
+    visit = this_visit()
+    flows: list[Flow] = st.session_state.setdefault("flows", [])
+    controls, stage = st.columns([1, 2.1], gap="large")
+    with controls:
+        _begin(visit, flows)
+    with stage:
+        if not flows:
+            st.subheader("A random latent becomes your image")
+            st.write(
+                "Choose an image and press Start. The gradient through the decoder moves a random latent until its "
+                "picture is your image."
+            )
+            return
+        titles = {index: f"{index + 1}. {flow.title}" for index, flow in enumerate(flows)}
+        wanted = st.session_state.pop("flow_to_show", st.session_state.get("shown_flow", len(flows) - 1))
+        shown = st.session_state.shown_flow = min(wanted, len(flows) - 1)
+        if len(flows) > 1:
+            shown = st.selectbox("Run", list(titles), format_func=titles.__getitem__, key="shown_flow")
+        others: list[int | None] = [None, *(index for index in titles if index != shown)]
+        other = None
+        if len(flows) > 1:
+            other = st.selectbox(
+                "Compare with",
+                others,
+                format_func=lambda index: "no other" if index is None else titles[index],
+                key="other_flow",
+            )
+        if other is None:
+            _show(flows, shown)
+        else:
+            for column, index in zip(st.columns(2, gap="medium"), (shown, other)):
+                with column:
+                    st.caption(titles[index])
+                    _show(flows, index)
+
+
+def _begin(visit: Visit, flows: list[Flow]) -> None:
+    """The choices of a run, and the button that begins it."""
+    images = choose_images(visit, "flow", label="Images to become")
+    loss = st.selectbox(
+        "Loss",
+        losses.names(),
+        index=losses.names().index(RunConfig.loss_type),
+        accept_new_options=True,
+        key="flow_loss",
+        help='A loss, or a weighted sum such as "lpips + 0.1*l1".',
+    )
+    method = st.segmented_control("Method", list(METHODS), default=RunConfig.method, key="flow_method")
+    words = METHODS[method or RunConfig.method].words
+    st.caption(f"{words[0].upper()}{words[1:]}.")
+    left, right = st.columns(2)
+    steps = left.number_input("Steps", 1, 10_000, RunConfig.steps, key="flow_steps")
+    size = right.selectbox("Longer side", SIZES, index=SIZES.index(256), key="flow_size")
+    with st.expander("More"):
+        seed = st.number_input("Seed", 0, 2**53 - 1, 0, key="flow_seed")
+        init = st.selectbox("Begin with", ["normal", "uniform", "zeros", "encode"], key="flow_init")
+        lr = st.number_input(
+            "Learning rate", 0.0, 10.0, 0.0, 0.01, format="%.3f", key="flow_lr", help="0: the method's own."
+        )
+        schedule = st.selectbox("Schedule", ["constant", "cosine", "warmup_cosine"], key="flow_schedule")
+        fit = st.selectbox("Fit", ["contain", "cover", "stretch"], key="flow_fit")
+    if st.button("Start", type="primary", disabled=not images, key="flow_start", width="stretch"):
+        config = partial(
+            RunConfig,
+            loss_type=loss or "",
+            method=method or RunConfig.method,
+            steps=int(steps),
+            size=size,
+            seed=int(seed),
+            init=init,
+            lr=lr or None,
+            schedule=schedule,
+            fit=fit,
+            max_pixels=visit.studio.config.max_pixels,
+        )
+        for image in images:
+            flow, problem = attempt(partial(_started, visit, image, config))
+            if flow is None:
+                st.error(problem)
+                continue
+            if len(flows) >= MOST_FLOWS:
+                flows.pop(0).close()
+            flows.append(flow)
+            st.session_state.flow_to_show = len(flows) - 1
+
+
+def _started(visit: Visit, image: Upload, make: Callable[[], RunConfig]) -> Flow:
+    config = make()
+    flow = Flow(visit, image, config)
+    if config.lr is not None:
+        flow.asked = ("lr",)
+    flow.go_on()
+    return flow
+
+
+def _show(flows: list[Flow], index: int) -> None:
+    """One run: its picture, its figures, what can be done with it."""
+    flow = flows[index]
+    data = {
+        "live": flow.live if flow.state in ("waiting", "running") else "",
+        "history": flow.history,
+        "state": {"running": ""}.get(flow.state, flow.state),
+        "picture": flow.picture(),
+    }
+    widget("run", data, f"run {flow.key}", on_ended_change=lambda: None)
+    if flow.job is not None:
+        state_of(flow.job)
+    buttons = st.columns(3)
+    if flow.state in ("waiting", "running"):
+        if buttons[0].button("Stop", key=f"stop {flow.key}", width="stretch"):
+            flow.stop()
+            if flow.job is not None:
+                flow.job.ended.wait(30)
+            st.rerun()
+        return
+    if flow.state == "stopped" and buttons[0].button("Go on", key=f"go {flow.key}", width="stretch"):
+        _, problem = attempt(flow.go_on)
+        if problem:
+            st.error(problem)
+        else:
+            st.rerun()
+    if not flow.history:
+        return
+    with buttons[1].popover("Branch", width="stretch"):
+        loss = st.selectbox("Another loss from here", losses.names(), accept_new_options=True, key=f"loss {flow.key}")
+        if st.button("Begin", key=f"branch {flow.key}"):
+            branched, problem = attempt(lambda: flow.branch(loss or ""))
+            if branched is not None:
+                flows.append(branched)
+                st.session_state.flow_to_show = len(flows) - 1
+                st.rerun()
+            st.error(problem)
+    with buttons[2].popover("Files", width="stretch"):
+        for kind, name in KINDS.items():
+            if kind not in flow.files and st.button(name, key=f"{kind} {flow.key}", width="stretch"):
+                with st.spinner(f"Making {name}"):
+                    made, problem = attempt(partial(flow.file, kind))
+                if made is None:
+                    st.error(problem)
+                else:
+                    flow.files[kind] = flow.visit.studio.media.file(flow.visit.owner, made)
+        downloads({KINDS[kind]: address for kind, address in flow.files.items()})
+    show_line(flow.line())

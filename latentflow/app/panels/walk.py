@@ -1,0 +1,97 @@
+"""Walk: the pictures between pictures, under a slider."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from latentflow.app.shows import Show
+from latentflow.app.ui import (
+    SIZES,
+    attempt,
+    choose_images,
+    downloads,
+    restarted,
+    show_line,
+    state_of,
+    this_visit,
+    widget,
+)
+from latentflow.explore.config import WalkConfig
+
+METHODS = ["slerp", "lerp", "spline"]
+
+
+def show() -> None:
+    """Draw the panel."""
+    visit = this_visit()
+    controls, stage = st.columns([1, 2.1], gap="large")
+    with controls:
+        images = choose_images(visit, "walk", 2, label="Images to walk through")
+        added = st.session_state.setdefault("anchors", [])
+        if added:
+            st.caption(f"From the atlas: {', '.join(each.name for each in added)}")
+            if st.button("Remove those of the atlas", key="walk_clear"):
+                added.clear()
+                st.rerun()
+        images = [*images, *added]
+        method = st.segmented_control("Path", METHODS, default="slerp", key="walk_method")
+        left, right = st.columns(2)
+        loop = left.toggle("Loop", key="walk_loop", help="Return to the first image at the end.")
+        even = right.toggle("Even", key="walk_even", help="Equal changes of the picture from frame to frame.")
+        left, right = st.columns(2)
+        frames = left.number_input("Frames per segment", 2, 240, 24, key="walk_frames")
+        size = right.selectbox("Longer side", SIZES, index=SIZES.index(256), key="walk_size")
+        left, right = st.columns(2)
+        fps = left.number_input("Frames per second", 1, 50, 20, key="walk_fps")
+        suffix = right.selectbox("Video", [".mp4", ".gif", ".webm"], key="walk_suffix")
+        if st.button("Walk", type="primary", disabled=len(images) < 2, key="walk_start", width="stretch"):
+            segments = len(images) if loop else len(images) - 1
+            made, problem = attempt(
+                lambda: Show(
+                    visit,
+                    "walk",
+                    [str(image.path) for image in images],
+                    WalkConfig(
+                        output_path=f"walk{suffix}",
+                        method=method or "slerp",
+                        loop=loop,
+                        even=even,
+                        frames=int(frames) * segments + (0 if loop else 1),
+                        size=size,
+                        fps=float(fps),
+                        fit="cover",
+                        max_pixels=visit.studio.config.max_pixels,
+                    ),
+                    {str(image.path): image.name for image in images},
+                    collect=True,
+                )
+            )
+            if problem:
+                st.error(problem)
+            else:
+                restarted("walk", made)
+    with stage:
+        walk: Show | None = st.session_state.get("walk")
+        if walk is None:
+            st.subheader("The pictures between your pictures")
+            st.write("Choose two images or more and press Walk; then drag the slider. Play shows the walk as a video.")
+            return
+        _follow(walk)
+        show_line(walk.line())
+
+
+@st.fragment(run_every=0.5)
+def _follow(walk: Show) -> None:
+    going = walk.job.is_going_on
+    state_of(walk.job)
+    if walk.frames:
+        data = {"sources": list(walk.frames), "captions": list(walk.captions), "fps": walk.config.fps}  # type: ignore[union-attr]
+        widget("scrubber", data, f"walk {walk.folder.name}")
+    elif going:
+        st.caption(walk.job.progress or "Encoding the images.")
+    downloads(walk.files)
+    if going:
+        st.progress(len(walk.frames) / max(1, walk.config.frames or 1))  # type: ignore[union-attr]
+    elif not st.session_state.get(f"walk over {walk.folder.name}"):
+        st.session_state[f"walk over {walk.folder.name}"] = True
+        st.rerun()

@@ -1,0 +1,107 @@
+"""Start the app's server, and end it with everything it computes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentflow.app.config import LOOPBACK, AppConfig
+from latentflow.app.visits import Studio, open_studio
+from latentflow.errors import InputError, MissingPackageError
+from latentflow.latents.index import check_folder
+from latentflow.session import Session
+
+if TYPE_CHECKING:
+    from latentflow.models.autoencoder import Autoencoder
+
+TIDY = 1.0  # seconds between looks for closed pages
+THEME = {
+    "theme.base": None,
+    "theme.light.primaryColor": "#b3402a",
+    "theme.light.backgroundColor": "#fdfdfb",
+    "theme.light.secondaryBackgroundColor": "#f3f3ee",
+    "theme.light.textColor": "#1d1e20",
+    "theme.dark.primaryColor": "#e8836b",
+    "theme.dark.backgroundColor": "#17181a",
+    "theme.dark.secondaryBackgroundColor": "#202225",
+    "theme.dark.textColor": "#e8e6e1",
+}
+
+
+def launch_app(
+    vae: str | Path | Autoencoder | None = None,
+    *,
+    port: int = AppConfig.port,
+    host: str = AppConfig.host,
+    folder: str | Path | None = None,
+    browser: bool | None = None,
+    session: Session | None = None,
+) -> None:
+    """Serve the app until Ctrl-C: runs, walks and views of an autoencoder in a browser, computed on this machine.
+
+    `vae` is a name, a folder, a file or an `Autoencoder`; `folder` holds images that the atlas offers. Anyone who
+    reaches `host` and `port` can use it; with the default only this machine does. Raises `MissingPackageError` without
+    latentflow[app], `InputError` for a wrong option, `WeightsError` for weights that are missing.
+    """
+    named = None if vae is None or not isinstance(vae, str | Path) else str(vae)
+    config = AppConfig(vae=named, port=port, host=host, folder=None if folder is None else str(folder), browser=browser)
+    serve(config, session or Session(), None if isinstance(vae, str | Path) else vae)
+
+
+def serve(config: AppConfig, session: Session, vae: Autoencoder | None = None) -> None:
+    """Serve the app with these options until it is ended; raises as `launch_app` does."""
+    try:
+        from streamlit.starlette import App
+    except ImportError as error:
+        raise MissingPackageError("The app needs the package streamlit.", "pip install 'latentflow[app]'") from error
+    if config.folder is not None:
+        check_folder(Path(config.folder).expanduser(), "`folder`")
+    if config.host not in LOOPBACK:
+        session.say(
+            f"The app listens on {config.host}: whoever reaches this machine can use it and sees no password. Leave "
+            "out `host` to keep it to this machine."
+        )
+    studio = open_studio(Studio(config, vae))
+    session.say_once(f"Loading the autoencoder; then open http://{_shown(config.host)}:{config.port}")
+    loaded = studio.load()
+    if loaded.weights.notice:
+        session.say(loaded.weights.notice)
+    app = App(Path(__file__).with_name("script.py"), routes=studio.media.routes())
+    threading.Thread(target=_keep_tidy, args=(studio,), daemon=True).start()
+    try:
+        app.run(config=options(config))
+    except OSError as error:
+        raise InputError(f"`port` {config.port} can't be opened: {error}.") from error
+    finally:
+        studio.close()
+
+
+def options(config: AppConfig) -> dict[str, Any]:
+    """The options of Streamlit."""
+    display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or os.name == "nt"
+    return {
+        "server.address": config.host,
+        "server.port": config.port,
+        "server.headless": not (display if config.browser is None else config.browser),
+        "server.maxUploadSize": config.max_upload,
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        **{name: value for name, value in THEME.items() if value is not None},
+    }
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
+
+
+def _keep_tidy(studio: Studio) -> None:
+    from streamlit.runtime import Runtime
+
+    pause = threading.Event()
+    while not pause.wait(TIDY):
+        if Runtime.exists():
+            studio.tidy(Runtime.instance().is_active_session)

@@ -1,0 +1,191 @@
+"""Who uses the app: each open page is a visit with a folder, uploads and jobs of its own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from latentflow.app.config import AppConfig
+from latentflow.app.jobs import Job, Jobs
+from latentflow.app.media import Media
+from latentflow.errors import InputError
+from latentflow.pictures.files import fit, read_image, to_jpeg
+
+if TYPE_CHECKING:
+    from latentflow.models.autoencoder import Autoencoder
+    from latentflow.models.loading import Loaded, Models
+
+KEPT = 150.0  # seconds that the things of a closed page are kept, in case it connects again
+THUMBNAIL = 160  # pixels
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An image of a visitor: the `name` it had, for people, the `path` of its bytes, and its thumbnail, a JPEG."""
+
+    name: str
+    path: Path
+    thumbnail: bytes
+
+    @property
+    def stem(self) -> str:
+        """Its name without the suffix."""
+        return self.name.rsplit(".", 1)[0] or self.name
+
+
+class Visit:
+    """One open page: what it has uploaded and what is computed for it, in a `folder` of its own."""
+
+    def __init__(self, owner: str, studio: Studio) -> None:
+        self.owner, self.studio = owner, studio
+        self.folder = Path(tempfile.mkdtemp(prefix="latentflow-app-"))
+        self.seen = time.monotonic()
+        self._uploads: dict[tuple[str, str], Upload] = {}
+        self._count = 0
+
+    def new_folder(self) -> Path:
+        """A new, empty folder."""
+        self._count += 1
+        made = self.folder / f"{self._count:04}"
+        made.mkdir()
+        return made
+
+    def take(self, name: str, content: bytes, identity: str, folder: Path | None = None) -> Upload:
+        """Keep an uploaded image, once for each `identity`; its name is for people and never becomes a path as it is.
+
+        Raises `InputError` for what is no image, or one with too many pixels.
+        """
+        key = (identity, str(folder or ""))
+        if key not in self._uploads:
+            place = folder or self.new_folder()
+            path = place / _plain(name)
+            taken = {each.stem for each in place.iterdir()}
+            path = path if path.name not in taken else place / f"{path.name}-{len(taken)}"
+            path.write_bytes(content)
+            try:
+                picture = read_image(path, "The upload", max_pixels=self.studio.config.max_pixels).image
+                named = path.with_suffix(_suffix(path))
+                path = path.rename(named)
+            except InputError as error:
+                path.unlink(missing_ok=True)
+                text = str(error).replace(str(path), _printable(name))
+                raise InputError(text) from error
+            thumbnail = to_jpeg(_pixels(fit(picture, THUMBNAIL)))
+            self._uploads[key] = Upload(_printable(name), path, thumbnail)
+        return self._uploads[key]
+
+    def job(self, describe: str, work: Callable[[Job], Any]) -> Job:
+        """A job of this visit, which waits for its turn; raises `InputError` when too many wait."""
+        return self.studio.jobs.submit(Job(self.owner, work, self.studio.load, describe))
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.studio.media.drop(self.owner)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Studio:
+    """What all visits share: the options, the autoencoder, jobs and addresses. `vae` may be an `Autoencoder`."""
+
+    def __init__(self, config: AppConfig, vae: str | Autoencoder | None = None, models: Models | None = None) -> None:
+        self.config, self.vae = config, config.vae if vae is None else vae
+        self._models, self._lock = models, threading.Lock()
+        self.media = Media()
+        self.jobs = Jobs(config.runs, config.queue)
+        self._visits: dict[str, Visit] = {}
+
+    @property
+    def models(self) -> Models:
+        """What is loaded."""
+        with self._lock:
+            if self._models is None:
+                from latentflow.models.loading import Models
+
+                self._models = Models(tune=True)
+        return self._models
+
+    def load(self) -> Loaded:
+        """The autoencoder and its networks, loaded once."""
+        config = self.config
+        return self.models.load(self.vae, config.weights, config.device, config.dtype, config.vae_config)
+
+    @property
+    def named_vae(self) -> str | None:
+        """The autoencoder as an option of the command line; None where none is needed."""
+        return self.vae if isinstance(self.vae, str | None) else self.vae.name
+
+    def visit(self, owner: str) -> Visit:
+        """The visit of a page."""
+        with self._lock:
+            visit = self._visits.setdefault(owner, None) or Visit(owner, self)  # type: ignore[arg-type]
+            self._visits[owner] = visit
+        visit.seen = time.monotonic()
+        return visit
+
+    def tidy(self, is_there: Callable[[str], bool], now: float | None = None) -> None:
+        """End the jobs of closed pages, and forget pages that have been closed for a while."""
+        now = time.monotonic() if now is None else now
+        self.jobs.reap(is_there, now)
+        for owner, visit in list(self._visits.items()):
+            if is_there(owner):
+                visit.seen = now
+            elif now - visit.seen > KEPT:
+                del self._visits[owner]
+                visit.close()
+
+    def close(self) -> None:
+        """End everything, when the server ends."""
+        for visit in self._visits.values():
+            visit.close()
+        self._visits.clear()
+
+
+_studio: Studio | None = None
+
+
+def open_studio(studio: Studio) -> Studio:
+    """Make it the one of this process, which the page then uses."""
+    global _studio
+    _studio = studio
+    return studio
+
+
+def the_studio() -> Studio:
+    """The one of this process; the page that Streamlit runs asks for it."""
+    if _studio is None:
+        raise RuntimeError("Start the app with `latentflow app`.")
+    return _studio
+
+
+def _plain(name: str) -> str:
+    """A name of letters, digits and dashes that no file system takes for anything else."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1].rsplit(".", 1)[0]).strip("-")
+    return stem[:40] or "image"
+
+
+def _printable(name: str) -> str:
+    """A name as it is shown: one line, not too long."""
+    shown = "".join(each if each.isprintable() else " " for each in name.rsplit("/", 1)[-1]).strip()
+    return shown[-60:] or "image"
+
+
+def _suffix(path: Path) -> str:
+    with Image.open(BytesIO(path.read_bytes())) as image:
+        return SUFFIXES.get(image.format or "", ".png")
+
+
+def _pixels(image: Image.Image) -> Any:
+    import numpy as np
+
+    return np.asarray(image.convert("RGB"))

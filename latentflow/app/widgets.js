@@ -1,0 +1,178 @@
+/** What makes widgets of the app of them: Streamlit calls a function whenever a widget is new or has other data. */
+
+/** @typedef {{data: any, parentElement: any, setTriggerValue: (name: string, value: unknown) => void,
+ *   setStateValue: (name: string, value: unknown) => void}} Given */
+
+/** @type {WeakMap<object, any>} */
+const mounted = new WeakMap();
+
+/** @param {any} root a shadow root @param {string} name */
+function placeIn(root, name) {
+  const place = document.createElement("div");
+  place.className = name;
+  root.append(place);
+  return place;
+}
+
+/** The parts of a stream of motion JPEG, each with its figures. @param {ReadableStreamDefaultReader<Uint8Array>} reader */
+async function* parts(reader) {
+  let bytes = new Uint8Array();
+  const text = new TextDecoder("latin1");
+  for (;;) {
+    const head = text.decode(bytes.subarray(0, 4096));
+    const end = head.indexOf("\r\n\r\n");
+    const length = Number(/content-length: (\d+)/i.exec(head.slice(0, end))?.[1]);
+    if (end >= 0 && bytes.length >= end + 4 + length) {
+      const figures = /x-figures: (.*)/i.exec(head.slice(0, end));
+      yield { picture: bytes.slice(end + 4, end + 4 + length), figures: figures ? JSON.parse(figures[1]) : null };
+      bytes = bytes.slice(end + 4 + length + 2);
+      continue;
+    }
+    const { done, value } = await reader.read();
+    if (done) return;
+    const joined = new Uint8Array(bytes.length + value.length);
+    joined.set(bytes);
+    joined.set(value, bytes.length);
+    bytes = joined;
+  }
+}
+
+/** @param {Given} given */
+function runWidget({ data, parentElement, setTriggerValue }) {
+  let own = mounted.get(parentElement);
+  if (!own) {
+    own = { view: liveView(placeIn(parentElement, "run")), address: "", abort: null, source: "" };
+    mounted.set(parentElement, own);
+  }
+  own.ended = (/** @type {string} */ address) => setTriggerValue("ended", address);
+  own.history = data.history;
+  const { view } = own;
+  view.figures(own.history, data.state);
+  if (data.picture) view.show(data.picture);
+  if (data.live !== own.address) {
+    own.abort?.abort();
+    own.address = data.live;
+    if (data.live) void follow(own, data.live);
+  }
+  return () => {
+    own.abort?.abort();
+    URL.revokeObjectURL(own.source);
+    mounted.delete(parentElement);
+  };
+}
+
+/** @param {any} own @param {string} address */
+async function follow(own, address) {
+  own.abort = new AbortController();
+  try {
+    const response = await fetch(address, { signal: own.abort.signal });
+    if (!response.body || !response.ok) return;
+    for await (const { picture, figures } of parts(response.body.getReader())) {
+      const before = own.source;
+      own.source = URL.createObjectURL(new Blob([picture], { type: "image/jpeg" }));
+      own.view.show(own.source);
+      if (before) setTimeout(() => URL.revokeObjectURL(before), 1000);
+      if (figures?.index !== undefined && (own.history.at(-1)?.index ?? -1) < figures.index) own.history.push(figures);
+      own.view.figures(own.history, figures?.index === undefined ? (figures?.state ?? "") : "");
+    }
+    own.ended(address);
+  } catch (error) {
+    if (!(error instanceof DOMException && error.name === "AbortError")) own.ended(address);
+  }
+}
+
+/** @param {Given} given */
+function scrubberWidget({ data, parentElement }) {
+  let own = mounted.get(parentElement);
+  const key = JSON.stringify(data);
+  if (own?.key === key) return;
+  own?.made.stop();
+  own = { key, place: own?.place ?? placeIn(parentElement, "walk") };
+  own.made = scrubber(own.place, { ...data, label: "Place on the walk" });
+  mounted.set(parentElement, own);
+  return () => {
+    own.made.stop();
+    mounted.delete(parentElement);
+  };
+}
+
+/** Sliders that move a latent; its picture follows while they are dragged. @param {Given} given */
+function slidersWidget({ data, parentElement, setStateValue }) {
+  let own = mounted.get(parentElement);
+  if (own?.address === data.address) return;
+  own = { address: data.address, place: own?.place ?? placeIn(parentElement, "sliders"), busy: false, wanted: null };
+  mounted.set(parentElement, own);
+  own.place.innerHTML = '<div class="lf lf-moved"><img alt="The picture of the moved latent"><div class="lf-sliders"></div></div>';
+  const picture = own.place.querySelector("img");
+  const rows = own.place.querySelector(".lf-sliders");
+  /** @type {HTMLInputElement[]} */
+  const sliders = [];
+  const ask = async () => {
+    own.wanted = sliders.map((each) => each.value).join(",");
+    if (own.busy) return;
+    own.busy = true;
+    while (own.wanted !== null) {
+      const values = own.wanted;
+      own.wanted = null;
+      const response = await fetch(`${data.address}?v=${values}`).catch(() => null);
+      if (!response?.ok) continue;
+      const before = picture.src;
+      picture.src = URL.createObjectURL(await response.blob());
+      if (before) setTimeout(() => URL.revokeObjectURL(before), 1000);
+    }
+    own.busy = false;
+  };
+  for (const { label, low, high, step, value } of data.sliders) {
+    const row = document.createElement("label");
+    row.className = "lf-slider";
+    row.innerHTML = `<span></span><input type="range"><output></output>`;
+    const [name, slider, output] = /** @type {[HTMLElement, HTMLInputElement, HTMLOutputElement]} */ ([...row.children]);
+    name.textContent = label;
+    Object.assign(slider, { min: low, max: high, step });
+    slider.value = String(value);
+    const write = () => (output.textContent = Number(slider.value).toFixed(2));
+    slider.addEventListener("input", () => {
+      write();
+      void ask();
+    });
+    slider.addEventListener("change", () => setStateValue("values", sliders.map((each) => Number(each.value))));
+    write();
+    rows.append(row);
+    sliders.push(slider);
+  }
+  const reset = document.createElement("button");
+  reset.type = "button";
+  reset.textContent = "Reset";
+  reset.addEventListener("click", () => {
+    sliders.forEach((slider, index) => {
+      slider.value = String(data.sliders[index].value);
+      slider.dispatchEvent(new Event("input"));
+    });
+    setStateValue("values", sliders.map((each) => Number(each.value)));
+  });
+  rows.append(reset);
+  void ask();
+  return () => mounted.delete(parentElement);
+}
+
+/** The page of an atlas; a click on a picture is told. @param {Given} given */
+function atlasWidget({ data, parentElement, setStateValue }) {
+  let own = mounted.get(parentElement);
+  if (own?.address === data.address) return;
+  const place = own?.place ?? placeIn(parentElement, "atlas");
+  const frame = document.createElement("iframe");
+  frame.title = "Atlas";
+  frame.src = data.address;
+  place.replaceChildren(frame);
+  own?.end();
+  const told = (/** @type {MessageEvent} */ event) => {
+    if (event.source === frame.contentWindow && event.data?.latentflow === "picked") setStateValue("picked", event.data.index);
+  };
+  window.addEventListener("message", told);
+  own = { address: data.address, place, end: () => window.removeEventListener("message", told) };
+  mounted.set(parentElement, own);
+  return () => {
+    own.end();
+    mounted.delete(parentElement);
+  };
+}

@@ -1,0 +1,490 @@
+"""The app: its parts, its page without a browser, and in one."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import latentflow
+from latentflow.app.config import AppConfig
+from latentflow.app.jobs import GRACE, Job, Jobs
+from latentflow.app.lines import command_line
+from latentflow.config import RunConfig
+from latentflow.errors import InputError
+from latentflow.explore.config import WalkConfig
+
+pytest.importorskip("streamlit", reason="needs streamlit")
+from latentflow.app.flows import Flow
+from latentflow.app.media import _pictures
+from latentflow.app.run import options, serve
+from latentflow.app.shows import Show
+from latentflow.app.visits import KEPT, Studio, open_studio
+
+ROOT = Path(__file__).parent.parent
+
+
+def png(level=120, size=(48, 40)):
+    memory = io.BytesIO()
+    y, x = np.mgrid[0 : size[1], 0 : size[0]]
+    Image.fromarray(np.stack([x * 5, y * 6, 0 * x + level], -1).astype(np.uint8)).save(memory, "PNG")
+    return memory.getvalue()
+
+
+@pytest.fixture
+def studio():
+    made = Studio(AppConfig(vae="bundled", dtype="float32", max_pixels=100_000))
+    yield open_studio(made)
+    made.close()
+
+
+@pytest.fixture
+def visit(studio):
+    return studio.visit("somebody")
+
+
+def ended(job, seconds=60):
+    assert job.ended.wait(seconds)
+    return job
+
+
+# Command lines
+
+
+def test_a_line_has_what_differs_from_the_defaults():
+    config = WalkConfig(loop=True, frames=24, fps=12.5)
+    names = {"/tmp/x/a.png": "my cat.png"}
+    line = command_line("walk", ["/tmp/x/a.png", "random:3"], config, names)
+    assert line == "latentflow walk 'my cat.png' random:3 --loop --frames 24 --fps 12.5"
+    assert command_line("", [], RunConfig(betas=(0.9, 0.99), compile=False)) == (
+        "latentflow --betas 0.9,0.99 --no_compile"
+    )
+
+
+# Jobs
+
+
+def test_a_queue_has_a_limit_and_jobs_take_turns():
+    gate, jobs = threading.Event(), Jobs(1, 1)
+    order = []
+
+    def work(job):
+        gate.wait(20)
+        order.append(job.describe)
+
+    made = [Job("me", work, lambda: None, name) for name in "abc"]
+    jobs.submit(made[0])
+    while made[0].state != "running":
+        time.sleep(0.01)
+    jobs.submit(made[1])
+    assert made[1].state == "waiting"
+    with pytest.raises(InputError, match="as many as this app takes"):
+        jobs.submit(made[2])
+    gate.set()
+    ended(made[1])
+    assert order == ["a", "b"]
+    assert made[1].state == "done"
+
+
+def test_the_jobs_of_a_closed_page_end_after_a_while():
+    jobs, begun = Jobs(1, 4), threading.Event()
+
+    def work(job):
+        begun.set()
+        while True:
+            job.session.check()
+            time.sleep(0.01)
+
+    mine, waiting = (jobs.submit(Job("gone", work, lambda: None, "")) for _ in range(2))
+    begun.wait(5)
+    assert jobs.reap(lambda owner: False, now=100) == []
+    assert jobs.reap(lambda owner: True, now=100 + GRACE) == []  # it came back
+    assert jobs.reap(lambda owner: False, now=200) == []
+    assert set(jobs.reap(lambda owner: False, now=200 + GRACE)) == {mine, waiting}
+    for job in (mine, waiting):
+        assert ended(job).state == "stopped"
+        assert job.error == "Stopped (its page was closed)."
+
+
+def test_what_goes_wrong_is_one_line():
+    def work(job):
+        raise InputError("`size` must be\nat least 1.", "Try 8.")
+
+    job = ended(Jobs(1, 1).submit(Job("me", work, lambda: None, "")))
+    assert (job.state, job.error) == ("failed", "--size must be at least 1. Try 8.")
+
+
+# Uploads
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd.png", "/root/x.png", "..\\..\\a.png", "a\nb.png", "\x00.png", ""])
+def test_a_name_never_becomes_a_path(visit, name):
+    upload = visit.take(name, png(), name)
+    assert upload.path.resolve().is_relative_to(visit.folder.resolve())
+    assert re.fullmatch(r"[A-Za-z0-9-]+\.png", upload.path.name)
+    assert upload.path.read_bytes() == png()
+    assert "\n" not in upload.name
+    assert "/" not in upload.name
+
+
+def test_names_of_one_folder_stay_apart(visit):
+    folder = visit.new_folder()
+    paths = {visit.take("cat.png", png(level), str(level), folder).path for level in range(3)}
+    assert len(paths) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"<script>alert(1)</script>", "bad.png"),
+        (png()[:60], "bad.png"),
+        (png(size=(400, 400)), "max_pixels"),
+    ],
+)
+def test_a_hostile_upload_is_refused(visit, content, words):
+    with pytest.raises(InputError, match=words) as caught:
+        visit.take("bad.png", content, "x")
+    assert str(visit.folder) not in str(caught.value)
+    assert not list(visit.folder.rglob("*.png"))
+
+
+def test_a_visit_is_forgotten_with_everything(studio):
+    visit = studio.visit("gone")
+    upload = visit.take("a.png", png(), "1")
+    studio.media.picture("gone", b"x")
+    now = time.monotonic()
+    studio.tidy(lambda owner: False, now + KEPT / 2)
+    assert upload.path.exists()
+    studio.tidy(lambda owner: False, now + KEPT + 1)
+    assert not visit.folder.exists()
+    assert len(studio.media) == 0
+
+
+# Flows
+
+
+def started(visit, **config):
+    given = {"loss_type": "l1", "size": 48, "steps": 40, "seed": 3, "dtype": "float32"} | config
+    flow = Flow(visit, visit.take("cat.png", png(), "cat"), RunConfig(**given))
+    flow.go_on()
+    return flow
+
+
+def test_a_flow_stops_and_goes_on_from_exactly_there(visit):
+    flow = started(visit)
+    while len(flow.history) < 3:
+        time.sleep(0.005)
+    flow.stop()
+    ended(flow.job)
+    assert flow.state == "stopped"
+    assert 0 < flow.history[-1]["index"] < 40
+    flow.go_on()
+    ended(flow.job)
+    assert flow.state == "finished"
+    assert [each["index"] for each in flow.history] == list(range(41))
+    path = visit.folder / "straight.png"
+    path.write_bytes(png())
+    straight = latentflow.invert(path, "l1", size=48, steps=40, seed=3, dtype="float32").result()
+    assert torch.equal(flow.run.last.latent, straight.latent)
+    assert flow.line() == "latentflow --image_path cat.png --loss_type l1 --steps 40 --output_path flow.gif --vae bundled --size 48 --seed 3 --dtype float32"  # fmt: skip  # noqa: E501
+
+
+def test_a_branch_begins_with_the_last_latent(visit):
+    flow = started(visit, steps=6)
+    ended(flow.job)
+    branch = flow.branch("mse")
+    ended(branch.job)
+    assert branch.history[0]["psnr"] == pytest.approx(flow.history[-1]["psnr"], abs=1e-3)
+    assert branch.plan.config.loss_type == "mse"
+    assert "--init latent.safetensors" in branch.line()
+    with pytest.raises(InputError, match="nonsense"):
+        flow.branch("nonsense")
+
+
+def test_the_files_of_a_flow(visit, autoencoder):
+    flow = started(visit, steps=5)
+    ended(flow.job)
+    with Image.open(flow.file("gif")) as gif:
+        assert gif.size == (48, 40)
+        assert gif.n_frames == 6
+    assert flow.file("mp4").stat().st_size > 500
+    latent = latentflow.load_latent(flow.file("latent"), autoencoder)
+    assert torch.equal(latent, flow.run.last.latent)
+    with Image.open(flow.file("image")) as image:
+        shown = np.asarray(image, dtype=float)
+    assert np.abs(shown - 255 * flow.run.last.image[0].clamp(0, 1).movedim(0, 2).numpy()).max() <= 0.51
+    manifest = json.loads(flow.file("manifest").read_text())
+    assert manifest["options"]["image_path"] == "cat.png"
+    assert manifest["result"]["steps"] == 5
+    assert manifest["result"]["metrics"]["psnr"] == pytest.approx(flow.history[-1]["psnr"], abs=0.01)
+
+
+def test_a_stream_sends_the_newest_picture_with_its_figures(visit):
+    flow = started(visit, steps=12)
+    stream = _pictures(
+        flow.job, lambda step: latentflow.pictures.files.to_uint8(step.image), lambda step: {"index": step.index}
+    )
+
+    async def all_parts():
+        return [part async for part in stream]
+
+    *parts, last = asyncio.run(all_parts())
+    assert last == b"--frame--\r\n"
+    indices = []
+    for part in parts:
+        head, _, body = part.partition(b"\r\n\r\n")
+        assert int(re.search(rb"Content-Length: (\d+)", head)[1]) == len(body) - 2
+        assert Image.open(io.BytesIO(body)).size == (48, 40)
+        indices.append(json.loads(re.search(rb"X-Figures: (.*)", head)[1])["index"])
+    assert indices == sorted(set(indices))
+    assert indices[-1] == 12
+
+
+def test_a_view_keeps_its_frames_and_files(visit):
+    images = [visit.take(f"{level}.png", png(level), str(level)) for level in (0, 250)]
+    names = {str(image.path): image.name for image in images}
+    config = WalkConfig(size=48, frames=7, output_path="walk.gif")
+    walk = Show(visit, "walk", [str(image.path) for image in images], config, names, collect=True)
+    ended(walk.job)
+    assert walk.job.error == ""
+    assert len(walk.frames) == 7
+    assert walk.captions[0].startswith("0 to 250")
+    assert walk.captions[-1].endswith("100%")
+    assert {"walk.gif", "walk.gif.manifest.json"} <= set(walk.files)
+    assert walk.line() == "latentflow walk 0.png 250.png --size 48 --vae bundled --frames 7"
+    before = len(visit.studio.media)
+    walk.close()
+    assert len(visit.studio.media) < before - 7
+
+
+# The server
+
+
+def test_streamlit_keeps_to_itself():
+    given = options(AppConfig())
+    assert given["browser.gatherUsageStats"] is False
+    assert given["server.address"] == "127.0.0.1"
+    assert given["server.maxUploadSize"] == 50
+    assert options(AppConfig(max_upload=3, browser=False))["server.maxUploadSize"] == 3
+
+
+def test_another_address_is_warned_of(monkeypatch):
+    from streamlit.starlette import App
+
+    shown, said = {}, []
+    monkeypatch.setattr(App, "run", lambda self, config: shown.update(config))
+    serve(AppConfig(vae="bundled", host="0.0.0.0"), latentflow.Session(said.append))
+    assert any("whoever reaches this machine can use it" in line for line in said)
+    assert shown["server.address"] == "0.0.0.0"
+    said.clear()
+    serve(AppConfig(vae="bundled"), latentflow.Session(said.append))
+    assert not any("whoever" in line for line in said)
+
+
+def test_a_wrong_folder_is_refused_before_anything_is_loaded(tmp_path, invoke):
+    code, _, err = invoke("app", "--folder", str(tmp_path / "nothing"))
+    assert code == 2
+    assert "--folder" in err
+    assert err.count("\n") == 1
+
+
+# The page, without a browser
+
+
+@pytest.mark.slow
+def test_the_flow_panel(studio):
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_file(str(ROOT / "latentflow" / "app" / "script.py"), default_timeout=60)
+    page.run()
+    assert not page.exception
+    start = page.button(key="flow_start")
+    assert start.disabled
+    page.button_group(key="flow_examples").set_value(["face"])
+    page.selectbox(key="flow_size").set_value(64)
+    page.number_input(key="flow_steps").set_value(4)
+    page.run()
+    page.button(key="flow_start").click().run()
+    assert not page.exception
+    (flow,) = page.session_state["flows"]
+    ended(flow.job)
+    page.run()
+    assert flow.state == "finished"
+    assert any("--image_path face.png" in each.value and "--size 64" in each.value for each in page.code)
+    studio.jobs.waiting = -9  # no more are taken
+    page.button(key="flow_start").click().run()
+    assert len(page.error) == 1
+    assert "as many as this app takes" in page.error[0].value
+    assert "\n" not in page.error[0].value
+
+
+# The page, in a browser
+
+SERVER = """
+import json, sys, threading, time
+from pathlib import Path
+import latentflow
+from latentflow.app.config import AppConfig
+from latentflow.app import run, visits
+port, path = int(sys.argv[1]), Path(sys.argv[2])
+def watch():
+    while True:
+        studio = visits._studio
+        if studio is not None:
+            state = [len(studio.jobs._going), len(studio.jobs._jobs), len(studio.media)]
+            path.write_text(json.dumps(state))
+        time.sleep(0.1)
+threading.Thread(target=watch, daemon=True).start()
+latentflow.app.run.serve(AppConfig(vae="bundled", port=port, browser=False), latentflow.Session(print))
+"""
+DEEP = """
+const all = (root) => [...root.querySelectorAll(arguments[0]),
+  ...[...root.querySelectorAll("*")].filter((each) => each.shadowRoot).flatMap((each) => all(each.shadowRoot))];
+return all(document).map((each) => arguments[1] ? each[arguments[1]] : each);"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a running app, and a function that says how many jobs are going on and wait."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    state = tmp_path / "state.json"
+    line = [sys.executable, "-c", SERVER, str(port), str(state)]
+    path = f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"  # the second blocks the network
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(line, env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}", lambda: json.loads(state.read_text())
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def soon(found, seconds=45):
+    end, problem = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        try:
+            if result := found():
+                return result
+        except Exception as error:
+            problem = error
+        time.sleep(0.1)
+    raise AssertionError(f"it did not come: {problem}")
+
+
+def button(browser, words):
+    found = [each for each in browser.find_elements("tag name", "button") if each.text.strip() == words]
+    return found[0] if found else None
+
+
+def figures(browser):
+    return "".join(browser.execute_script(DEEP, ".lf-figures", "textContent"))
+
+
+def step(browser):
+    return int(re.search(r"step (\d+)", figures(browser))[1])
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_app_in_a_browser(browser, server, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    address, state = server
+    browser.get(address)
+    soon(lambda: browser.find_elements("css selector", "input[type=file]"))
+    (tmp_path / "spheres <b>.png").write_bytes((ROOT / "examples" / "spheres.png").read_bytes())
+    (tmp_path / "bad.png").write_bytes(b"<script>alert(1)</script>")
+    upload = browser.find_element("css selector", "input[type=file]")
+    upload.send_keys(str(tmp_path / "bad.png"))
+    alert = soon(lambda: browser.find_element("css selector", "[data-testid=stAlert]").text)
+    assert "bad.png" in alert
+    assert "\n" not in alert.strip()
+    soon(lambda: browser.find_elements("css selector", "input[type=file]"))[0].send_keys(
+        str(tmp_path / "spheres <b>.png")
+    )
+    soon(lambda: button(browser, "Start").is_enabled())
+    steps = browser.find_element("css selector", "input[aria-label=Steps]")
+    steps.send_keys(Keys.CONTROL + "a")
+    steps.send_keys("2000" + Keys.ENTER)
+    time.sleep(2)
+    button(browser, "Start").click()
+    soon(lambda: "dB" in figures(browser))
+    seen = set()
+    for _ in range(30):  # frames come while it runs
+        seen.add(browser.execute_script(DEEP, ".lf-live img", "src")[0])
+        time.sleep(0.1)
+    assert len(seen) > 4
+    button(browser, "Stop").click()
+    soon(lambda: button(browser, "Go on"))
+    soon(lambda: "stopped" in figures(browser))
+    before = figures(browser)
+    time.sleep(2)
+    assert figures(browser) == before
+    at = step(browser)
+    assert state()[0] == 0
+    button(browser, "Go on").click()
+    soon(lambda: step(browser) > at)
+
+    first = browser.current_window_handle
+    browser.switch_to.new_window("window")  # a second visitor, at the same time
+    browser.get(f"{address}/walk")
+    soon(lambda: button(browser, "face")).click()
+    soon(lambda: button(browser, "hills")).click()
+    soon(lambda: button(browser, "Walk").is_enabled())
+    time.sleep(1)
+    assert state()[0] == 1  # the first one's run
+    button(browser, "Walk").click()
+    soon(lambda: len(browser.execute_script(DEEP, ".lf-scrubber input")) == 1)
+    soon(lambda: any(link.text == "walk.mp4" for link in browser.find_elements("tag name", "a")))
+    time.sleep(1)
+    slider = browser.execute_script(DEEP, ".lf-scrubber input")[0]
+    left, top, width, height = browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center'}); const {left, top, width, height} = "
+        "arguments[0].getBoundingClientRect(); return [left, top, width, height]",
+        slider,
+    )
+    mouse = {"y": top + height / 2, "button": "left", "buttons": 1, "clickCount": 1}
+    seen = []
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mousePressed", "x": left + 3, **mouse})
+    for place in range(1, 21):  # the pointer stays down
+        browser.execute_cdp_cmd(
+            "Input.dispatchMouseEvent", {"type": "mouseMoved", "x": left + place * width / 21, **mouse}
+        )
+        time.sleep(0.05)
+        seen += browser.execute_script(DEEP, ".lf-scrubber img", "src")
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": left + width, **mouse})
+    assert len(set(seen)) > 15
+    asked = browser.execute_script("return performance.getEntriesByType('resource').map((each) => each.name)")
+    assert asked
+    assert all(each.startswith((address, "blob:", "data:")) for each in asked), asked
+    assert state()[0] == 1
+    second = browser.current_window_handle
+    browser.switch_to.window(first)
+    asked = browser.execute_script("return performance.getEntriesByType('resource').map((each) => each.name)")
+    assert all(each.startswith((address, "blob:", "data:")) for each in asked), asked
+    assert step(browser) > at
+    browser.close()  # its run ends
+    soon(lambda: state()[0] == 0, seconds=GRACE + 10)
+    browser.switch_to.window(second)
