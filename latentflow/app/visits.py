@@ -69,7 +69,7 @@ class Visit:
         key = (identity, str(folder or ""))
         if key not in self._uploads:
             place = folder or self.new_folder()
-            path = place / _plain(name)
+            path = place / plain(name)
             taken = {each.stem for each in place.iterdir()}
             path = path if path.name not in taken else place / f"{path.name}-{len(taken)}"
             path.write_bytes(content)
@@ -168,7 +168,7 @@ def the_studio() -> Studio:
     return _studio
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name of letters, digits and dashes that no file system takes for anything else."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1].rsplit(".", 1)[0]).strip("-")
     return stem[:40] or "image"

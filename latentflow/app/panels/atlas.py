@@ -9,7 +9,7 @@ import torch
 
 from latentflow.app.shows import Show
 from latentflow.app.ui import TYPES, attempt, restarted, show_line, state_of, take_all, this_visit, watched, widget
-from latentflow.app.visits import Upload, Visit
+from latentflow.app.visits import Upload, Visit, plain
 from latentflow.explore.config import AtlasConfig
 from latentflow.latents.sources import read_anchors
 from latentflow.pictures.files import to_jpeg, to_uint8
@@ -62,9 +62,11 @@ def _folder(visit: Visit) -> tuple[Path | None, str]:
     key = tuple(file.file_id for file in files)
     known: dict[tuple[str, ...], Path] = st.session_state.setdefault("atlas_folders", {})
     if key not in known:
-        known[key] = visit.new_folder()
+        name = files[0].name.rpartition("/")[0].rpartition("/")[2]
+        known[key] = visit.new_folder() / plain(name or "images")
+        known[key].mkdir()
     take_all(visit, files, known[key])
-    return known[key], "folder"
+    return known[key], known[key].name
 
 
 def _picked(visit: Visit, folder: Path, index: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 import torch
 
+from latentflow.app.lines import command_line
 from latentflow.app.shows import Show
 from latentflow.app.ui import SIZES, attempt, choose_images, opened, restarted, show_line, this_visit, watched, widget
 from latentflow.app.visits import Upload, Visit
@@ -47,7 +50,8 @@ def show() -> None:
             for number in range(count)
         ]
         widget("sliders", {"address": address, "sliders": sliders}, f"channels {address[-6:]}", on_values_change=_moved)
-        show_line(f"latentflow channels {image.name}" + ("" if size == 256 else f" --size {size}"))
+        named = replace(config, vae=visit.studio.named_vae)
+        show_line(command_line("channels", [str(image.path)], named, {str(image.path): image.name}))
         if st.session_state.get("channels") is not None:
             watched(st.session_state.channels)
 
