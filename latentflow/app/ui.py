@@ -60,9 +60,16 @@ def choose_images(visit: Visit, key: str, least: int = 1, *, label: str = "Image
     uploads += [example(visit, name) for name in chosen]
     if uploads:
         shown = uploads[:6]
-        for column, upload in zip(st.columns(max(3, len(shown))), shown):
-            column.image(upload.thumbnail, caption=upload.name if len(upload.name) < 18 else None)
+        with st.container(horizontal=True):
+            for upload in shown:
+                st.image(upload.thumbnail, caption=upload.name if len(upload.name) < 18 else None, width=104)
     return uploads
+
+
+def controls_and_stage() -> tuple[Any, Any]:
+    """The two parts of a panel; on a narrow page, where they are below each other, the stage comes first."""
+    controls, stage = st.columns([1, 2.2], gap="large")
+    return controls, stage.container(key="stage")
 
 
 def take_all(visit: Visit, found: Sequence[Any], folder: Path | None = None) -> list[Upload]:
@@ -99,7 +106,7 @@ def show_line(line: str) -> None:
 
 def downloads(addresses: dict[str, str]) -> None:
     """Links to files."""
-    links = "".join(f'<a href="{address}" download>{name}</a>' for name, address in addresses.items())
+    links = " ".join(f'<a href="{address}" download>{name}</a>' for name, address in addresses.items())
     if links:
         st.html(f'<p class="downloads">Download: {links}</p>')
 

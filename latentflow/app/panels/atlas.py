@@ -8,7 +8,18 @@ import streamlit as st
 import torch
 
 from latentflow.app.shows import Show
-from latentflow.app.ui import TYPES, attempt, restarted, show_line, state_of, take_all, this_visit, watched, widget
+from latentflow.app.ui import (
+    TYPES,
+    attempt,
+    controls_and_stage,
+    restarted,
+    show_line,
+    state_of,
+    take_all,
+    this_visit,
+    watched,
+    widget,
+)
 from latentflow.app.visits import Upload, Visit, plain
 from latentflow.explore.config import AtlasConfig
 from latentflow.latents.sources import read_anchors
@@ -22,7 +33,7 @@ OWN = "the folder of this app"
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
-    controls, stage = st.columns([1, 2.4], gap="large")
+    controls, stage = controls_and_stage()
     with controls:
         folder, names = _folder(visit)
         method = st.segmented_control("Layout", ["pca", "umap"], default="pca", key="atlas_method")

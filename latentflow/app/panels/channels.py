@@ -9,7 +9,18 @@ import torch
 
 from latentflow.app.lines import command_line
 from latentflow.app.shows import Show
-from latentflow.app.ui import SIZES, attempt, choose_images, opened, restarted, show_line, this_visit, watched, widget
+from latentflow.app.ui import (
+    SIZES,
+    attempt,
+    choose_images,
+    controls_and_stage,
+    opened,
+    restarted,
+    show_line,
+    this_visit,
+    watched,
+    widget,
+)
 from latentflow.app.visits import Upload, Visit
 from latentflow.errors import InputError
 from latentflow.explore.config import ChannelsConfig
@@ -23,7 +34,7 @@ REACH = 3.0  # standard deviations
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
-    controls, stage = st.columns([1, 2.1], gap="large")
+    controls, stage = controls_and_stage()
     with controls:
         images = choose_images(visit, "channels", label="Image to take apart")
         size = st.selectbox("Longer side", SIZES, index=SIZES.index(256), key="channels_size")

@@ -6,14 +6,23 @@ import streamlit as st
 
 from latentflow import losses
 from latentflow.app.shows import Show
-from latentflow.app.ui import SIZES, attempt, choose_images, restarted, show_line, this_visit, watched
+from latentflow.app.ui import (
+    SIZES,
+    attempt,
+    choose_images,
+    controls_and_stage,
+    restarted,
+    show_line,
+    this_visit,
+    watched,
+)
 from latentflow.config import CompareConfig
 
 
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
-    controls, stage = st.columns([1, 2.1], gap="large")
+    controls, stage = controls_and_stage()
     with controls:
         images = choose_images(visit, "compare", label="Image to become")
         chosen = st.multiselect("Losses", losses.names(), ["mse", "l1"], accept_new_options=True, key="compare_losses")

@@ -12,6 +12,7 @@ from latentflow.app.ui import (
     TYPES,
     attempt,
     choose_images,
+    controls_and_stage,
     opened,
     restarted,
     show_line,
@@ -34,7 +35,7 @@ SIZE = 128
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
-    controls, stage = st.columns([1, 2.1], gap="large")
+    controls, stage = controls_and_stage()
     with controls:
         groups = [
             _group(visit, key, label) for key, label in (("with", "Images with it"), ("without", "Images without"))

@@ -9,7 +9,17 @@ import streamlit as st
 
 from latentflow import losses
 from latentflow.app.flows import Flow
-from latentflow.app.ui import SIZES, attempt, choose_images, downloads, show_line, state_of, this_visit, widget
+from latentflow.app.ui import (
+    SIZES,
+    attempt,
+    choose_images,
+    controls_and_stage,
+    downloads,
+    show_line,
+    state_of,
+    this_visit,
+    widget,
+)
 from latentflow.app.visits import Upload, Visit
 from latentflow.config import RunConfig
 from latentflow.inversion.methods import METHODS
@@ -22,7 +32,7 @@ def show() -> None:
     """Draw the panel."""
     visit = this_visit()
     flows: list[Flow] = st.session_state.setdefault("flows", [])
-    controls, stage = st.columns([1, 2.1], gap="large")
+    controls, stage = controls_and_stage()
     with controls:
         _begin(visit, flows)
     with stage:

@@ -9,6 +9,7 @@ from latentflow.app.ui import (
     SIZES,
     attempt,
     choose_images,
+    controls_and_stage,
     downloads,
     restarted,
     show_line,
@@ -24,7 +25,7 @@ METHODS = ["slerp", "lerp", "spline"]
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
-    controls, stage = st.columns([1, 2.1], gap="large")
+    controls, stage = controls_and_stage()
     with controls:
         images = choose_images(visit, "walk", 2, label="Images to walk through")
         added = st.session_state.setdefault("anchors", [])
