@@ -50,6 +50,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/gif.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/app.py
 
 bench-model: $(INSTALLED)
 	$(BIN)/python benchmarks/model.py

@@ -270,6 +270,53 @@ def test_a_view_keeps_its_frames_and_files(visit):
     assert len(visit.studio.media) < before - 7
 
 
+def answer(studio, path):
+    """Status, headers and content that the routes give for an address."""
+    from starlette.applications import Starlette
+
+    sent = []
+
+    async def ask():
+        address, _, query = path.partition("?")
+        scope = {"type": "http", "method": "GET", "path": address, "query_string": query.encode(), "headers": []}
+
+        async def receive():
+            await asyncio.Event().wait()  # the client stays
+
+        async def send(message):
+            sent.append(message)
+
+        await Starlette(routes=studio.media.routes())(scope | {"http_version": "1.1"}, receive, send)
+
+    asyncio.run(ask())
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(each.get("body", b"") for each in sent[1:])
+
+
+def test_addresses_answer_until_they_are_dropped(studio, visit):
+    address = studio.media.picture("somebody", b"jpeg")
+    assert answer(studio, address)[0::2] == (200, b"jpeg")
+    studio.media.drop("somebody else")
+    assert answer(studio, address)[0] == 200
+    studio.media.drop("somebody")
+    assert answer(studio, address)[0] == 404
+    path = visit.folder / "a.gif"
+    path.write_bytes(b"GIF")
+    status, headers, content = answer(studio, studio.media.file("somebody", path))
+    assert (status, content, headers["x-content-type-options"]) == (200, b"GIF", "nosniff")
+    assert headers["content-disposition"] == "attachment"
+    assert answer(studio, "/latentflow/file/unknown/etc")[0] == 404
+
+
+def test_moved_latents_are_decoded_and_nonsense_is_refused(studio):
+    address = studio.media.decoder("somebody", lambda values: np.full((8, 9, 3), values[0], np.uint8))
+    status, _, content = answer(studio, f"{address}?v=200")
+    assert status == 200
+    assert np.asarray(Image.open(io.BytesIO(content))).mean() == pytest.approx(200, abs=1)
+    for values in ("nan", "inf", "x", "1,,y"):
+        assert answer(studio, f"{address}?v={values}")[0] == 400
+
+
 # The server
 
 

@@ -121,8 +121,8 @@ class Flow:
     def file(self, kind: str) -> Path:
         """A file of the run so far: gif, mp4, latent, image or manifest. Raises what writing it raises."""
         assert self.run is not None and self.run.last is not None
-        suffixes = {"latent": ".safetensors", "image": ".png", "manifest": ".gif.json"}
-        path = self.folder / f"flow{suffixes.get(kind, '.' + kind)}"
+        suffixes = {"latent": ".safetensors", "image": ".png"}
+        path = self.plan.manifest if kind == "manifest" else self.folder / f"flow{suffixes.get(kind, '.' + kind)}"
         if kind in ("gif", "mp4"):
             render(self.plan.trajectory, RenderConfig(output_path=str(path), overwrite=True), self._session())
         elif kind == "latent":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -104,6 +105,8 @@ class Media:
                 return missing()
             try:
                 values = [float(each) for each in request.query_params.get("v", "").split(",") if each]
+                if not all(map(math.isfinite, values)):
+                    raise ValueError("All values must be finite numbers.")
                 pixels = await asyncio.to_thread(shown.content, values)
             except (ValueError, LatentflowError) as error:
                 return Response(str(error), 400, HEADERS)

@@ -144,6 +144,7 @@ def _show(flows: list[Flow], index: int) -> None:
             if flow.job is not None:
                 flow.job.ended.wait(30)
             st.rerun()
+        show_line(flow.line())
         return
     if flow.state == "stopped" and buttons[0].button("Go on", key=f"go {flow.key}", width="stretch"):
         _, problem = attempt(flow.go_on)
