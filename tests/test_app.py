@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from latentflow.explore.config import WalkConfig
 pytest.importorskip("streamlit", reason="needs streamlit")
 from latentflow.app.flows import Flow
 from latentflow.app.media import _pictures
-from latentflow.app.run import options, serve
+from latentflow.app.run import SameOrigin, options, serve
 from latentflow.app.shows import Show
 from latentflow.app.visits import KEPT, Studio, open_studio
 
@@ -328,6 +329,18 @@ def test_streamlit_keeps_to_itself():
     assert options(AppConfig(max_upload=3, browser=False))["server.maxUploadSize"] == 3
 
 
+def test_pages_of_other_origins_are_refused():
+    near, far = SameOrigin(None, ("127.0.0.1", "localhost")), SameOrigin(None)
+    own = {b"host": b"localhost:8501", b"origin": b"http://localhost:8501"}
+    assert near.allows(own)
+    assert near.allows({b"host": b"127.0.0.1:8501"})
+    assert not near.allows(own | {b"origin": b"https://elsewhere.example"})
+    assert not near.allows(own | {b"origin": b"http://localhost:9000"})
+    assert not near.allows({b"host": b"elsewhere.example", b"origin": b"http://elsewhere.example"})  # DNS rebinding
+    assert far.allows({b"host": b"192.0.2.7:8501", b"origin": b"http://192.0.2.7:8501"})
+    assert not far.allows({b"host": b"192.0.2.7:8501", b"origin": b"null"})
+
+
 def test_another_address_is_warned_of(monkeypatch):
     from streamlit.starlette import App
 
@@ -392,7 +405,8 @@ def watch():
         studio = visits._studio
         if studio is not None:
             state = [len(studio.jobs._going), len(studio.jobs._jobs), len(studio.media)]
-            path.write_text(json.dumps(state))
+            path.with_suffix(".new").write_text(json.dumps(state))
+            path.with_suffix(".new").replace(path)
         time.sleep(0.1)
 threading.Thread(target=watch, daemon=True).start()
 latentflow.app.run.serve(AppConfig(vae="bundled", port=port, browser=False), latentflow.Session(print))
@@ -459,6 +473,8 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
     address, state = server
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(urllib.request.Request(address, headers={"Origin": "https://elsewhere.example"}))
     browser.get(address)
     soon(lambda: browser.find_elements("css selector", "input[type=file]"))
     (tmp_path / "spheres <b>.png").write_bytes((ROOT / "examples" / "spheres.png").read_bytes())

@@ -6,6 +6,7 @@ import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from latentflow.app.config import LOOPBACK, AppConfig
 from latentflow.app.visits import Studio, open_studio
@@ -68,7 +69,10 @@ def serve(config: AppConfig, session: Session, vae: Autoencoder | None = None) -
     loaded = studio.load()
     if loaded.weights.notice:
         session.say(loaded.weights.notice)
-    app = App(Path(__file__).with_name("script.py"), routes=studio.media.routes())
+    from starlette.middleware import Middleware
+
+    guard = Middleware(SameOrigin, hosts=LOOPBACK if config.host in LOOPBACK else None)
+    app = App(Path(__file__).with_name("script.py"), routes=studio.media.routes(), middleware=[guard])
     threading.Thread(target=_keep_tidy, args=(studio,), daemon=True).start()
     try:
         app.run(config=options(config))
@@ -88,10 +92,38 @@ def options(config: AppConfig) -> dict[str, Any]:
         "server.maxUploadSize": config.max_upload,
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": False,
+        "logger.hideWelcomeMessage": True,  # which asks another host for this machine's address
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         **{name: value for name, value in THEME.items() if value is not None},
     }
+
+
+class SameOrigin:
+    """Refuses what a page of another origin asks for, and with `hosts` what was sent to any other name.
+
+    Streamlit would allow the origin of this machine's public address, and ask another host for it.
+    """
+
+    def __init__(self, app: Any, hosts: tuple[str, ...] | None = None) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request on, or refuse it with 403."""
+        if scope["type"] not in ("http", "websocket") or self.allows(dict(scope["headers"])):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b"Another origin."})
+
+    def allows(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a request with these headers is of the app's own page."""
+        host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
+        if self.hosts is not None and urlsplit(f"//{host}").hostname not in self.hosts:
+            return False
+        return not origin or urlsplit(origin).netloc == host
 
 
 def _shown(host: str) -> str:
