@@ -41,7 +41,7 @@ def run(visit: Visit, size: int, steps: int, *, watched: bool) -> tuple[float, i
     flow.job.ended.wait()
     assert flow.state == "finished", flow.job.error
     assert flow.run is not None
-    return flow.run._seconds / (steps + 1), sent, flow
+    return flow.run.seconds / (steps + 1), sent, flow
 
 
 def consumed(job: Job) -> int:
@@ -63,7 +63,7 @@ def streamed(side: int, seconds: float = 3.0) -> float:
             job.show(noise[job.version % 4])
             time.sleep(1 / 60)
 
-    job = Job("", work, lambda: None, "")  # type: ignore[arg-type,return-value]
+    job = Job("", work, lambda: None)  # type: ignore[arg-type,return-value]
     threading.Thread(target=job.do, daemon=True).start()
 
     async def count() -> int:

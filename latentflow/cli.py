@@ -11,10 +11,10 @@ import click
 
 from latentflow import __version__, commands
 from latentflow.commands._options import CONTEXT
-from latentflow.commands._terminal import as_options, write_any_encoding
+from latentflow.commands._terminal import write_any_encoding
 from latentflow.commands._views import view_command
 from latentflow.config import did_you_mean
-from latentflow.errors import InputError, LatentflowError, OutOfMemoryError, is_out_of_memory
+from latentflow.errors import InputError, LatentflowError, OutOfMemoryError, as_options, is_out_of_memory
 from latentflow.explore.views import VIEWS
 
 DEFAULT = "optimize"

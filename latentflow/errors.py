@@ -20,6 +20,11 @@ import re
 PARAMETER = re.compile(r"`([a-z]\w*)`")
 
 
+def as_options(text: str) -> str:
+    """A sentence of the library as the command line says it: parameters, which stand in backticks, as options."""
+    return PARAMETER.sub(lambda match: f"--{match[1].rstrip('_')}", text)  # as_, since as is a word of Python's
+
+
 class LatentflowError(Exception):
     """What happened, and `remedy`, what the user can do about it; `exit_code` is the command's, `parameter` the first
     one that the message names."""

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from latentflow.config import counted
 from latentflow.errors import InputError, LatentflowError, MissingPackageError
 from latentflow.inversion.invert import Result, Run
 from latentflow.pictures.draw import in_a_row
@@ -59,7 +60,7 @@ class Scrubber(anywidget.AnyWidget):
             raise InputError("`frames` holds no frame.")
         given = list(captions) if captions is not None else words if any(words) else []
         if captions is not None and len(given) != len(pictures):
-            raise InputError(f"`captions` has {len(given)} texts for {len(pictures)} frames.")
+            raise InputError(f"`captions` has {counted(len(given), 'text')} for {counted(len(pictures), 'frame')}.")
         super().__init__(pictures=pictures, captions=given, fps=float(fps))
 
     @traitlets.validate("index")

@@ -26,6 +26,7 @@ from latentflow.app.lines import command_line
 from latentflow.config import RunConfig
 from latentflow.errors import InputError
 from latentflow.explore.config import WalkConfig
+from latentflow.runs.run import begin
 
 pytest.importorskip("streamlit", reason="needs streamlit")
 from latentflow.app.flows import Flow
@@ -83,9 +84,9 @@ def test_a_queue_has_a_limit_and_jobs_take_turns():
 
     def work(job):
         gate.wait(20)
-        order.append(job.describe)
+        order.append(job.owner)
 
-    made = [Job("me", work, lambda: None, name) for name in "abc"]
+    made = [Job(name, work, lambda: None) for name in "abc"]
     jobs.submit(made[0])
     while made[0].state != "running":
         time.sleep(0.01)
@@ -108,7 +109,7 @@ def test_the_jobs_of_a_closed_page_end_after_a_while():
             job.session.check()
             time.sleep(0.01)
 
-    mine, waiting = (jobs.submit(Job("gone", work, lambda: None, "")) for _ in range(2))
+    mine, waiting = (jobs.submit(Job("gone", work, lambda: None)) for _ in range(2))
     begun.wait(5)
     assert jobs.reap(lambda owner: False, now=100) == []
     assert jobs.reap(lambda owner: True, now=100 + GRACE) == []  # it came back
@@ -123,8 +124,16 @@ def test_what_goes_wrong_is_one_line():
     def work(job):
         raise InputError("`size` must be\nat least 1.", "Try 8.")
 
-    job = ended(Jobs(1, 1).submit(Job("me", work, lambda: None, "")))
+    job = ended(Jobs(1, 1).submit(Job("me", work, lambda: None)))
     assert (job.state, job.error) == ("failed", "--size must be at least 1. Try 8.")
+
+
+def test_a_bug_ends_its_job_and_not_the_thread(caplog):
+    jobs = Jobs(1, 4)
+    broken = ended(jobs.submit(Job("me", lambda job: 1 / 0, lambda: None)))
+    assert (broken.state, broken.error) == ("failed", "ZeroDivisionError, which is a bug in this program.")
+    assert "division by zero" in caplog.text
+    assert ended(jobs.submit(Job("me", lambda job: None, lambda: None))).state == "done"
 
 
 # Uploads
@@ -174,6 +183,12 @@ def test_a_visit_is_forgotten_with_everything(studio):
     assert len(studio.media) == 0
 
 
+def test_the_suffix_of_an_upload_is_one_that_is_read(visit):
+    assert visit.take("a.JPG", png(), "1").path.suffix == ".jpg"
+    assert visit.take("a.exe", png(1), "2").path.suffix == ".png"
+    assert visit.take("a", png(2), "3").path.suffix == ".png"
+
+
 # Flows
 
 
@@ -200,7 +215,40 @@ def test_a_flow_stops_and_goes_on_from_exactly_there(visit):
     path.write_bytes(png())
     straight = latentflow.invert(path, "l1", size=48, steps=40, seed=3, dtype="float32").result()
     assert torch.equal(flow.run.last.latent, straight.latent)
+    with Image.open(flow.file("gif")) as gif:
+        assert gif.n_frames == 41
     assert flow.line() == "latentflow --image_path cat.png --loss_type l1 --steps 40 --output_path flow.gif --vae bundled --size 48 --seed 3 --dtype float32"  # fmt: skip  # noqa: E501
+
+
+def test_a_flow_that_is_being_prepared_can_be_stopped(visit, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(*args):
+        begun.set()
+        gate.wait(10)
+        return begin(*args)
+
+    monkeypatch.setattr("latentflow.app.flows.begin", slow)
+    flow = started(visit, steps=3)
+    begun.wait(10)
+    flow.stop()
+    gate.set()
+    ended(flow.job)
+    assert (flow.state, flow.history) == ("stopped", [])
+    flow.go_on()
+    ended(flow.job)
+    assert (flow.state, len(flow.history)) == ("finished", 4)
+
+
+def test_a_flow_of_an_object_has_files_too(autoencoder):
+    given = latentflow.Autoencoder(autoencoder.model, autoencoder.geometry, "mine")
+    studio = Studio(AppConfig(), given)
+    flow = started(studio.visit("somebody"), steps=2)
+    ended(flow.job)
+    with Image.open(flow.file("gif")) as gif:
+        assert gif.n_frames == 3
+    assert json.loads(flow.file("manifest").read_text())["weights"]["name"] == "mine"
+    studio.close()
 
 
 def test_a_branch_begins_with_the_last_latent(visit):
@@ -210,9 +258,13 @@ def test_a_branch_begins_with_the_last_latent(visit):
     ended(branch.job)
     assert branch.history[0]["psnr"] == pytest.approx(flow.history[-1]["psnr"], abs=1e-3)
     assert branch.plan.config.loss_type == "mse"
-    assert "--init latent.safetensors" in branch.line()
+    assert "--init flow.safetensors" in branch.line()
     with pytest.raises(InputError, match="nonsense"):
         flow.branch("nonsense")
+    flow.close()
+    again = Flow(visit, branch.image, branch.plan.config)  # its start is its own
+    again.go_on()
+    assert ended(again.job).state == "done"
 
 
 def test_the_files_of_a_flow(visit, autoencoder):

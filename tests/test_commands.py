@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from latentflow.cli import command_names, find_command
-from latentflow.commands._terminal import PLAIN, as_options
+from latentflow.commands._terminal import PLAIN
 from latentflow.config import RunConfig, options_that
-from latentflow.errors import InputError, OutputError
+from latentflow.errors import InputError, OutputError, as_options
 from latentflow.files import WrittenFiles, check_outputs, manifest_path
 
 ROOT = Path(__file__).parent.parent

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from latentflow.app.jobs import Job
 from latentflow.app.lines import command_line
 from latentflow.app.visits import Upload, Visit
 from latentflow.config import RenderConfig, RunConfig
+from latentflow.errors import InputError
 from latentflow.inversion.invert import Run, loss_label
 from latentflow.latents.files import save_latent
 from latentflow.pictures.files import to_jpeg, to_uint8
@@ -35,6 +37,8 @@ class Flow:
     `state` is that of the job in hand, `history` has index, total, loss and PSNR (dB) of every step. Raises
     `InputError` for options that don't go together.
     """
+
+    asked: tuple[str, ...] = ()  # options that the visitor set, of those that have a default by method
 
     def __init__(self, visit: Visit, image: Upload, config: RunConfig, branched: str = "") -> None:
         self.visit, self.image, self.branched = visit, image, branched
@@ -68,7 +72,7 @@ class Flow:
         """Begin, or continue from exactly where it was stopped; raises `InputError` when too many runs wait."""
         if self.state in ("waiting", "running", "finished"):
             return
-        self.job = self.visit.job("flow", self._work)
+        self.job = self.visit.job(self._work)
         media, owner = self.visit.studio.media, self.visit.owner
         media.drop(owner, [self.live, *self.files.values()])
         self.files = {}
@@ -76,14 +80,15 @@ class Flow:
 
     def stop(self) -> None:
         """End it after the step in hand; it can go on."""
-        if self.job is not None and self.job.state == "waiting":
-            self.job.stop()
-        elif self.run is not None:
+        if self.run is not None and self.state == "running":
             self.run.stop()
+        elif self.job is not None:  # it waits, or is about to begin
+            self.job.stop()
 
     def branch(self, loss: str) -> Flow:
         """A flow with another loss that begins with this one's last latent; raises `InputError`."""
-        path = self.file("latent")
+        path = self.visit.new_folder() / "flow.safetensors"  # of the branch: this run may go on
+        self.file("latent").replace(path)
         step = self.history[-1]["index"]
         config = replace(self.plan.config, loss_type=loss, init=str(path))
         flow = Flow(self.visit, self.image, config, f", from step {step} of {self.plan.config.loss_type}")
@@ -97,10 +102,8 @@ class Flow:
         config = replace(self.plan.config, optimizer=None, lr=None, betas=None)
         asked = replace(config, **{name: getattr(self.plan.config, name) for name in self.asked})
         if self.plan.config.init.endswith(".safetensors"):
-            names[self.plan.config.init] = "latent.safetensors"
+            names[self.plan.config.init] = Path(self.plan.config.init).name
         return command_line("", [], replace(asked, vae=self.visit.studio.named_vae), names)
-
-    asked: tuple[str, ...] = ()  # options that the visitor set, of those that have a default by method
 
     def picture(self) -> str:
         """The address of the newest picture; empty before the first step and while it runs."""
@@ -124,7 +127,11 @@ class Flow:
         suffixes = {"latent": ".safetensors", "image": ".png"}
         path = self.plan.manifest if kind == "manifest" else self.folder / f"flow{suffixes.get(kind, '.' + kind)}"
         if kind in ("gif", "mp4"):
-            render(self.plan.trajectory, RenderConfig(output_path=str(path), overwrite=True), self._session())
+            config = RenderConfig(output_path=str(path), overwrite=True)
+            job = self.visit.job(partial(self._render, config))
+            job.ended.wait()
+            if job.error:
+                raise InputError(job.error)
         elif kind == "latent":
             save_latent(path, self.run.last.latent, self.run.loaded.autoencoder, self.run.size)
         elif kind == "image":
@@ -133,13 +140,13 @@ class Flow:
             self._write_manifest(path)
         return path
 
-    def _session(self) -> Any:
-        return Job(self.visit.owner, lambda job: None, self.visit.studio.load, "files").session
+    def _render(self, config: RenderConfig, job: Job) -> None:
+        render(self.plan.trajectory, config, job.session)
 
     def _write_manifest(self, path: Path) -> None:
         report = self._report()
         assert self.run is not None
-        report.first, report.last, report.seconds = self.run.first, self.run.last, self.run._seconds
+        report.first, report.last, report.seconds = self.run.first, self.run.last, self.run.seconds
         facts = report.facts()
         facts["options"] |= {"image_path": self.image.name, "output_path": "flow.gif"}
         outcome = "done" if self.state == "finished" else "stopped"
@@ -154,7 +161,7 @@ class Flow:
     def _work(self, job: Job) -> None:
         if self.run is None:
             self.run = begin(self.plan, self.visit.studio.load(), job.session)
-        self.run._session = job.session
+        self.run.session = job.session
         every = Trajectory(self.plan.trajectory, self._report().facts(), 1, self.run.inversion.index)
         if job.session.is_stopped:
             raise job.session.interrupted()

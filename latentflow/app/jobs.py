@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from latentflow.errors import PARAMETER, InputError, Interrupted, LatentflowError
-from latentflow.records import Frame
+from latentflow.errors import InputError, Interrupted, LatentflowError, as_options
+from latentflow.records import Comparison, Frame
 from latentflow.session import Session
 
 if TYPE_CHECKING:
     from latentflow.models.loading import Loaded
 
+LOG = logging.getLogger(__name__)
 GRACE = 5.0  # seconds that a page may be away, as while it is loaded anew
 UNFINISHED = ("waiting", "running")
 
 
 class Job:
     """One piece of work of one visitor, the `owner`. `state` is waiting, running, done, stopped or failed; `error` says
-    why it failed, `said` holds what the library had to say, `progress` a few words on how far it is."""
+    why it failed, `said` holds what the library had to say, `progress` a few words on how far it is.
 
-    def __init__(self, owner: str, work: Callable[[Job], Any], load: Callable[[], Loaded], describe: str) -> None:
-        self.owner, self.work, self.describe = owner, work, describe
+    `take` is given each frame that passes the job's session; by default it is shown.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        work: Callable[[Job], None],
+        load: Callable[[], Loaded],
+        take: Callable[[Job, Any], None] | None = None,
+    ) -> None:
+        self.owner, self.work, self.take = owner, work, take or Job.show
         self.state, self.error, self.progress = "waiting", "", ""
         self.said: list[str] = []
-        self.result: Any = None
         self.newest: Any = None  # what is shown of it
         self.version = 0  # of the newest
-        self.take: Callable[[Frame], None] = self.show
         self.session = JobSession(self, load)
         self.ended = threading.Event()
 
@@ -50,29 +59,26 @@ class Job:
 
     def do(self) -> None:
         """Do the work, in the thread that calls; what goes wrong is kept."""
-        self.state = "running"
+        self.state, outcome = "running", "failed"
         try:
             self.session.check()
-            self.result = self.work(self)
+            self.work(self)
             outcome = "stopped" if self.session.is_stopped else "done"
         except Interrupted as error:
             outcome, self.error = "stopped", str(error)
         except LatentflowError as error:
-            outcome, self.error = "failed", one_line(error)
-        except Exception as error:
-            outcome, self.error = (
-                "failed",
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            )
-            raise
+            self.error = one_line(error)
+        except Exception as error:  # a bug: the visitor sees its kind, the log of the server where it is
+            self.error = f"{type(error).__name__}, which is a bug in this program."
+            LOG.exception("A job failed.")
         finally:
-            self.state = outcome if "outcome" in locals() else "failed"
+            self.state = outcome
             self.ended.set()
 
 
 def one_line(error: LatentflowError) -> str:
-    """An error as one line, with parameters as they are written on the command line."""
-    return PARAMETER.sub(r"--\1", " ".join(str(error).split()))
+    """An error as one line, as the command line says it."""
+    return as_options(" ".join(str(error).split()))
 
 
 class JobSession(Session):
@@ -89,8 +95,8 @@ class JobSession(Session):
     def watch(self, records: Any, state: str = "outputs are complete up to that step") -> Iterator[Any]:
         """Pass records on, and show those that are frames."""
         for record in super().watch(records, state):
-            if isinstance(record, Frame) or hasattr(record, "labeled"):
-                self.job.take(record)
+            if isinstance(record, Frame | Comparison):
+                self.job.take(self.job, record)
             yield record
 
     def _start(self, total: int, unit: str) -> JobSession:
@@ -158,8 +164,6 @@ class Jobs:
                     self._changed.wait()
                 job = self._jobs.popleft()
                 self._going.append(job)
-            try:
-                job.do()
-            finally:
-                with self._changed:
-                    self._going.remove(job)
+            job.do()
+            with self._changed:
+                self._going.remove(job)

@@ -80,9 +80,8 @@ class Media:
         from starlette.responses import FileResponse, Response, StreamingResponse
         from starlette.routing import Route
 
-        def found(request: Any) -> Any:
-            shown = self._shown.get(request.path_params["key"].removesuffix(".jpg"))
-            return None if shown is None else shown
+        def found(request: Any) -> Shown | None:
+            return self._shown.get(request.path_params["key"].removesuffix(".jpg"))
 
         def missing() -> Response:
             return Response("It is no longer here.", 404, HEADERS)

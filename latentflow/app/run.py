@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 TIDY = 1.0  # seconds between looks for closed pages
 THEME = {
-    "theme.base": None,
     "theme.light.primaryColor": "#b3402a",
     "theme.light.backgroundColor": "#fdfdfb",
     "theme.light.secondaryBackgroundColor": "#f3f3ee",
@@ -46,9 +45,9 @@ def launch_app(
     reaches `host` and `port` can use it; with the default only this machine does. Raises `MissingPackageError` without
     latentflow[app], `InputError` for a wrong option, `WeightsError` for weights that are missing.
     """
-    named = None if vae is None or not isinstance(vae, str | Path) else str(vae)
+    named, given = (str(vae), None) if isinstance(vae, str | Path) else (None, vae)
     config = AppConfig(vae=named, port=port, host=host, folder=None if folder is None else str(folder), browser=browser)
-    serve(config, session or Session(), None if isinstance(vae, str | Path) else vae)
+    serve(config, session or Session(), given)
 
 
 def serve(config: AppConfig, session: Session, vae: Autoencoder | None = None) -> None:
@@ -65,7 +64,7 @@ def serve(config: AppConfig, session: Session, vae: Autoencoder | None = None) -
             "out `host` to keep it to this machine."
         )
     studio = open_studio(Studio(config, vae))
-    session.say_once(f"Loading the autoencoder; then open http://{_shown(config.host)}:{config.port}")
+    session.say(f"Loading the autoencoder; then open http://{_shown(config.host)}:{config.port}")
     loaded = studio.load()
     if loaded.weights.notice:
         session.say(loaded.weights.notice)
@@ -95,7 +94,7 @@ def options(config: AppConfig) -> dict[str, Any]:
         "logger.hideWelcomeMessage": True,  # which asks another host for this machine's address
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
-        **{name: value for name, value in THEME.items() if value is not None},
+        **THEME,
     }
 
 

@@ -9,7 +9,7 @@ from latentflow.app.ui import page_style
 from latentflow.app.visits import the_studio
 
 PANELS = {"Flow": flow, "Walk": walk, "Channels": channels, "Atlas": atlas, "Compare": compare, "Concept": concept}
-KEPT = tuple(f"{name.lower()}_" for name in PANELS)  # widgets whose values stay while another panel is shown
+PREFIXES = tuple(f"{name.lower()}_" for name in PANELS)  # widgets whose values stay while another panel is shown
 ACTIONS = ("_start", "_files", "_clear", "_add", "_with", "_without", "_to_show")
 
 
@@ -23,7 +23,7 @@ def draw() -> None:
     page = st.navigation(pages, position="top")
     for key in map(str, st.session_state):  # Streamlit forgets widgets that are not drawn
         own = key.startswith(f"{page.title.lower()}_")
-        if key.startswith(KEPT) and not own and not key.endswith(ACTIONS):
+        if key.startswith(PREFIXES) and not own and not key.endswith(ACTIONS):
             st.session_state[key] = st.session_state[key]
     studio = the_studio()
     name = studio.named_vae or studio.load().autoencoder.name

@@ -14,6 +14,7 @@ from latentflow.app.jobs import Job
 from latentflow.app.lines import command_line
 from latentflow.app.visits import Visit
 from latentflow.config import CompareConfig, ViewConfig
+from latentflow.explore.config import AtlasConfig
 from latentflow.explore.views import VIEWS
 from latentflow.pictures.draw import LabeledDrawing, panels, tiled
 from latentflow.pictures.files import to_jpeg, to_uint8
@@ -46,8 +47,7 @@ class Show:
         self.files: dict[str, str] = {}  # name → address, when it is done
         self.report: Any = None
         self._picture = ""
-        self.job = visit.job(command, self._work)
-        self.job.take = self._keep if collect else self._shown
+        self.job = visit.job(self._work, self._keep if collect else self._shown)
         self.live = visit.studio.media.live(visit.owner, self.job, drawn, lambda record: {"state": self.job.progress})
 
     def line(self) -> str:
@@ -77,6 +77,8 @@ class Show:
     def _work(self, job: Job) -> None:
         config: Any = self.config
         config = replace(config, output_path=str(self.folder / Path(config.output_path).name))
+        if isinstance(config, AtlasConfig):  # nothing is written beside the folder
+            config = replace(config, index=str(self.visit.new_folder() / "index.safetensors"))
         if isinstance(config, CompareConfig):
             self.report = run_compare(make_compare_plan(config), job.session)
         else:
@@ -87,15 +89,15 @@ class Show:
         if self.report.error is not None:
             raise self.report.error
 
-    def _shown(self, record: Any) -> None:
+    def _shown(self, job: Job, record: Any) -> None:
         if isinstance(record, Labeled | Comparison):
-            self.job.show(record)
+            job.show(record)
 
-    def _keep(self, record: Any) -> None:
+    def _keep(self, job: Job, record: Any) -> None:
         if isinstance(record, Labeled):
             self.frames.append(self.visit.studio.media.picture(self.visit.owner, to_jpeg(to_uint8(record.image))))
             self.captions.append(", ".join(record.caption))
-            self.job.show(record)
+            job.show(record)
 
 
 def drawn(record: Any) -> np.ndarray:

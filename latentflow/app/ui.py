@@ -13,12 +13,12 @@ from streamlit.components import v2
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from latentflow.app.jobs import one_line
-from latentflow.app.visits import Upload, Visit, the_studio
+from latentflow.app.visits import SUFFIXES, Upload, Visit, the_studio
 from latentflow.errors import LatentflowError
 from latentflow.page.facts import EXAMPLES, example_png
 from latentflow.widgets import script, style
 
-TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "avif"]
+TYPES = [suffix.removeprefix(".") for suffix in SUFFIXES]
 SIZES = (64, 96, 128, 192, 256, 384, 512)
 
 
@@ -47,9 +47,8 @@ def widget(name: str, data: dict[str, Any], key: str, **changes: Any) -> Any:
     )
 
 
-def choose_images(visit: Visit, key: str, least: int = 1, *, label: str = "Images") -> list[Upload]:
-    """The images that are uploaded or chosen from the examples, at least so many, or a line that asks for them."""
-    several = least > 1 or key == "flow"
+def choose_images(visit: Visit, key: str, label: str, *, several: bool = False) -> list[Upload]:
+    """The images that are uploaded or chosen from the examples, one or several of each."""
     given = st.file_uploader(label, TYPES, accept_multiple_files=several, key=f"{key}_files")
     found = list(given) if isinstance(given, list) else [given] if given else []
     uploads = take_all(visit, found)
@@ -124,8 +123,12 @@ def state_of(job: Any) -> None:
         st.caption(line)
 
 
-def restarted(key: str, made: Any) -> None:
-    """Show this from now on, and end what was shown before it."""
+def begin(key: str, make: Callable[[], Any]) -> None:
+    """Show what `make` begins from now on, and end what was shown before it; or say what is wrong."""
+    made, problem = attempt(make)
+    if problem:
+        st.error(problem)
+        return
     before = st.session_state.get(key)
     if before is not None:
         before.close()

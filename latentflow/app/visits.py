@@ -9,25 +9,26 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+import numpy as np
 
 from latentflow.app.config import AppConfig
 from latentflow.app.jobs import Job, Jobs
 from latentflow.app.media import Media
 from latentflow.errors import InputError
+from latentflow.models.loading import Models
+from latentflow.pictures.decoding import readable_suffixes
 from latentflow.pictures.files import fit, read_image, to_jpeg
 
 if TYPE_CHECKING:
     from latentflow.models.autoencoder import Autoencoder
-    from latentflow.models.loading import Loaded, Models
+    from latentflow.models.loading import Loaded
 
 KEPT = 150.0  # seconds that the things of a closed page are kept, in case it connects again
 THUMBNAIL = 160  # pixels
-SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+SUFFIXES = sorted(readable_suffixes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +70,24 @@ class Visit:
         key = (identity, str(folder or ""))
         if key not in self._uploads:
             place = folder or self.new_folder()
-            path = place / plain(name)
-            taken = {each.stem for each in place.iterdir()}
-            path = path if path.name not in taken else place / f"{path.name}-{len(taken)}"
+            stem, taken = plain(name), {each.stem for each in place.iterdir()}
+            stem = f"{stem}-{len(taken)}" if stem in taken else stem
+            suffix = Path(name).suffix.lower()
+            path = place / (stem + (suffix if suffix in SUFFIXES else ".png"))  # it is read by its content
             path.write_bytes(content)
             try:
                 picture = read_image(path, "The upload", max_pixels=self.studio.config.max_pixels).image
-                named = path.with_suffix(_suffix(path))
-                path = path.rename(named)
             except InputError as error:
                 path.unlink(missing_ok=True)
                 text = str(error).replace(str(path), _printable(name))
                 raise InputError(text) from error
-            thumbnail = to_jpeg(_pixels(fit(picture, THUMBNAIL)))
+            thumbnail = to_jpeg(np.asarray(fit(picture, THUMBNAIL)))
             self._uploads[key] = Upload(_printable(name), path, thumbnail)
         return self._uploads[key]
 
-    def job(self, describe: str, work: Callable[[Job], Any]) -> Job:
+    def job(self, work: Callable[[Job], None], take: Callable[[Job, Any], None] | None = None) -> Job:
         """A job of this visit, which waits for its turn; raises `InputError` when too many wait."""
-        return self.studio.jobs.submit(Job(self.owner, work, self.studio.load, describe))
+        return self.studio.jobs.submit(Job(self.owner, work, self.studio.load, take))
 
     def close(self) -> None:
         """Forget everything."""
@@ -98,22 +98,12 @@ class Visit:
 class Studio:
     """What all visits share: the options, the autoencoder, jobs and addresses. `vae` may be an `Autoencoder`."""
 
-    def __init__(self, config: AppConfig, vae: str | Autoencoder | None = None, models: Models | None = None) -> None:
+    def __init__(self, config: AppConfig, vae: str | Autoencoder | None = None) -> None:
         self.config, self.vae = config, config.vae if vae is None else vae
-        self._models, self._lock = models, threading.Lock()
+        self.models, self._lock = Models(tune=True), threading.Lock()
         self.media = Media()
         self.jobs = Jobs(config.runs, config.queue)
         self._visits: dict[str, Visit] = {}
-
-    @property
-    def models(self) -> Models:
-        """What is loaded."""
-        with self._lock:
-            if self._models is None:
-                from latentflow.models.loading import Models
-
-                self._models = Models(tune=True)
-        return self._models
 
     def load(self) -> Loaded:
         """The autoencoder and its networks, loaded once."""
@@ -128,7 +118,7 @@ class Studio:
     def visit(self, owner: str) -> Visit:
         """The visit of a page."""
         with self._lock:
-            visit = self._visits.setdefault(owner, None) or Visit(owner, self)  # type: ignore[arg-type]
+            visit = self._visits.get(owner) or Visit(owner, self)
             self._visits[owner] = visit
         visit.seen = time.monotonic()
         return visit
@@ -178,14 +168,3 @@ def _printable(name: str) -> str:
     """A name as it is shown: one line, not too long."""
     shown = "".join(each if each.isprintable() else " " for each in name.rsplit("/", 1)[-1]).strip()
     return shown[-60:] or "image"
-
-
-def _suffix(path: Path) -> str:
-    with Image.open(BytesIO(path.read_bytes())) as image:
-        return SUFFIXES.get(image.format or "", ".png")
-
-
-def _pixels(image: Image.Image) -> Any:
-    import numpy as np
-
-    return np.asarray(image.convert("RGB"))

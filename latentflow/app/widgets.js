@@ -166,7 +166,7 @@ function atlasWidget({ data, parentElement, setStateValue }) {
   place.replaceChildren(frame);
   own?.end();
   const told = (/** @type {MessageEvent} */ event) => {
-    if (event.source === frame.contentWindow && event.data?.latentflow === "picked") setStateValue("picked", event.data.index);
+    if (event.source === frame.contentWindow && event.data?.latentflow === "picked") setStateValue("picked", event.data.name);
   };
   window.addEventListener("message", told);
   own = { address: data.address, place, end: () => window.removeEventListener("message", told) };

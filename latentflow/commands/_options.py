@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from latentflow.commands._terminal import as_options
 from latentflow.config import Options, RunConfig
-from latentflow.errors import LatentflowError
+from latentflow.errors import LatentflowError, as_options
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],

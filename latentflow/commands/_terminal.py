@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentflow.errors import PARAMETER
+from latentflow.errors import as_options
 
 if TYPE_CHECKING:
     from latentflow.session import Session
@@ -48,11 +48,6 @@ def write_any_encoding() -> None:
         reconfigure = getattr(stream, "reconfigure", None)  # whatever stands in for a stream may lack it
         if reconfigure is not None:
             reconfigure(errors=ERRORS)
-
-
-def as_options(text: str) -> str:
-    """A sentence of the library as the command line says it: parameters, which stand in backticks, as options."""
-    return PARAMETER.sub(lambda match: f"--{match[1].rstrip('_')}", text)  # as_, since as is a word of Python's
 
 
 def say(line: str) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from latentflow.commands._options import CONTEXT
-from latentflow.commands._terminal import as_options
 from latentflow.config import DEFAULT_VAE
-from latentflow.errors import WeightsError
+from latentflow.errors import WeightsError, as_options
 
 if TYPE_CHECKING:
     from latentflow.models.weights import Checkpoint, FoundWeights

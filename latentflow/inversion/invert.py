@@ -78,8 +78,9 @@ class Run:
     """An optimization of one image, as `invert` makes it.
 
     Iterating yields a `Step` for the start and one after every update. `stop()`, from any thread, ends the loop after
-    the step in hand; iterating again goes on from there. A session that is stopped ends it with `Interrupted`. Two runs
-    may go on at once, in threads, with one autoencoder.
+    the step in hand; iterating again goes on from there. A `session` that is stopped ends it with `Interrupted`; with
+    another one it can go on. `seconds` is what the steps took so far. Two runs may go on at once, in threads, with one
+    autoencoder.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Run:
         """`target` is (1, 3, h, w) in [0, 1], `mask` what of it counts, (1, 1, h, w); `reader` has read them, and reads
         what else `config` names."""
         autoencoder, self.reader = loaded.autoencoder, reader or Reader(config)
-        self.config, self.loaded, self.seed, self._session = config, loaded, seed, session
+        self.config, self.loaded, self.seed, self.session = config, loaded, seed, session
         self.target = target.to(autoencoder.device)
         self.mask = None if mask is None else mask.to(autoencoder.device)
         self.latent = initial_latent(
@@ -106,7 +107,7 @@ class Run:
         self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
         self.first: Step | None = None
         self.last: Step | None = None
-        self._seconds = 0.0
+        self.seconds = 0.0
         self._stopped = threading.Event()
 
     @property
@@ -131,12 +132,12 @@ class Run:
             if self._stopped.is_set():
                 self._stopped.clear()
                 return
-            if self._session.is_stopped:
-                raise self._session.interrupted("Stopped before the next step")
+            if self.session.is_stopped:
+                raise self.session.interrupted("Stopped before the next step")
             step = next(self.inversion)
             self.first = self.first or step
             self.last = step
-            self._seconds += step.seconds
+            self.seconds += step.seconds
             yield step
 
     def stop(self) -> None:
@@ -163,7 +164,7 @@ class Run:
             loss_last=float(self.last.loss[0]),
             metrics=image_metrics(self.last.image, self.target, self.loaded.metrics, self.mask),
             encoder_metrics=encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics, self.mask),
-            seconds_per_step=self._seconds / (self.last.index + 1),
+            seconds_per_step=self.seconds / (self.last.index + 1),
         )
 
 

@@ -11,8 +11,8 @@ from latentflow.app.shows import Show
 from latentflow.app.ui import (
     TYPES,
     attempt,
+    begin,
     controls_and_stage,
-    restarted,
     show_line,
     state_of,
     take_all,
@@ -39,9 +39,7 @@ def show() -> None:
         method = st.segmented_control("Layout", ["pca", "umap"], default="pca", key="atlas_method")
         if st.button("Draw the atlas", type="primary", disabled=folder is None, key="atlas_start", width="stretch"):
             config = AtlasConfig(method=method or "pca", size=128, max_pixels=visit.studio.config.max_pixels)
-            config = AtlasConfig(**{**vars(config), "index": str(visit.new_folder() / "index.safetensors")})
-            made, problem = attempt(lambda: Show(visit, "atlas", [str(folder)], config, {str(folder): names}))
-            st.error(problem) if problem else restarted("atlas", made)
+            begin("atlas", lambda: Show(visit, "atlas", [str(folder)], config, {str(folder): names}))
     with stage:
         atlas: Show | None = st.session_state.get("atlas")
         if atlas is None:
@@ -57,8 +55,8 @@ def show() -> None:
             "atlas", {"address": f"{page}?show"}, f"atlas {atlas.folder.name}", on_picked_change=lambda: None
         )
         if getattr(result, "picked", None) is not None:
-            _picked(visit, Path(atlas.sources[0]), int(result.picked))
-        show_line(atlas.line().split(" --index")[0])
+            _picked(visit, Path(atlas.sources[0]), str(result.picked))
+        show_line(atlas.line())
 
 
 def _folder(visit: Visit) -> tuple[Path | None, str]:
@@ -80,12 +78,12 @@ def _folder(visit: Visit) -> tuple[Path | None, str]:
     return known[key], known[key].name
 
 
-def _picked(visit: Visit, folder: Path, index: int) -> None:
+def _picked(visit: Visit, folder: Path, name: str) -> None:
     """The picture that was clicked, beside what the autoencoder makes of it."""
-    paths = find_images(folder).paths
-    if not 0 <= index < len(paths):
+    paths = {str(path.relative_to(folder)): path for path in find_images(folder).paths}
+    if name not in paths:  # the folder has changed, or the name is none of the atlas
         return
-    path = paths[index]
+    path = paths[name]
     upload, problem = attempt(lambda: visit.take(path.name, path.read_bytes(), f"{path} {path.stat().st_mtime}"))
     if upload is None:
         st.error(problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import streamlit as st
 import torch
 
@@ -11,11 +12,10 @@ from latentflow.app.lines import command_line
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
     SIZES,
-    attempt,
+    begin,
     choose_images,
     controls_and_stage,
     opened,
-    restarted,
     show_line,
     this_visit,
     watched,
@@ -36,15 +36,12 @@ def show() -> None:
     visit = this_visit()
     controls, stage = controls_and_stage()
     with controls:
-        images = choose_images(visit, "channels", label="Image to take apart")
+        images = choose_images(visit, "channels", "Image to take apart")
         size = st.selectbox("Longer side", SIZES, index=SIZES.index(256), key="channels_size")
         config = ChannelsConfig(size=size, max_pixels=visit.studio.config.max_pixels)
         if st.button("Draw all channels", disabled=not images, key="channels_start", width="stretch"):
             image = images[-1]
-            made, problem = attempt(
-                lambda: Show(visit, "channels", [str(image.path)], config, {str(image.path): image.name})
-            )
-            st.error(problem) if problem else restarted("channels", made)
+            begin("channels", lambda: Show(visit, "channels", [str(image.path)], config, {str(image.path): image.name}))
     with stage:
         if not images:
             st.subheader("What a channel holds")
@@ -60,15 +57,16 @@ def show() -> None:
             {"label": f"channel {number}", "low": -REACH, "high": REACH, "step": 0.05, "value": 0}
             for number in range(count)
         ]
-        widget("sliders", {"address": address, "sliders": sliders}, f"channels {address[-6:]}", on_values_change=_moved)
+        widget(
+            "sliders",
+            {"address": address, "sliders": sliders},
+            f"channels {address[-6:]}",
+            on_values_change=lambda: None,
+        )
         named = replace(config, vae=visit.studio.named_vae)
         show_line(command_line("channels", [str(image.path)], named, {str(image.path): image.name}))
         if st.session_state.get("channels") is not None:
             watched(st.session_state.channels)
-
-
-def _moved() -> None:
-    """The picture is drawn by then; nothing else depends on the values."""
 
 
 def _decoder(visit: Visit, image: Upload, size: int) -> str:
@@ -76,7 +74,7 @@ def _decoder(visit: Visit, image: Upload, size: int) -> str:
     autoencoder = visit.studio.load().autoencoder
     anchors = read_anchors([str(image.path)], autoencoder, size, "contain", Reader())
 
-    def decode(values: list[float]) -> object:
+    def decode(values: list[float]) -> np.ndarray:
         channels = anchors.latents.shape[1]
         if len(values) != channels:
             raise InputError(f"{channels} values are wanted, not {len(values)}.")
@@ -84,4 +82,4 @@ def _decoder(visit: Visit, image: Upload, size: int) -> str:
             moved = anchors.latents + torch.tensor(values, device=anchors.latents.device).view(1, -1, 1, 1)
             return to_uint8(autoencoder.decode(moved, anchors.size))
 
-    return visit.studio.media.decoder(visit.owner, decode)  # type: ignore[arg-type]
+    return visit.studio.media.decoder(visit.owner, decode)

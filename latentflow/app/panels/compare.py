@@ -8,10 +8,9 @@ from latentflow import losses
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
     SIZES,
-    attempt,
+    begin,
     choose_images,
     controls_and_stage,
-    restarted,
     show_line,
     this_visit,
     watched,
@@ -24,7 +23,7 @@ def show() -> None:
     visit = this_visit()
     controls, stage = controls_and_stage()
     with controls:
-        images = choose_images(visit, "compare", label="Image to become")
+        images = choose_images(visit, "compare", "Image to become")
         chosen = st.multiselect("Losses", losses.names(), ["mse", "l1"], accept_new_options=True, key="compare_losses")
         left, right = st.columns(2)
         steps = left.number_input("Steps", 1, 10_000, 50, key="compare_steps")
@@ -32,7 +31,8 @@ def show() -> None:
         seed = st.number_input("Seed", 0, 2**53 - 1, 0, key="compare_seed")
         if st.button("Compare", type="primary", disabled=not (images and chosen), key="compare_start", width="stretch"):
             image = images[-1]
-            made, problem = attempt(
+            begin(
+                "compare",
                 lambda: Show(
                     visit,
                     "compare",
@@ -46,9 +46,8 @@ def show() -> None:
                         max_pixels=visit.studio.config.max_pixels,
                     ),
                     {str(image.path): image.name},
-                )
+                ),
             )
-            st.error(problem) if problem else restarted("compare", made)
     with stage:
         compared: Show | None = st.session_state.get("compare")
         if compared is None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 import torch
 
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
     TYPES,
-    attempt,
+    begin,
     choose_images,
     controls_and_stage,
     opened,
-    restarted,
     show_line,
     take_all,
     this_visit,
@@ -40,7 +40,7 @@ def show() -> None:
         groups = [
             _group(visit, key, label) for key, label in (("with", "Images with it"), ("without", "Images without"))
         ]
-        images = choose_images(visit, "concept", label="Image to move")
+        images = choose_images(visit, "concept", "Image to move")
         whiten = st.toggle("Whiten", key="concept_whiten", help="Weight by the inverse covariance of the latents.")
         ready = all(count >= MIN_IMAGES for _, count in groups)
         if not ready:
@@ -49,8 +49,7 @@ def show() -> None:
             positive, negative = (str(folder) for folder, _ in groups)
             config = ConceptConfig(positive=positive, negative=negative, whiten=whiten, size=SIZE)
             names = {positive: "with", negative: "without"}
-            made, problem = attempt(lambda: Show(visit, "concept", [], config, names))
-            st.error(problem) if problem else restarted("concept", made)
+            begin("concept", lambda: Show(visit, "concept", [], config, names))
     with stage:
         concept: Show | None = st.session_state.get("concept")
         if concept is None:
@@ -100,10 +99,10 @@ def _decoder(visit: Visit, path: Path, image: Upload) -> str:
     concept = read_concept(path, autoencoder)
     anchors = read_anchors([str(image.path)], autoencoder, concept.size[0], "cover", Reader())
 
-    def decode(values: list[float]) -> object:
+    def decode(values: list[float]) -> np.ndarray:
         if len(values) != 1:
             raise InputError(f"One value is wanted, not {len(values)}.")
         with torch.no_grad():
             return to_uint8(autoencoder.decode(anchors.latents + values[0] * concept.direction, concept.size))
 
-    return visit.studio.media.decoder(visit.owner, decode)  # type: ignore[arg-type]
+    return visit.studio.media.decoder(visit.owner, decode)

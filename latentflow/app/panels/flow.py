@@ -68,7 +68,7 @@ def show() -> None:
 
 def _begin(visit: Visit, flows: list[Flow]) -> None:
     """The choices of a run, and the button that begins it."""
-    images = choose_images(visit, "flow", label="Images to become")
+    images = choose_images(visit, "flow", "Images to become", several=True)
     loss = st.selectbox(
         "Loss",
         losses.names(),

@@ -7,11 +7,10 @@ import streamlit as st
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
     SIZES,
-    attempt,
+    begin,
     choose_images,
     controls_and_stage,
     downloads,
-    restarted,
     show_line,
     state_of,
     this_visit,
@@ -27,7 +26,7 @@ def show() -> None:
     visit = this_visit()
     controls, stage = controls_and_stage()
     with controls:
-        images = choose_images(visit, "walk", 2, label="Images to walk through")
+        images = choose_images(visit, "walk", "Images to walk through", several=True)
         added = st.session_state.setdefault("anchors", [])
         if added:
             st.caption(f"From the atlas: {', '.join(each.name for each in added)}")
@@ -47,7 +46,8 @@ def show() -> None:
         suffix = right.selectbox("Video", [".mp4", ".gif", ".webm"], key="walk_suffix")
         if st.button("Walk", type="primary", disabled=len(images) < 2, key="walk_start", width="stretch"):
             segments = len(images) if loop else len(images) - 1
-            made, problem = attempt(
+            begin(
+                "walk",
                 lambda: Show(
                     visit,
                     "walk",
@@ -65,24 +65,21 @@ def show() -> None:
                     ),
                     {str(image.path): image.name for image in images},
                     collect=True,
-                )
+                ),
             )
-            if problem:
-                st.error(problem)
-            else:
-                restarted("walk", made)
     with stage:
         walk: Show | None = st.session_state.get("walk")
         if walk is None:
             st.subheader("The pictures between your pictures")
             st.write("Choose two images or more and press Walk; then drag the slider. Play shows the walk as a video.")
             return
-        _follow(walk)
+        going = walk.job.is_going_on
+        st.fragment(_follow, run_every=0.5 if going else None)(walk, going)
         show_line(walk.line())
 
 
-@st.fragment(run_every=0.5)
-def _follow(walk: Show) -> None:
+def _follow(walk: Show, was_going: bool) -> None:
+    """The frames so far under a slider, and the files when all are there."""
     going = walk.job.is_going_on
     state_of(walk.job)
     if walk.frames:
@@ -93,6 +90,5 @@ def _follow(walk: Show) -> None:
     downloads(walk.files)
     if going:
         st.progress(len(walk.frames) / max(1, walk.config.frames or 1))  # type: ignore[union-attr]
-    elif not st.session_state.get(f"walk over {walk.folder.name}"):
-        st.session_state[f"walk over {walk.folder.name}"] = True
+    elif was_going:
         st.rerun()
