@@ -45,6 +45,12 @@ def png(level=120, size=(48, 40)):
     return memory.getvalue()
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @pytest.fixture
 def studio():
     made = Studio(AppConfig(vae="bundled", dtype="float32", max_pixels=100_000))
@@ -398,11 +404,11 @@ def test_another_address_is_warned_of(monkeypatch):
 
     shown, said = {}, []
     monkeypatch.setattr(App, "run", lambda self, config: shown.update(config))
-    serve(AppConfig(vae="bundled", host="0.0.0.0"), latentflow.Session(said.append))
+    serve(AppConfig(vae="bundled", host="0.0.0.0", port=free_port()), latentflow.Session(said.append))
     assert any("whoever reaches this machine can use it" in line for line in said)
     assert shown["server.address"] == "0.0.0.0"
     said.clear()
-    serve(AppConfig(vae="bundled"), latentflow.Session(said.append))
+    serve(AppConfig(vae="bundled", port=free_port()), latentflow.Session(said.append))
     assert not any("whoever" in line for line in said)
 
 
@@ -411,6 +417,14 @@ def test_a_wrong_folder_is_refused_before_anything_is_loaded(tmp_path, invoke):
     assert code == 2
     assert "--folder" in err
     assert err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_one_line(invoke):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = invoke("app", "--vae", "bundled", "--port", str(port))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--port {port} of 127.0.0.1 can't be opened: address already in use" in err
 
 
 # The page, without a browser
@@ -472,9 +486,7 @@ return all(document).map((each) => arguments[1] ? each[arguments[1]] : each);"""
 @pytest.fixture
 def server(tmp_path):
     """The address of a running app, and a function that says how many jobs are going on and wait."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     state = tmp_path / "state.json"
     line = [sys.executable, "-c", SERVER, str(port), str(state)]
     path = f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"  # the second blocks the network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ def serve(config: AppConfig, session: Session, vae: Autoencoder | None = None) -
         raise MissingPackageError("The app needs the package streamlit.", "pip install 'latentflow[app]'") from error
     if config.folder is not None:
         check_folder(Path(config.folder).expanduser(), "`folder`")
+    _check_address(config.host, config.port)
     if config.host not in LOOPBACK:
         session.say(
             f"The app listens on {config.host}: whoever reaches this machine can use it and sees no password. Leave "
@@ -75,10 +77,17 @@ def serve(config: AppConfig, session: Session, vae: Autoencoder | None = None) -
     threading.Thread(target=_keep_tidy, args=(studio,), daemon=True).start()
     try:
         app.run(config=options(config))
-    except OSError as error:
-        raise InputError(f"`port` {config.port} can't be opened: {error}.") from error
     finally:
         studio.close()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise `InputError` unless a server can listen there."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0].lower()
+        raise InputError(f"`port` {port} of {host} can't be opened: {reason}.", "Choose another one.") from error
 
 
 def options(config: AppConfig) -> dict[str, Any]:
