@@ -22,4 +22,6 @@ def made_by(text: str) -> latentflow.Autoencoder:
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     vae = made_by(arguments[0]) if arguments else "bundled"
-    latentflow.launch_app(vae, port=int(arguments[1]) if len(arguments) > 1 else 8501)
+    latentflow.launch_app(
+        vae, port=int(arguments[1]) if len(arguments) > 1 else 8501, session=latentflow.Session(print)
+    )

@@ -42,8 +42,8 @@ def launch_app(
 ) -> None:
     """Serve the app until Ctrl-C: runs, walks and views of an autoencoder in a browser, computed on this machine.
 
-    `vae` is a name, a folder, a file or an `Autoencoder`; `folder` holds images that the atlas offers. Anyone who
-    reaches `host` and `port` can use it; with the default only this machine does. Raises `MissingPackageError` without
+    `vae` is a name, a folder, a file or an `Autoencoder`; `folder` holds images that the atlas offers. `session` takes
+    what there is to say, such as the address: `Session(print)`. Anyone who reaches `host` and `port` can use it; with the default only this machine does. Raises `MissingPackageError` without
     latentflow[app], `InputError` for a wrong option, `WeightsError` for weights that are missing.
     """
     named, given = (str(vae), None) if isinstance(vae, str | Path) else (None, vae)
