@@ -43,8 +43,9 @@ def launch_app(
     """Serve the app until Ctrl-C: runs, walks and views of an autoencoder in a browser, computed on this machine.
 
     `vae` is a name, a folder, a file or an `Autoencoder`; `folder` holds images that the atlas offers. `session` takes
-    what there is to say, such as the address: `Session(print)`. Anyone who reaches `host` and `port` can use it; with the default only this machine does. Raises `MissingPackageError` without
-    latentflow[app], `InputError` for a wrong option, `WeightsError` for weights that are missing.
+    what there is to say, such as the address: `Session(print)`. Anyone who reaches `host` and `port` can use the app;
+    with the default only this machine does. Raises `MissingPackageError` without latentflow[app], `InputError` for a
+    wrong option, `WeightsError` for weights that are missing.
     """
     named, given = (str(vae), None) if isinstance(vae, str | Path) else (None, vae)
     config = AppConfig(vae=named, port=port, host=host, folder=None if folder is None else str(folder), browser=browser)
