@@ -47,7 +47,17 @@ from .sinks import EveryNth as EveryNth
 from .sinks import FrameSink as FrameSink
 from .sinks import Sink as Sink
 from .sinks import run_sinks as run_sinks
+from .sinks.ffmpeg import Soundtrack as Soundtrack
 from .sinks.frames import open_frames as open_frames
+from .sound.beats import Beats as Beats
+from .sound.beats import find_beats as find_beats
+from .sound.listen import Heard as Heard
+from .sound.listen import listen as listen
+from .sound.motion import follow_energy as follow_energy
+from .sound.motion import follow_times as follow_times
+from .sound.motion import frame_count as frame_count
+from .sound.motion import frame_seconds as frame_seconds
+from .sound.reading import Clip as Clip
 from .explore.atlas.embedding import Clusters as Clusters
 from .explore.atlas.embedding import Embedding as Embedding
 from .explore.atlas.embedding import Neighbors as Neighbors

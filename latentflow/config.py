@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from latentflow.errors import InputError
 from latentflow.inversion.methods import BETAS, BETAS_NEAR, METHODS, OPTIMIZERS
+from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTIONS, SENSITIVITY
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -358,7 +359,72 @@ class BatchConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderConfig(Options):
+class SoundConfig(Options):
+    """The options of what moves to a sound; raises `InputError` naming the option that is wrong."""
+
+    audio: str | None = option(
+        None,
+        "Sound file: .wav, .mp3, .m4a, .ogg, .flac, .opus or a video. Its length sets the number of frames, and an "
+        ".mp4 or .webm plays it.",
+        metavar="FILE",
+        names_file=True,
+    )
+    motion: str | None = option(
+        None,
+        "How frames follow the sound; "
+        f"{'; '.join(f'{name}: {motion.words}' for name, motion in MOTIONS.items())}. beats, bars and chroma need the "
+        "extra latentflow[sound].",
+        choices=tuple(MOTIONS),
+        shown_default="percussive; render: the frames keep their time",
+    )
+    from_: str | None = option(
+        None, "Where in the sound to begin: seconds, or M:SS.", metavar="TIME", shown_default="its beginning"
+    )
+    to: str | None = option(
+        None, "Where in the sound to end: seconds, or M:SS.", metavar="TIME", shown_default="its end"
+    )
+    marks: tuple[str, ...] | None = option(
+        None,
+        "Times in the sound at which the images between the first and the last are reached: 0:12,0:31.5.",
+        metavar="TIME[,…]",
+        many=True,
+        shown_default="wherever the motion takes them",
+    )
+    every: int | None = option(
+        None,
+        "Reach the next image on every N-th beat or bar, again and again, to and fro.",
+        metavar="N",
+        minimum=1,
+        shown_default="each image once, spread over the sound",
+    )
+    beats_per_bar: int | None = option(
+        None, "Number of beats in a bar.", minimum=1, maximum=32, shown_default=f"{BEATS_PER_BAR}"
+    )
+    smooth: float | None = option(
+        None,
+        "Seconds over which a hit moves the picture, from when it is heard.",
+        minimum=0,
+        maximum=60,
+        shown_default=", ".join(f"{motion.smooth:g} for {name}" for name, motion in MOTIONS.items() if motion.smooth),
+    )
+    margin: float | None = option(
+        None,
+        "How many times as strong as tones something must be to count as a hit; larger: drums alone.",
+        above=0,
+        maximum=100,
+        shown_default=f"{MARGIN:g}",
+    )
+    sensitivity: float | None = option(
+        None,
+        "Share of the path that follows the sound; the rest is covered evenly, so that quiet passages move too.",
+        minimum=0,
+        maximum=1,
+        shown_default=f"{SENSITIVITY:g}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(SoundConfig):
     """The options of rendering a run again, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(

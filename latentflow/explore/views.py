@@ -79,6 +79,7 @@ VIEWS = {
             examples=(
                 "latentflow walk examples/spheres.png examples/cat.png --even --loop --output_path walk.gif",
                 "latentflow walk photographs --order nearest --hold_anchors 0.5 --output_path walk.mp4",
+                "latentflow walk photographs --audio song.mp3 --motion beats --every 4 --output_path walk.mp4",
             ),
         ),
         _view(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from latentflow.config import counted
 from latentflow.errors import InputError
 from latentflow.explore.config import WalkConfig
 from latentflow.explore.distances import Space
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, moving, run_view
+from latentflow.explore.music import Player, Score, check_music, has_music, read_score, score_words, soundtrack
+from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, finite, moving, run_view
 from latentflow.inversion.refine import refine
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.index import check_folder
@@ -25,11 +26,17 @@ from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_thro
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.draw import LabeledDrawing
+from latentflow.pictures.figure import save_figure
 from latentflow.pictures.folders import captured, find_images
 from latentflow.pictures.reader import Reader
 from latentflow.records import Frame, Labeled
 from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.sinks.ffmpeg import Soundtrack
 from latentflow.sinks.frames import check_frames_path, frame_options
+from latentflow.sound.plot import draw_heard
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FRAMES_PER_SEGMENT = 48
 FEW_FRAMES_PER_SEGMENT = 4  # below which a walk jumps
@@ -58,6 +65,7 @@ def walk(
     loop: bool = WalkConfig.loop,
     frames: int | None = None,
     ease: str = WalkConfig.ease,
+    positions: Sequence[float] | np.ndarray | None = None,
     latent_of: str | None = None,
     weights: str = WalkConfig.weights,
     device: str = WalkConfig.device,
@@ -70,10 +78,11 @@ def walk(
 
     `sources` are images, saved latents or "random:SEED", at least two, or one folder of images; `vae` is a name, a
     folder, a file or an `Autoencoder`. The other options are those of the command line, with its defaults: `frames`
-    counts all of them, 48 a segment and, unless it is a loop, the last if omitted. Every source has a frame of its own
-    where there are as many frames. `session` shares loaded models, and its `stop()`, from any thread, ends the walk
-    with `Interrupted` after the frame in hand. Raises `InputError` for a wrong option or source, `WeightsError` for
-    weights that are missing.
+    counts all of them, 48 a segment and, unless it is a loop, the last if omitted. Every source has a frame of its
+    own where there are as many frames. `positions` are those of the frames, from 0 at the first source, one from each
+    to the next, instead of `frames` and `ease`. `session` shares loaded models, and its `stop()`, from any thread,
+    ends the walk with `Interrupted` after the frame in hand. Raises `InputError` for a wrong option or source,
+    `WeightsError` for weights that are missing.
     """
     if isinstance(sources, str):
         raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
@@ -87,7 +96,8 @@ def walk(
     anchors = read_anchors(names, loaded.autoencoder, size, fit, Reader(config, session.say), latent_of=latent_of)
     anchors = _ordered(anchors, config)
     path = LatentPath(anchors.latents, method, loop=loop)
-    _, positions = _positions(config, path, session)
+    if positions is None:
+        _, positions = _positions(config, path, session)
     return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
 
 
@@ -208,13 +218,22 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
     if config.frames is not None and config.seconds is not None:
         raise InputError("`frames` and `seconds` both say how long the walk is.", "Give one of them.")
     frames = _frame_count(config, _segments(config, len(sources)))
+    check_music(config, len(sources))
     if frames < 2:
         raise InputError(
             f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {counted(frames, 'frame')}; a walk needs 2."
         )
     output = Path(config.output_path).expanduser()
     check_frames_path(output, **_frame_options(config))
-    return Files(outputs=moving(output), inputs=sources, shown={"anchors": list(sources)})
+    heard = {name: getattr(config, name) for name in ("audio", "midi", "map_") if getattr(config, name) is not None}
+    figure = [_heard_path(output)] if heard else []
+    shown = {"anchors": list(sources), **heard}
+    return Files(outputs=moving(output) + figure, inputs=[*sources, *heard.values()], shown=shown)
+
+
+def _heard_path(output: Path) -> Path:
+    """Where the figure of what was heard goes."""
+    return beside(output, ".heard.png")
 
 
 def _frame_options(config: WalkConfig) -> dict[str, Any]:
@@ -257,7 +276,7 @@ def _stops(config: WalkConfig, segments: int) -> list[float]:
 
 
 def _make(job: Job[WalkConfig]) -> None:
-    config, report = job.config, job.report
+    config = job.config
     anchors = read_anchors(
         *(job.sources, job.autoencoder, config.size, config.fit, job.reader), latent_of=config.latent_of
     )
@@ -265,23 +284,77 @@ def _make(job: Job[WalkConfig]) -> None:
     if config.refine:
         anchors = _refined(anchors, job)
     path = LatentPath(anchors.latents, config.method, loop=config.loop)
+    stops = [*anchors.names, anchors.names[0]] if config.loop else anchors.names
+    if has_music(config):
+        _play(path, anchors, stops, job)
+        return
     fractions, positions = _positions(config, path, job.session)
     if config.even:
         positions = _evened(path, positions, fractions, anchors.size, job)
-    stops = [*anchors.names, anchors.names[0]] if config.loop else anchors.names
     at_anchor = np.isin(positions, _stops(config, path.segments))
     shown = np.where(at_anchor, 1 + round(config.hold_anchors * config.fps), 1)
     frames, shown_positions = int(shown.sum()), np.repeat(positions, shown)
 
-    def describe(frame: Frame) -> str:
-        return where(float(shown_positions[frame.index]), stops)
+    def words(frame: int) -> list[str]:
+        return [where(float(shown_positions[frame]), stops)]
 
-    report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(anchors.size[::-1])}
     decoded = _repeated(decode_path(job.autoencoder, path, list(positions), anchors.size), shown)
-    labeled = (Labeled(**vars(frame), caption=[describe(frame)]) for frame in decoded)
-    legs = (f"{one} to {two} 100%" for one, two in pairwise(stops))
-    drawing = LabeledDrawing(caption=config.caption, captions=legs)
-    job.write_labeled(job.output, labeled, frames - 1, describe, anchors.size, drawing, loop=0)
+    _write(decoded, frames, words, anchors.size, stops, job)
+
+
+def _play(path: LatentPath, anchors: Anchors, stops: Sequence[str], job: Job[WalkConfig]) -> None:
+    """Write a walk to music, and the figure of what was heard."""
+    config, report = job.config, job.report
+    score = read_score(config, path, len(anchors.names), job.session)
+    player = Player(score, config, path, anchors.latents, job.autoencoder, anchors.size)
+    save_figure(_draw_score(score, anchors.names if score.positions is None else stops), _heard_path(job.output))
+    report.figures |= score.figures()
+    report.lines += score.lines()
+    words, frames = score_words(score, stops, where), len(score.times)
+    longest = max((words(frame) for frame in range(frames)), key=lambda caption: len(" ".join(caption)))
+    decoded = decode_frames(job.autoencoder, player.latents(), anchors.size, total=frames - 1)
+    with soundtrack(score, config, job.session) as sound:
+        _write(decoded, frames, words, anchors.size, stops, job, captions=[longest], sound=sound)
+
+
+def _draw_score(score: Score, names: Sequence[str]) -> "Figure":
+    followed, played = score.followed, score.performance
+    heard, beats = (None, None) if followed is None else (followed.heard, followed.beats)
+    notes = [] if played is None else played.notes
+    shown: dict[str, Any] = {"heard": heard, "beats": beats, "notes": notes, "offset": score.offset}
+    return draw_heard(
+        *(score.times,),
+        names=names,
+        positions=score.positions,
+        weights=score.weights,
+        label="image",
+        finding="; ".join(line[8:].strip() for line in score.lines()),
+        **shown,
+    )
+
+
+def _write(
+    decoded: Iterable[Frame],
+    frames: int,
+    words: Callable[[int], list[str]],
+    size: tuple[int, int],
+    stops: Sequence[str],
+    job: Job[WalkConfig],
+    *,
+    captions: Sequence[list[str]] = (),
+    sound: Soundtrack | None = None,
+) -> None:
+    """Write the frames of a walk, with their captions in `words`; all leave room for `captions`, too."""
+    config, report = job.config, job.report
+    report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(size[::-1])}
+    labeled = (Labeled(**vars(frame), caption=words(frame.index)) for frame in decoded)
+    legs = [[f"{one} to {two} 100%"] for one, two in pairwise(stops)]
+    drawing = LabeledDrawing(caption=config.caption, captions=[*legs, *captions])
+    job.write_labeled(
+        *(job.output, labeled, frames - 1, lambda frame: "  ".join(words(frame.index)), size, drawing),
+        loop=0,
+        sound=sound,
+    )
     written = report.figures["frames"]
     count = counted(frames, "frame") if written == frames else f"{written} of {counted(frames, 'frame')}"
     report.lines.insert(0, f"walk     {' → '.join(stops)}, {count}")

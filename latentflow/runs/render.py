@@ -8,6 +8,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,11 +25,13 @@ from latentflow.runs.report import readable, size_of
 from latentflow.session import Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
+from latentflow.sinks.ffmpeg import Soundtrack
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.mosaic import Crop, Mosaic, Tile, pan
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
 from latentflow.sinks.trajectory import Past, read_trajectory, trajectory_path
+from latentflow.sound.follow import check_sound, follow, read_clip, say_silent
 
 if TYPE_CHECKING:
     from latentflow.sinks import Draw
@@ -92,7 +95,8 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
 
     Raises `InputError` where there is none and for a target image that has changed since the run, `OutputError` for an
     output that is a file of the run's own, `WeightsError` for weights other than the run's, and what writing frames
-    raises.
+    raises. An `audio` goes under the frames; with a `motion` they follow it, each frame the one of the run whose place
+    among them comes nearest.
     """
     past = read_trajectory(find_trajectory(source))
     shown = [entry for entry in past.records if entry.latent_at is not None]
@@ -101,6 +105,7 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
     output = Path(config.output_path).expanduser()
     check_frames_path(output, **frame_options(config))
     _check_output(output, past, overwrite=config.overwrite)
+    _check_sound(output, config)
     try:
         options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
         size = (int(image["fitted_height"]), int(image["fitted_width"]))
@@ -120,13 +125,18 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
     if autoencoder.geometry.latent_shape(*size) != tuple(past.facts["shape"][-3:]):
         raise InputError(f"The latents of {past.path} don't fit a picture of {size[1]} × {size[0]} pixels.")
     if "pan" in past.facts:
-        records, draw, count = _panned(past, config, autoencoder, size)
-        return _write(output, records, draw, count - 1, config, session)
+        views, draw, count = _panned(past, config, autoencoder, size)
+        sound, times = _heard(config, count, session)
+        return _write(output, _repeated(views, times), draw, count - 1, config, session, sound)
     target = _target(past.facts, size) if config.side_by_side else None
     chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
     if config.pace == "change":
         chosen = shown
-    frames = _decoded(replace(past, records=chosen), autoencoder, size)
+    sound, times = _heard(config, len(chosen), session)
+    if times is not None:
+        chosen = [entry for entry, count in zip(chosen, times) if count]
+        times = times[times > 0]
+    frames = _repeated(_decoded(replace(past, records=chosen), autoencoder, size), times)
 
     def decode(latent: Tensor) -> Tensor:
         return autoencoder.decode(latent.to(autoencoder.device), size)
@@ -136,7 +146,45 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
         return ResampleByChange(sink, kept, decode) if config.pace == "change" else sink
 
     drawing = _drawing(past, config, target, size)
-    return _write(output, frames, drawing, shown[-1].figures["step"], config, session, paced)
+    return _write(output, frames, drawing, shown[-1].figures["step"], config, session, sound, paced)
+
+
+def _check_sound(output: Path, config: RenderConfig) -> None:
+    """Raise `InputError` for options of sound that contradict others."""
+    check_sound(config, config.motion)
+    if config.audio is not None and output.resolve() == Path(config.audio).expanduser().resolve():
+        raise InputError(f"`output_path` {output} is the sound.")
+    if config.motion == "chroma":
+        raise InputError("`motion` chroma mixes the images of a walk; the frames of a run have an order.")
+    if config.motion is not None:
+        usual = RenderConfig()
+        for name in ("skip_step", "pace", "bounce"):
+            if getattr(config, name) != getattr(usual, name):
+                raise InputError(f"`{name}` and `motion` both time the frames.", "Give one of them.")
+
+
+def _heard(config: RenderConfig, count: int, session: Session) -> tuple[Soundtrack | None, np.ndarray | None]:
+    """The sound to go under the frames and, with a motion, how many times each of `count` frames is shown."""
+    if config.audio is None:
+        return None, None
+    say_silent(Path(config.output_path), session)
+    if config.motion is None:
+        return read_clip(config).track, None
+    followed = follow(config, config.motion, session)
+    fractions = followed.fractions(config.fps)
+    places = np.floor(fractions * (count - 1) + 0.5).astype(int)
+    places[0], places[-1] = 0, count - 1
+    return followed.heard.clip.track, np.bincount(places, minlength=count)
+
+
+def _repeated(records: Iterator[Any], times: np.ndarray | None) -> Iterator[Any]:
+    """Each record as many times as `times` (n,) says, or once."""
+    if times is None:
+        yield from records
+        return
+    for record, count in zip(records, times.tolist()):
+        for _ in range(count):
+            yield record
 
 
 def _check_output(output: Path, past: Past, *, overwrite: bool) -> None:
@@ -179,9 +227,11 @@ def _write(
     total: int,
     config: RenderConfig,
     session: Session,
+    sound: Soundtrack | None,
     paced: Callable[[Sink[Any]], Sink[Any]] = lambda sink: sink,
 ) -> Rendered:
-    frames = open_frames(output, **frame_options(config), hold=config.hold, draw=draw)
+    shown: dict[str, Any] = {"sound": sound, "by_frame": config.motion is not None}
+    frames = open_frames(output, **frame_options(config), hold=config.hold, draw=draw, **shown)
     run_sinks(session.watch(records), [paced(Background(frames)), Progress(session, total)])
     return Rendered(output, frames.frames)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,23 @@ _CODECS = {
     ".webm": f"{_TO_YUV} -c:v libvpx-vp9 -crf 24 -b:v 0 -cpu-used 4 -threads 2 {_BT709}",
     ".webp": "-c:v libwebp_anim -quality 85",
 }
+
+# Codecs that have the rate of the sound; Opus, the usual one of WebM, would resample.
+_SOUND_CODECS = {".mp4": "-c:a aac -b:a 256k -movflags +faststart", ".webm": "-c:a libvorbis -q:a 7"}
+
+
+@dataclass(frozen=True, slots=True)
+class Soundtrack:
+    """Samples `first` to `last` (exclusive) of a sound file, at its own rate."""
+
+    path: Path
+    first: int
+    last: int
+
+
+def can_sound(path: Path) -> bool:
+    """Whether the format of `path` can have sound."""
+    return path.suffix.lower() in _SOUND_CODECS
 
 
 class Ffmpeg:
@@ -74,6 +92,27 @@ class Ffmpeg:
         self._messages.seek(0)
         said = self._messages.read().decode(errors="replace").strip().splitlines()
         return OSError(f"ffmpeg said: {said[-1] if said else 'nothing'}")
+
+
+def add_sound(silent: Path, sound: Soundtrack, seconds: float, path: Path, executable: str) -> None:
+    """Write the video `silent`, `seconds` long, with a sound to `path`; raises `OSError` with ffmpeg's message.
+
+    The pictures are copied. The sound is decoded, cut at its samples and encoded once, since copied packets of MP3 or
+    AAC begin with some samples of silence; it ends with the pictures, or before.
+    """
+    cut = f"atrim=start_sample={sound.first}:end_sample={sound.last},asetpts=N/SR/TB,atrim=end={seconds:.9f}"
+    maps = "-map 0:v:0 -map 1:a:0 -c:v copy -map_metadata -1 -map_chapters -1 -fflags +bitexact -flags:a +bitexact"
+    line = [executable, "-y", "-v", "error", "-nostdin", "-i", str(silent.absolute()), "-i", str(sound.path.absolute())]
+    codec = _SOUND_CODECS[path.suffix.lower()]
+    done = subprocess.run(
+        [*line, "-af", cut, *maps.split(), *codec.split(), str(path.absolute())],
+        capture_output=True,
+        check=False,
+        start_new_session=True,
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise OSError(f"ffmpeg said: {said[-1] if said else 'nothing'}")
 
 
 def _of_even_size(picture: np.ndarray) -> np.ndarray:

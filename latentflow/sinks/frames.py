@@ -16,6 +16,7 @@ from latentflow.sinks import FrameSink
 
 if TYPE_CHECKING:
     from latentflow.sinks import Draw
+    from latentflow.sinks.ffmpeg import Soundtrack
 
 FASTEST_GIF = 50.0
 
@@ -82,21 +83,24 @@ def open_frames(
     palette: str = "frame",
     overwrite: bool = False,
     draw: Draw = draw_image,
+    sound: Soundtrack | None = None,
+    by_frame: bool = False,
 ) -> FrameSink:
     """The sink for frames at `path`: .gif, .mp4, .webm, .webp, or a folder that gets PNGs.
 
     `fps` is frames a second, `hold` the seconds the last frame stays; `loop`, `bounce` and `palette` are those of a
-    run. `draw` makes the picture (h, w, 3) uint8 of a record. Raises what `check_frames_path` raises.
+    run. `draw` makes the picture (h, w, 3) uint8 of a record. `sound` goes into an .mp4 or .webm. PNGs are named by
+    step, or `by_frame` in their order. Raises what `check_frames_path` raises.
     """
     path = Path(path)
     check_frames_path(path, fps=fps, loop=loop, bounce=bounce, palette=palette, overwrite=overwrite)
     if path.suffix == "" or path.is_dir():
         from latentflow.sinks.png_folder import PngFolder
 
-        return PngFolder(path, draw)
+        return PngFolder(path, draw, by_frame=by_frame)
     from latentflow.sinks.video import Video
 
-    return Video(path, draw, fps=fps, hold=hold, loop=loop, bounce=bounce, palette=palette)
+    return Video(path, draw, fps=fps, hold=hold, loop=loop, bounce=bounce, palette=palette, sound=sound)
 
 
 def frame_options(config: Options) -> dict[str, Any]:

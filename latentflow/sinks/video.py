@@ -12,7 +12,7 @@ import numpy as np
 from latentflow.files import check_writable, temporary, writing
 from latentflow.pictures.palette import ColorSample
 from latentflow.sinks import FrameSink
-from latentflow.sinks.ffmpeg import Ffmpeg, ffmpeg_executable
+from latentflow.sinks.ffmpeg import Ffmpeg, Soundtrack, add_sound, can_sound, ffmpeg_executable
 from latentflow.sinks.gif import COLORS, Gif
 from latentflow.sinks.spool import Spool
 
@@ -25,14 +25,26 @@ class Video(FrameSink):
 
     It is played `loop` times, forever if 0. With `bounce` the frames between the last and the first follow in reverse.
     With a `palette` "global" all frames of a GIF share one, which is chosen when the last frame is there; with either
-    the drawn frames are kept in a temporary file beside `path` until then.
+    the drawn frames are kept in a temporary file beside `path` until then. An .mp4 or .webm has the `sound`, if there
+    is one, as far as there are pictures.
     """
 
     def __init__(
-        self, path: Path, draw: Draw, *, fps: float, hold: float, loop: int, bounce: bool, palette: str
+        self,
+        path: Path,
+        draw: Draw,
+        *,
+        fps: float,
+        hold: float,
+        loop: int,
+        bounce: bool,
+        palette: str,
+        sound: Soundtrack | None = None,
     ) -> None:
         self.path, self.draw, self.fps, self.loop, self.bounce = path, draw, fps, loop, bounce
         self.hold = max(hold, 1 / fps)
+        self.sound = sound if can_sound(path) else None
+        self.seconds = 0.0
         self.frames = 0
         self.sample = ColorSample() if palette == "global" else None
         self._spool: Spool | None = None
@@ -50,10 +62,19 @@ class Video(FrameSink):
     @cached_property
     def encoder(self) -> Gif | Ffmpeg:
         """What encodes the pictures."""
-        path = temporary(self.path)
+        path = self._silent if self.sound else temporary(self.path)
         if self._is_gif:
             return Gif(path, loop=self.loop, palette=self.sample.palette(COLORS) if self.sample else None)
         return Ffmpeg(path, self._executable, fps=self.fps, loop=self.loop)
+
+    @property
+    def _silent(self) -> Path:
+        """Where the pictures are until their sound is added."""
+        return temporary(self.path.with_name(f"silent.{self.path.name}"))
+
+    def _encode(self, picture: np.ndarray, seconds: float) -> None:
+        self.encoder.add(picture, seconds)
+        self.seconds += max(1, round(seconds * self.fps)) / self.fps
 
     def write(self, record: Any) -> None:
         """Append one frame; raises `OutputError` with ffmpeg's message when ffmpeg has failed."""
@@ -61,7 +82,7 @@ class Video(FrameSink):
         with writing(self.path, "`output_path`"):
             self._keep(picture)
             if self._last is not None and self.sample is None:
-                self.encoder.add(self._last, 1 / self.fps)
+                self._encode(self._last, 1 / self.fps)
         self._last = picture
         self.frames += 1
 
@@ -79,11 +100,14 @@ class Video(FrameSink):
         try:
             with writing(self.path, "`output_path`"):
                 for picture, seconds in self._remaining(self._last):
-                    self.encoder.add(picture, seconds)
+                    self._encode(picture, seconds)
                 self.encoder.finish()
+                if self.sound:
+                    add_sound(self._silent, self.sound, self.seconds, temporary(self.path), self._executable)
                 temporary(self.path).replace(self.path)
         finally:
             temporary(self.path).unlink(missing_ok=True)
+            self._silent.unlink(missing_ok=True)
             if self._spool is not None:
                 self._spool.close()
 
