@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toys import MIDI_DEVICE
 
 import latentflow
 from latentflow.app.config import AppConfig
@@ -477,6 +478,7 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 latentflow.app.run.serve(AppConfig(vae="bundled", port=port, browser=False), latentflow.Session(print))
 """
+ASKED = "return performance.getEntriesByType('resource').map((each) => each.name)"
 DEEP = """
 const all = (root) => [...root.querySelectorAll(arguments[0]),
   ...[...root.querySelectorAll("*")].filter((each) => each.shadowRoot).flatMap((each) => all(each.shadowRoot))];
@@ -529,6 +531,30 @@ def figures(browser):
 
 def step(browser):
     return int(re.search(r"step (\d+)", figures(browser))[1])
+
+
+def check_midi(browser, address):
+    """A fader moves a channel and a key a direction, while it is held."""
+    browser.get(f"{address}/channels")
+    soon(lambda: button(browser, "face")).click()
+    soon(lambda: len(browser.execute_script(DEEP, ".lf-moved input")) == 4)
+    source = soon(lambda: browser.execute_script(DEEP, ".lf-moved img", "src")[0])
+    browser.execute_script(MIDI_DEVICE)
+    midi = [each for each in browser.execute_script(DEEP, ".lf-sliders button") if each.text == "MIDI"]
+    midi[0].click()
+    soon(lambda: "Toy keys" in "".join(browser.execute_script(DEEP, ".lf-sliders p", "textContent")))
+    browser.execute_script("window.play(0xb0, 21, 127)")
+    soon(lambda: browser.execute_script(DEEP, ".lf-moved input", "value")[0] == "3")
+    source = soon(lambda: (now := browser.execute_script(DEEP, ".lf-moved img", "src")[0]) != source and now)
+    browser.execute_script("window.play(0x90, 60, 127)")
+    soon(lambda: browser.execute_script(DEEP, ".lf-moved img", "src")[0] != source)
+
+    def asked():
+        return [each for each in browser.execute_script(ASKED) if "/decode/" in each][-1]
+
+    soon(lambda: asked().count(",") == 4 + 128 - 1 and "1.000" in asked())
+    browser.execute_script("window.play(0x80, 60, 0)")
+    soon(lambda: asked().count(",") == 3)
 
 
 @pytest.mark.slow
@@ -603,15 +629,18 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
         seen += browser.execute_script(DEEP, ".lf-scrubber img", "src")
     browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": left + width, **mouse})
     assert len(set(seen)) > 15
-    asked = browser.execute_script("return performance.getEntriesByType('resource').map((each) => each.name)")
+    asked = browser.execute_script(ASKED)
     assert asked
     assert all(each.startswith((address, "blob:", "data:")) for each in asked), asked
     assert state()[0] == 1
     second = browser.current_window_handle
     browser.switch_to.window(first)
-    asked = browser.execute_script("return performance.getEntriesByType('resource').map((each) => each.name)")
+    asked = browser.execute_script(ASKED)
     assert all(each.startswith((address, "blob:", "data:")) for each in asked), asked
     assert step(browser) > at
+    browser.switch_to.window(second)
+    check_midi(browser, address)
+    browser.switch_to.window(first)
     browser.close()  # its run ends
     soon(lambda: state()[0] == 0, seconds=GRACE + 10)
     browser.switch_to.window(second)

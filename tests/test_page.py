@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from safetensors import safe_open
+from toys import MIDI_DEVICE
 
 from latentflow import optimize
 from latentflow.errors import InputError
@@ -348,6 +349,24 @@ def test_one_walks_moves_channels_paints_and_drifts(shown, tmp_path, autoencoder
         moved = to_uint8(autoencoder.decode(first + offset))
     shown.wait(lambda: np.abs(shown.pixels().astype(int) - moved).max() <= 2)
     shown.the("channels-reset").click()
+    shown.wait(lambda: np.array_equal(shown.pixels(), start))
+
+    shown.run(MIDI_DEVICE)
+    shown.the("midi").click()
+    shown.wait(lambda: "Toy keys" in shown.text("midi-state"))
+    for value in (64, 96, 127):  # a fader moves the first channel
+        shown.run("window.play(0xb0, 74, arguments[0])", value)
+    with torch.no_grad():
+        moved = to_uint8(autoencoder.decode(first + 3 * torch.tensor([1, 0, 0, 0]).reshape(1, 4, 1, 1)))
+    shown.wait(lambda: np.abs(shown.pixels().astype(int) - moved).max() <= 2)
+    assert shown.the("channel-0").get_attribute("value") == "3"
+    shown.the("channels-reset").click()
+    shown.wait(lambda: np.array_equal(shown.pixels(), start))
+    shown.run("window.play(0x90, 60, 127)")  # a key moves the picture while it is held
+    shown.wait(lambda: np.abs(shown.pixels().astype(int) - start).mean() > 3)
+    held = shown.settled()
+    assert np.abs(held.astype(int) - start).mean() > 3
+    shown.run("window.play(0x90, 60, 0)")
     shown.wait(lambda: np.array_equal(shown.pixels(), start))
 
     shown.open("paint")

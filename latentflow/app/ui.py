@@ -40,7 +40,7 @@ def page_style() -> None:
 
 def widget(name: str, data: dict[str, Any], key: str, **changes: Any) -> Any:
     """One of the functions in widgets.js, with what it is to show; its state and triggers come back."""
-    code = script("scrubber.js", "live.js") + "\n" + _read("widgets.js")
+    code = script("scrubber.js", "live.js", "midi.js") + "\n" + _read("widgets.js")
     code = code.replace("export function", "function") + f"\nexport default {name}Widget;\n"
     return v2.component(f"latentflow_{name}", js=code, css=style() + _read("widgets.css"))(
         data=data, key=key, **changes

@@ -107,8 +107,10 @@ function slidersWidget({ data, parentElement, setStateValue }) {
   const rows = own.place.querySelector(".lf-sliders");
   /** @type {HTMLInputElement[]} */
   const sliders = [];
+  /** @type {string[]} */
+  let levels = []; // of the 128 MIDI keys, while any sounds
   const ask = async () => {
-    own.wanted = sliders.map((each) => each.value).join(",");
+    own.wanted = [...sliders.map((each) => each.value), ...levels].join(",");
     if (own.busy) return;
     own.busy = true;
     while (own.wanted !== null) {
@@ -151,8 +153,39 @@ function slidersWidget({ data, parentElement, setStateValue }) {
     setStateValue("values", sliders.map((each) => Number(each.value)));
   });
   rows.append(reset);
+  if (data.midi) own.midi = offerMidi(rows, sliders, (keys) => {
+    levels = keys.size ? Array.from({ length: 128 }, (_, note) => (keys.get(note) ?? 0).toFixed(3)) : [];
+    void ask();
+  });
   void ask();
-  return () => mounted.delete(parentElement);
+  return () => {
+    own.midi?.stop();
+    mounted.delete(parentElement);
+  };
+}
+
+/**
+ * A button that lets a MIDI controller move sliders and play keys.
+ * @param {Element} rows @param {HTMLInputElement[]} sliders @param {(levels: Map<number, number>) => void} keys
+ */
+function offerMidi(rows, sliders, keys) {
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: "MIDI" });
+  button.title = "Faders move channels, keys directions";
+  const state = document.createElement("p");
+  state.setAttribute("role", "status");
+  const midi = new LiveMidi({
+    fader: (fader, value) => {
+      const slider = sliders[fader];
+      if (!slider) return;
+      slider.value = String(value * Number(slider.max));
+      slider.dispatchEvent(new Event("input"));
+    },
+    keys,
+    say: (text) => (state.textContent = text),
+  });
+  button.addEventListener("click", () => void midi.connect());
+  rows.append(button, state);
+  return midi;
 }
 
 /** The page of an atlas; a click on a picture is told. @param {Given} given */

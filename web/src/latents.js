@@ -1,8 +1,12 @@
 /** Points of a latent space and paths between them. */
 
+import { normal } from "./random.js";
+
 /** @typedef {{values: Float32Array, rows: number, columns: number}} Latent (channels, rows, columns), flat */
 
 const MIN_ANGLE = 1e-4;
+const KEY_GRID = 4; // cells of the noise along a key's direction, on each side of the picture
+const KEY_REACH = 0.4; // standard deviations that a key moves the latent
 
 /** @param {Latent} latent @returns {Latent} */
 export const copied = (latent) => ({ ...latent, values: latent.values.slice() });
@@ -67,4 +71,50 @@ export function push(latent, channel, row, column, amount, radius) {
       latent.values[start + down * latent.columns + across] += amount * Math.exp(-square / (2 * radius * radius));
     }
   }
+}
+
+/**
+ * A latent moved along the directions of MIDI keys, by their levels in [0, 1]; it keeps its norm.
+ * @param {Latent} latent @param {Map<number, number>} levels @returns {Latent}
+ */
+export function directed(latent, levels) {
+  if (!levels.size) return latent;
+  const values = latent.values.slice();
+  for (const [note, level] of levels) {
+    const direction = keyDirection(latent, note);
+    for (let index = 0; index < values.length; index++) values[index] += KEY_REACH * level * direction[index];
+  }
+  const scale = norm(values) > 0 ? norm(latent.values) / norm(values) : 1;
+  return { ...latent, values: values.map((value) => value * scale) };
+}
+
+/** @type {Map<string, Float32Array>} */
+const directions = new Map();
+
+/**
+ * Smooth noise of RMS 1, always the same for a key: noise on a coarse grid, interpolated.
+ * @param {Latent} latent whose shape it has @param {number} note
+ */
+function keyDirection({ values, rows, columns }, note) {
+  const key = [note, values.length, rows].join();
+  const known = directions.get(key);
+  if (known) return known;
+  const channels = values.length / (rows * columns);
+  const noise = normal(Math.max(16, channels * KEY_GRID * KEY_GRID), note);
+  const made = new Float32Array(values.length);
+  const place = (/** @type {number} */ cell, /** @type {number} */ count) => {
+    const exact = Math.min(KEY_GRID - 1, Math.max(0, ((cell + 0.5) / count) * KEY_GRID - 0.5));
+    const low = Math.min(KEY_GRID - 2, Math.floor(exact));
+    return { low, part: exact - low };
+  };
+  for (let index = 0; index < made.length; index++) {
+    const channel = Math.floor(index / (rows * columns));
+    const [down, across] = [place(Math.floor(index / columns) % rows, rows), place(index % columns, columns)];
+    const at = (/** @type {number} */ row, /** @type {number} */ column) => noise[(channel * KEY_GRID + row) * KEY_GRID + column];
+    const line = (/** @type {number} */ row) => at(row, across.low) * (1 - across.part) + at(row, across.low + 1) * across.part;
+    made[index] = line(down.low) * (1 - down.part) + line(down.low + 1) * down.part;
+  }
+  const size = rms(made);
+  directions.set(key, made.map((value) => value / size));
+  return /** @type {Float32Array} */ (directions.get(key));
 }

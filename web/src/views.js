@@ -1,6 +1,7 @@
 /** Other things to do with a latent: walk to another, move its channels, paint on it, drift. */
 
-import { copied, push, sameShape, shifted, slerp } from "./latents.js";
+import { LiveMidi } from "../../latentflow/widgets/midi.js";
+import { copied, directed, push, sameShape, shifted, slerp } from "./latents.js";
 import { normal } from "./random.js";
 import { acceptDrops, acceptFile, button, canvas, draw, find, input, on, readImage, say, select, fit } from "./ui.js";
 
@@ -152,6 +153,25 @@ export class Channels {
     this.offsets = new Array(studio.facts.model.channels).fill(0);
     this.offsets.forEach((_, channel) => this.addSlider(channel));
     on(button("channels-reset"), "click", () => this.restore());
+    /** @type {Map<number, number>} */
+    this.keys = new Map(); // that sound
+    this.midi = new LiveMidi({
+      fader: (fader, value) => this.move(fader, RANGE * value),
+      keys: (levels) => {
+        this.keys = levels;
+        void this.show();
+      },
+      say: (text) => (find("midi-state", HTMLElement).textContent = text),
+    });
+    on(button("midi"), "click", () => this.midi.connect());
+  }
+
+  /** Moves a slider, as a hand would. @param {number} channel @param {number} offset */
+  move(channel, offset) {
+    const slider = document.getElementById(`channel-${channel}`);
+    if (!(slider instanceof HTMLInputElement)) return; // more faders than channels
+    slider.value = String(offset);
+    slider.dispatchEvent(new Event("input"));
   }
 
   /** @param {number} channel */
@@ -186,10 +206,14 @@ export class Channels {
     await this.restore();
   }
 
-  leave() {}
+  leave() {
+    this.midi.stop();
+    this.keys = new Map();
+    find("midi-state", HTMLElement).textContent = "";
+  }
 
   async show() {
-    if (this.base) await this.studio.show(shifted(this.base, this.offsets));
+    if (this.base) await this.studio.show(directed(shifted(this.base, this.offsets), this.keys));
   }
 
   /** Every channel up and down, one after the other. */

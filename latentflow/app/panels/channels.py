@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import streamlit as st
@@ -24,9 +25,12 @@ from latentflow.app.ui import (
 from latentflow.app.visits import Upload, Visit
 from latentflow.errors import InputError
 from latentflow.explore.config import ChannelsConfig
+from latentflow.explore.music import REACH as REACH_OF_KEYS
+from latentflow.latents.directions import smooth_directions, with_norm_of
 from latentflow.latents.sources import read_anchors
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
+from latentflow.sound.midi import AXES, PITCHES
 
 REACH = 3.0  # standard deviations
 
@@ -45,7 +49,10 @@ def show() -> None:
     with stage:
         if not images:
             st.subheader("What a channel holds")
-            st.write("Choose an image and drag the sliders: each moves one channel of its latent, in all places.")
+            st.write(
+                "Choose an image and drag the sliders: each moves one channel of its latent, in all places. A MIDI "
+                "controller moves them too, and its keys other directions."
+            )
             return
         image = images[-1]
         address, problem = opened(visit, ("channels", str(image.path), size), lambda: _decoder(visit, image, size))
@@ -59,7 +66,7 @@ def show() -> None:
         ]
         widget(
             "sliders",
-            {"address": address, "sliders": sliders},
+            {"address": address, "sliders": sliders, "midi": True},
             f"channels {address[-6:]}",
             on_values_change=lambda: None,
         )
@@ -70,16 +77,25 @@ def show() -> None:
 
 
 def _decoder(visit: Visit, image: Upload, size: int) -> str:
-    """The address of the image with its channels moved; raises `InputError` for what can't be read."""
+    """The address of the image with its channels moved, then along the directions of the MIDI keys, if their levels in
+    [0, 1] follow; raises `InputError` for what can't be read."""
     autoencoder = visit.studio.load().autoencoder
     anchors = read_anchors([str(image.path)], autoencoder, size, "contain", Reader())
 
+    @cache
+    def directions() -> torch.Tensor:
+        return smooth_directions(tuple(anchors.latents.shape), PITCHES + len(AXES), 0)[:PITCHES].to(anchors.latents)
+
     def decode(values: list[float]) -> np.ndarray:
         channels = anchors.latents.shape[1]
-        if len(values) != channels:
-            raise InputError(f"{channels} values are wanted, not {len(values)}.")
+        if len(values) not in (channels, channels + PITCHES):
+            raise InputError(f"{channels} values are wanted, and {PITCHES} of keys, not {len(values)}.")
+        offsets, levels = (torch.tensor(each).to(anchors.latents) for each in (values[:channels], values[channels:]))
         with torch.no_grad():
-            moved = anchors.latents + torch.tensor(values, device=anchors.latents.device).view(1, -1, 1, 1)
+            moved = anchors.latents + offsets.view(1, -1, 1, 1)
+            if len(levels):
+                played = REACH_OF_KEYS * torch.einsum("k,kchw->chw", levels, directions())
+                moved = with_norm_of(moved + played, moved)
             return to_uint8(autoencoder.decode(moved, anchors.size))
 
     return visit.studio.media.decoder(visit.owner, decode)
