@@ -1,0 +1,303 @@
+"""Pipelines of diffusers behind one interface: words become embeddings, noise and embeddings a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentflow.errors import InputError, MissingPackageError, WeightsError, first_line
+from latentflow.files import sha256
+from latentflow.models.device import pick_device
+from latentflow.prompts.config import DEFAULT_MODEL, SCHEDULERS
+from latentflow.session import Say, ignore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What is special about a pipeline: the names of what `encode_prompt` returns, the `fixed` arguments of a call,
+    whether its latents are `packed`, two by two cells in a token, and the `multiple` of pixels that it asks for."""
+
+    returns: tuple[str | None, ...]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    packed: bool = False
+    multiple: int = 8
+
+
+_PAIR = ("prompt_embeds", "negative_prompt_embeds")
+_POOLED = (*_PAIR, "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+_MASKED = ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask")
+_MASKED_CALL = {"use_resolution_binning": False, "negative_prompt": None}
+FAMILIES = {
+    "StableDiffusionPipeline": Family(returns=_PAIR),
+    "StableDiffusionXLPipeline": Family(returns=_POOLED),
+    "StableDiffusion3Pipeline": Family(returns=_POOLED),
+    "FluxPipeline": Family(returns=("prompt_embeds", "pooled_prompt_embeds", None), packed=True),
+    "PixArtAlphaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL),
+    "PixArtSigmaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL),
+    "SanaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL | {"complex_human_instruction": None}, multiple=32),
+}
+Embeddings = dict[str, Tensor]
+
+
+@dataclass(slots=True)
+class DenoisingStep:
+    """One step of a denoising: the latents (n, …) before it, `noisy`, and those of the picture that the model expects
+    by then, `x0`."""
+
+    noisy: Tensor
+    x0: Tensor
+
+
+class TextToImage:
+    """A loaded pipeline. `name` is what it was loaded by, `folder` where its files are, if that is known."""
+
+    def __init__(self, pipeline: Any, name: str, folder: Path | None = None) -> None:
+        kind = type(pipeline).__name__
+        if kind not in FAMILIES:
+            raise InputError(f"`model` {name} is a {kind}.", f"These take prompts here: {', '.join(FAMILIES)}.")
+        self.pipeline, self.name, self.folder = pipeline, name, folder
+        self.family = FAMILIES[kind]
+        pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def kind(self) -> str:
+        """The pipeline's class."""
+        return type(self.pipeline).__name__
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return torch.device(self.pipeline._execution_device)
+
+    @property
+    def vae(self) -> Any:
+        """Its autoencoder."""
+        return self.pipeline.vae
+
+    @cached_property
+    def _denoiser(self) -> Any:
+        found = getattr(self.pipeline, "unet", None)
+        return self.pipeline.transformer if found is None else found
+
+    @property
+    def default_size(self) -> int:
+        """The side of the pictures that it was trained on, in pixels."""
+        sample: Any = getattr(self._denoiser.config, "sample_size", None)
+        if sample is None:
+            sample = getattr(self.pipeline, "default_sample_size", 64)
+        side = sample if isinstance(sample, int) else min(sample)
+        pixels = int(side) * int(self.pipeline.vae_scale_factor)
+        return max(self.stride, pixels - pixels % self.stride)
+
+    @property
+    def stride(self) -> int:
+        """What the sides of a picture must be multiples of."""
+        patch = 2 if self.family.packed else int(getattr(self._denoiser.config, "patch_size", None) or 1)
+        blocks = len(getattr(self._denoiser.config, "block_out_channels", ())) or 1
+        halvings = 2 ** (blocks - 1) if getattr(self.pipeline, "unet", None) is not None else 1
+        return math.lcm(self.family.multiple, int(self.pipeline.vae_scale_factor) * max(patch, halvings))
+
+    def encode(self, prompt: str, negative: str = "") -> Embeddings:
+        """The embeddings of words, by the names that the pipeline has for them."""
+        given: dict[str, Any] = {"prompt": prompt, "device": self.device, "num_images_per_prompt": 1}
+        if "negative_prompt_embeds" in self.family.returns:
+            # of Stable Diffusion, no negative prompt is not the same as an empty one
+            nothing = None if "prompt_attention_mask" not in self.family.returns else ""
+            given |= {"do_classifier_free_guidance": True, "negative_prompt": negative or nothing}
+        if self.kind in ("StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline"):
+            given["prompt_2"] = prompt
+        if self.kind == "StableDiffusion3Pipeline":
+            given["prompt_3"] = prompt
+        with torch.no_grad():
+            found = self.pipeline.encode_prompt(**given)
+        pairs = zip(self.family.returns, found, strict=True)
+        return {name: value.cpu() for name, value in pairs if name is not None and value is not None}
+
+    def noise(self, seed: int, size: int) -> Tensor:
+        """Noise (1, c, rows, columns) for a picture of `size` pixels on each side, drawn on the CPU, so that a seed
+        means the same on every device."""
+        cells = size // int(self.pipeline.vae_scale_factor)
+        channels = int(self.vae.config.latent_channels)
+        return torch.randn((1, channels, cells, cells), generator=torch.Generator().manual_seed(seed))
+
+    def generate(
+        self,
+        noise: Tensor,
+        embeddings: Embeddings,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seeds: Sequence[int] | None = None,
+        watch: Callable[[DenoisingStep], None] | None = None,
+    ) -> Tensor:
+        """Pictures (n, 3, height, width) in [0, 1] from noise (n, c, rows, columns) and embeddings of n prompts;
+        `watch` is called at every step. `seeds` are those of the noise that some schedulers add at every step.
+
+        Raises `InputError` for what the pipeline refuses."""
+        count, _, rows, columns = noise.shape
+        dtype = self._denoiser.dtype
+        scale = int(self.pipeline.vae_scale_factor)
+        given: dict[str, Any] = {
+            name: value.to(self.device) if value.dtype in (torch.bool, torch.int64) else value.to(self.device, dtype)
+            for name, value in embeddings.items()
+        }
+        if steps is not None:
+            given["num_inference_steps"] = steps
+        if guidance is not None:
+            given["guidance_scale"] = guidance
+        latents = noise.to(dtype)
+        if self.family.packed:
+            latents = self.pipeline._pack_latents(latents, count, noise.shape[1], rows, columns)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds or [0] * count]
+        given |= {"height": rows * scale, "width": columns * scale, "output_type": "pt", "generator": generators}
+        try:
+            with torch.no_grad(), _watched(self.pipeline.scheduler, watch):
+                found = self.pipeline(latents=latents.to(self.device), **given, **self.family.fixed)
+        except (ValueError, IndexError) as error:  # too few steps for a scheduler, for example
+            raise InputError(f"{self.kind} can't do this: {first_line(error)}.") from error
+        images: Tensor = found.images
+        return images.float().cpu()
+
+    def decode(self, latents: Tensor, size: int) -> Tensor:
+        """Pictures (n, 3, size, size), unclamped, of latents as the scheduler has them."""
+        if self.family.packed:
+            latents = self.pipeline._unpack_latents(latents, size, size, self.pipeline.vae_scale_factor)
+        config = self.vae.config
+        values = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        with torch.no_grad():
+            image: Tensor = self.vae.decode(values.to(self.vae.device, self.vae.dtype)).sample
+        return (image.float() / 2 + 0.5).cpu()
+
+    def fingerprint(self) -> str:
+        """A SHA-256 of the files that it was loaded from."""
+        total = hashlib.sha256(self.kind.encode())
+        for path in sorted(self.folder.rglob("*")) if self.folder else []:
+            if path.suffix in (".json", ".txt", ".safetensors", ".model") and path.is_file():
+                total.update(path.name.encode())
+                total.update(sha256(path).encode())
+        return total.hexdigest()
+
+
+@contextmanager
+def _watched(scheduler: Any, watch: Callable[[DenoisingStep], None] | None) -> Iterator[None]:
+    """Tell every step of a scheduler, while it lasts."""
+    if watch is None:
+        yield
+        return
+    original = scheduler.step
+
+    def step(model_output: Tensor, timestep: Any, sample: Tensor, *rest: Any, **named: Any) -> Any:
+        watch(DenoisingStep(sample.detach(), expected(scheduler, model_output, timestep, sample).detach()))
+        return original(model_output, timestep, sample, *rest, **named)
+
+    scheduler.step = step
+    try:
+        yield
+    finally:
+        del scheduler.step
+
+
+def expected(scheduler: Any, model_output: Tensor, timestep: Any, sample: Tensor) -> Tensor:
+    """The latents of the picture that a model expects, x0, from its output at a step.
+
+    A noisy latent is a · x0 + s · noise; a and s are what the scheduler's own `add_noise` does to ones. Then x0 is
+    (sample - s · output) / a for a model that predicts noise, (a · sample / c - s · output) / c with c = √(a² + s²)
+    for v-prediction (Salimans and Ho, 2022), and sample - s · output for one that predicts the flow from picture to
+    noise (Lipman et al., 2023).
+    """
+    kind = getattr(scheduler.config, "prediction_type", None)
+    if kind is None or kind == "flow_prediction" or getattr(scheduler.config, "use_flow_sigmas", False):
+        index = scheduler.step_index if scheduler.step_index is not None else scheduler.index_for_timestep(timestep)
+        return sample - scheduler.sigmas[index].to(sample) * model_output
+    if kind == "sample":
+        return model_output
+    when = torch.as_tensor(timestep).reshape(1).to(sample.device)
+    one, zero = torch.ones_like(sample[:1]), torch.zeros_like(sample[:1])
+    a, s = scheduler.add_noise(one, zero, when), scheduler.add_noise(zero, one, when)
+    if kind == "epsilon":
+        return (sample - s * model_output) / a
+    if kind == "v_prediction":
+        length = (a.square() + s.square()).sqrt()
+        return (a * sample / length - s * model_output) / length
+    raise InputError(f"A model that predicts {kind!r} has no x0 that is known here.", "Use `shown` noisy.")
+
+
+def load_pipeline(
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    scheduler: str | None = None,
+    offload: bool = False,
+    say: Say = ignore,
+) -> TextToImage:
+    """Load a pipeline: a folder, or a hub name, which is downloaded if it isn't cached; without a name Stable
+    Diffusion 1.5 if it is cached. Only safetensors are read.
+
+    Raises `WeightsError` where it is missing or can't be loaded, `InputError` for pipelines that are not served here
+    and schedulers that don't go with it, `MissingPackageError` without transformers.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingPackageError(f"Prompts need transformers: {error}.", "pip install latentflow[prompts]") from error
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    place = pick_device(device)
+    kinds = {"auto": torch.float16 if place.type == "cuda" else torch.float32}
+    number = kinds.get(dtype) or getattr(torch, dtype)
+    name = model or DEFAULT_MODEL
+    path = Path(name).expanduser()
+    if model is not None and not path.is_dir() and name.count("/") != 1:
+        raise WeightsError(f"`model` {name}: there is no such folder, and it is not a hub name.")
+    given: dict[str, Any] = {"torch_dtype": number, "use_safetensors": True}
+    given["local_files_only"] = path.is_dir() or model is None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")  # by its name older versions know it
+            pipeline = DiffusionPipeline.from_pretrained(str(path) if path.is_dir() else name, **given)
+        folder = path if path.is_dir() else Path(DiffusionPipeline.download(name, local_files_only=True))
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError, RuntimeError) as error:
+        if model is None:
+            raise WeightsError(
+                f"No pipeline is named, and {name} is not in the cache.",
+                "Name one with `model`: a hub name, or a folder.",
+            ) from error
+        raise WeightsError(f"`model` {name} can't be loaded: {first_line(error)}") from error
+    made = TextToImage(pipeline, name, folder)
+    if scheduler is not None:
+        _exchange(pipeline, scheduler)
+    if getattr(pipeline, "safety_checker", None) is not None:
+        say("The pipeline has a safety checker: pictures that it withholds are black.")
+    if offload and place.type == "cuda":
+        pipeline.enable_model_cpu_offload(device=place)
+    else:
+        pipeline.to(place)
+    return made
+
+
+def _exchange(pipeline: Any, name: str) -> None:
+    """Give a pipeline another scheduler, with the settings of its own."""
+    import diffusers
+
+    wanted = getattr(diffusers, SCHEDULERS[name])
+    known = [*getattr(pipeline.scheduler, "compatibles", []), type(pipeline.scheduler)]
+    if wanted not in known:
+        fitting = [each for each, cls in SCHEDULERS.items() if getattr(diffusers, cls) in known]
+        raise InputError(
+            f"`scheduler` {name} doesn't go with {type(pipeline).__name__}.", f"These do: {', '.join(fitting)}."
+        )
+    pipeline.scheduler = wanted.from_config(pipeline.scheduler.config)

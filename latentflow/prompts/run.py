@@ -1,0 +1,298 @@
+"""Pictures from prompts, from options to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentflow.config import counted, options_that
+from latentflow.errors import InputError, LatentflowError, OutputError
+from latentflow.files import WrittenFiles, check_outputs, manifest_path
+from latentflow.models.device import describe
+from latentflow.pictures.draw import LabeledDrawing
+from latentflow.pictures.figure import new_figure, save_figure, write_below
+from latentflow.pictures.files import to_uint8
+from latentflow.prompts.config import FRAMES_PER_SEGMENT, PromptsConfig
+from latentflow.prompts.pipelines import DenoisingStep, TextToImage, load_pipeline
+from latentflow.prompts.stops import Stop, parse_stops
+from latentflow.prompts.walk import IDENTITY, Generation, Pictures, PromptPath, bisect, evenly
+from latentflow.records import Record
+from latentflow.runs.report import readable, size_of, versions
+from latentflow.session import Session
+from latentflow.sinks import run_sinks
+from latentflow.sinks.background import Background
+from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
+from latentflow.sinks.manifest import write_manifest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GRID_COLUMNS = 8
+GRID_INCHES = 1.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated(Record):
+    """A frame of n generated pictures (n, 3, height, width) in [0, 1], with `titles` above them and a `caption` below,
+    in parts that stay together."""
+
+    image: Tensor
+    titles: list[list[str]] = field(default_factory=list)
+    caption: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class PromptsReport:
+    """What was made: the files, the `figures` as plain values, and `lines` that say them to people; `error` is what
+    broke it off, if anything did."""
+
+    written: WrittenFiles
+    figures: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    error: LatentflowError | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        outcome = "done" if self.error is None else str(self.error)
+        return {"outcome": outcome, "written": [str(path) for path in self.written.paths], **self.figures}
+
+    def __str__(self) -> str:
+        """The report for people."""
+        return "\n".join(
+            [*(f"wrote    {path} ({readable(size_of(path))})" for path in self.written.paths), *self.lines]
+        )
+
+
+def run_prompts(texts: Sequence[str], config: PromptsConfig, session: Session) -> PromptsReport:
+    """Generate the pictures of a walk through prompts, or the steps of each, and write them as frames.
+
+    Raises `InputError` for options that are wrong or contradict each other, `WeightsError` for a model that can't be
+    loaded, `OutputError` where nothing can be written, and what diffusers raises. A walk that is stopped keeps its
+    pictures, which `resume` uses.
+    """
+    stops = parse_stops(texts, config.seeds, config.negative)
+    output = Path(config.output_path).expanduser()
+    companion = _companion(output, config)
+    _check(stops, config, output, companion)
+    check_outputs([output, companion], [], overwrite=config.overwrite or config.resume)
+    report = PromptsReport(written=WrittenFiles([output, companion, manifest_path(output)]))
+    loading: dict[str, Any] = {"scheduler": config.scheduler, "offload": config.offload, "say": session.say}
+    model = load_pipeline(config.model, config.device, config.dtype, **loading)
+    size = _size(model, config)
+    (_show_steps if config.show_steps else _walk)(stops, config, session, model, size, output, companion, report)
+    report.figures |= {
+        "model": model.name,
+        "pipeline": model.kind,
+        "size": size,
+        "stops": [asdict(each) for each in stops],
+    }
+    content = {"stops": report.figures["stops"], "options": asdict(config) | {"model": model.name}, "size": size}
+    content |= {"model": {"name": model.name, "pipeline": model.kind, "sha256": model.fingerprint()}}
+    content |= {"versions": versions(), "machine": describe(model.device), "result": report.summary()}
+    write_manifest(manifest_path(output), content, report.written.paths)
+    return report
+
+
+def _companion(output: Path, config: PromptsConfig) -> Path:
+    """What goes beside the frames: the grid of the steps, or the folder of a walk's pictures."""
+    return output.with_name(output.stem + (".steps.png" if config.show_steps else ".pictures"))
+
+
+def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion: Path) -> None:
+    usual = PromptsConfig()
+    walking = ("loop", "frames", "even", "budget_seconds", "hold_stops", "embeddings", "resume")
+    wrong = walking if config.show_steps else ("shown",)
+    for name in wrong:
+        if getattr(config, name) != getattr(usual, name):
+            raise InputError(
+                f"`{name}` would have no effect {'with' if config.show_steps else 'without'} `show_steps`."
+            )
+    if not config.show_steps and len(stops) < 2:
+        raise InputError("A walk needs two prompts, or one with two seeds.", 'For example: "a face@1" "@2"')
+    if config.budget_seconds is not None and not config.even:
+        raise InputError("`budget_seconds` goes with `even`.", "Add it.")
+    if config.frames is not None and config.frames < len(stops) and config.even:
+        raise InputError(f"`frames` {config.frames} can't show each of {len(stops)} prompts.")
+    check_frames_path(output, **_frame_options(config))
+    if not config.show_steps and (companion / IDENTITY).is_file() and not (config.resume or config.overwrite):
+        raise OutputError(f"{companion} holds pictures.", "`resume` uses them, `overwrite` starts over.")
+
+
+def _frame_options(config: PromptsConfig) -> dict[str, Any]:
+    return frame_options(config) | {"loop": 0}  # `loop` is about the walk
+
+
+def _size(model: TextToImage, config: PromptsConfig) -> int:
+    size = config.size or model.default_size
+    if size % model.stride:
+        near = max(model.stride, round(size / model.stride) * model.stride)
+        raise InputError(f"`size` {size}: {model.kind} makes pictures of multiples of {model.stride}.", f"Try {near}.")
+    return size
+
+
+def _walk(
+    stops: Sequence[Stop],
+    config: PromptsConfig,
+    session: Session,
+    model: TextToImage,
+    size: int,
+    output: Path,
+    companion: Path,
+    report: PromptsReport,
+) -> None:
+    path = PromptPath(model, stops, size, embeddings=config.embeddings, loop=config.loop)
+    how = Generation(config.steps, config.guidance, config.batch_size)
+    pictures = Pictures(companion, model, path, how)
+    there = pictures.begin(_identity(stops, config, model, size), resume=config.resume)
+    if there:
+        session.say(f"{counted(there, 'picture', 'are')} there already.")
+    count = config.frames or FRAMES_PER_SEGMENT * path.segments + (0 if config.loop else 1)
+    places = [float(place) for place in range(len(stops))]
+    ends = [*places, float(path.segments)] if config.loop and config.even else places
+    meter = session.start_meter(count, "picture")
+    positions: list[float] = []
+    try:
+        if config.even:
+            wanted = count + (1 if config.loop else 0)  # the last of a loop is the first again
+            made = bisect(pictures, ends, wanted, budget_seconds=config.budget_seconds, check=session.check)
+        else:
+            made = _in_order(pictures, evenly(count, path.segments, loop=config.loop), session)
+        for positions in made:
+            if meter is not None:
+                meter.update(len(positions), "")
+    except LatentflowError as error:
+        report.error = error
+        if not positions:
+            raise
+    finally:
+        if meter is not None:
+            meter.close()
+    shown = [position for position in positions if position < path.segments or not config.loop]
+    frames = list(_frames(shown, pictures, path, config))
+    steps = np.array([_difference(pictures, one, two) for one, two in pairwise(positions)])
+    widest = float(steps.max() / steps.min()) if len(steps) and steps.min() > 0 else None
+    _write(frames, output, config)
+    report.figures |= {"frames": len(frames), "pictures": len(shown), "widest_over_narrowest": widest}
+    ratio = "" if widest is None else f"; largest step over smallest: {widest:.2f}"
+    report.lines.append(f"walk     {' → '.join(map(str, stops))}, {counted(len(shown), 'picture')}{ratio}")
+
+
+def _identity(stops: Sequence[Stop], config: PromptsConfig, model: TextToImage, size: int) -> dict[str, Any]:
+    """What pictures depend on."""
+    fixed = options_that(PromptsConfig, affects="result") - {"even", "show_steps", "shown", "seeds", "negative"}
+    options = {name: value for name, value in asdict(config).items() if name in fixed}
+    exact = {"device": model.device.type, "dtype": str(model.vae.dtype), "threads": torch.get_num_threads()}
+    found = versions()
+    made = {name: found[name] for name in ("torch", "diffusers") if name in found}
+    scheduler = repr(sorted(model.pipeline.scheduler.config.items(), key=str))
+    own = {
+        "size": size,
+        "model": model.fingerprint(),
+        "scheduler": scheduler,
+        "stops": [asdict(each) for each in stops],
+    }
+    return options | exact | made | own
+
+
+def _in_order(pictures: Pictures, positions: list[float], session: Session) -> Iterator[list[float]]:
+    batch = pictures.how.batch_size
+    for first in range(0, len(positions), batch):
+        session.check()
+        pictures.make(positions[first : first + batch])
+        yield positions[: first + batch]
+
+
+def _difference(pictures: Pictures, one: float, two: float) -> float:
+    first, last = (pictures.pixels(each).astype(np.float32) for each in (one, two))
+    return float(np.sqrt(np.square(first - last).mean()))
+
+
+def _frames(
+    positions: Sequence[float], pictures: Pictures, path: PromptPath, config: PromptsConfig
+) -> Iterator[Generated]:
+    """The frames of a walk: each picture once, that of a stop as long as it is held."""
+    names = [str(stop) for stop in path.stops]
+    held = 1 + round(config.hold_stops * config.fps)
+    times = [held if position == int(position) else 1 for position in positions]
+    total, index = sum(times) - 1, 0
+    for position, count in zip(positions, times):
+        image = torch.from_numpy(pictures.pixels(position).copy()).permute(2, 0, 1)[None] / 255
+        place = min(int(position), path.segments - 1)
+        words = [names[place], f"to {names[(place + 1) % len(names)]}", f"{position - place:.0%}"]
+        for _ in range(count):
+            yield Generated(index=index, total=total, image=image, caption=words)
+            index += 1
+
+
+def _write(frames: Sequence[Generated], output: Path, config: PromptsConfig, *, titled: bool = False) -> None:
+    captions = [frame.caption for frame in frames]
+    drawing = LabeledDrawing(caption=config.caption or titled, captions=captions if config.caption else ())
+    options = _frame_options(config) | {"hold": config.hold}
+    run_sinks(frames, [Background(open_frames(output, **options, draw=drawing))])
+
+
+def _show_steps(
+    stops: Sequence[Stop],
+    config: PromptsConfig,
+    session: Session,
+    model: TextToImage,
+    size: int,
+    output: Path,
+    companion: Path,
+    report: PromptsReport,
+) -> None:
+    """The denoising of each prompt: a frame for each step, with all prompts side by side, and a grid of some steps."""
+    path = PromptPath(model, stops, size)
+    columns = []
+    for place, stop in enumerate(stops):
+        session.check()
+        steps: list[DenoisingStep] = []
+        last = model.generate(
+            model.noise(stop.seed, size),
+            path.embeddings(float(place)) if place < path.segments else model.encode(stop.prompt, stop.negative),
+            steps=config.steps,
+            guidance=config.guidance,
+            seeds=[stop.seed],
+            watch=steps.append,
+        )
+        decoded = [model.decode(getattr(step, config.shown), size).clamp(0, 1) for step in steps]
+        columns.append([*decoded, last])
+    count = min(map(len, columns))
+    frames = [
+        Generated(
+            index=index,
+            total=count - 1,
+            image=torch.cat([column[index] for column in columns]),
+            titles=[[str(stop)] for stop in stops] if config.caption else [],
+            caption=[f"step {index} of {count - 1}"],
+        )
+        for index in range(count)
+    ]
+    save_figure(draw_steps(columns, [str(stop) for stop in stops]), companion)
+    _write(frames, output, config)
+    report.figures |= {"frames": count, "shown": config.shown}
+    report.lines.append(f"steps    {count - 1} of {counted(len(stops), 'prompt')}, as {config.shown}, and the picture")
+
+
+def draw_steps(pictures: Sequence[Sequence[Tensor]], names: Sequence[str]) -> Figure:
+    """A row for each prompt, with up to eight of its pictures (1, 3, h, w), the first and the last among them."""
+    count = min(map(len, pictures))
+    chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(GRID_COLUMNS, count))})
+    figure = new_figure(GRID_INCHES * len(chosen), (GRID_INCHES + 0.35) * len(names))
+    axes = figure.subplots(len(names), len(chosen), squeeze=False)
+    for row, (name, column) in enumerate(zip(names, pictures)):
+        for place, index in enumerate(chosen):
+            axes[row, place].imshow(to_uint8(column[index]))
+            axes[row, place].set_axis_off()
+            axes[row, place].set_title(
+                name if not place else "picture" if index == count - 1 else f"step {index}", fontsize=8, loc="left"
+            )
+    write_below(figure)
+    return figure

@@ -1,0 +1,185 @@
+"""Walks through prompts and noise, and the pictures of them that are there already."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentflow.errors import InputError, LatentflowError
+from latentflow.files import replacing, write_file
+from latentflow.latents.paths import LatentPath, slerp
+from latentflow.pictures.files import to_png
+from latentflow.prompts.pipelines import Embeddings, TextToImage
+from latentflow.prompts.stops import Stop
+
+IDENTITY = "pictures.json"
+
+
+class PromptPath:
+    """A path through stops: at position p in [0, segments] the noise, along arcs, and the embeddings, along lines or
+    arcs, between two stops."""
+
+    def __init__(
+        self, model: TextToImage, stops: Sequence[Stop], size: int, *, embeddings: str = "lerp", loop: bool = False
+    ) -> None:
+        self.stops = list(stops)
+        self.segments = len(stops) if loop else len(stops) - 1
+        self._words = [model.encode(stop.prompt, stop.negative) for stop in stops]
+        noises = torch.cat([model.noise(stop.seed, size) for stop in stops])
+        self._noise = LatentPath(noises, loop=loop) if self.segments else None
+        self._only = noises
+        self._slerp = embeddings == "slerp"
+
+    def noise(self, position: float) -> Tensor:
+        """The noise (1, c, rows, columns) at a position."""
+        return self._only if self._noise is None else self._noise(position)
+
+    def embeddings(self, position: float) -> Embeddings:
+        """The embeddings at a position, each with a first dimension of 1."""
+        index = min(int(position), max(self.segments - 1, 0))
+        one, two = self._words[index], self._words[(index + 1) % len(self._words)]
+        fraction = position - index
+        return {name: self._mixed(one[name], two[name], fraction) for name in one}
+
+    def _mixed(self, one: Tensor, two: Tensor, fraction: float) -> Tensor:
+        if fraction == 0:
+            return one
+        if not one.is_floating_point():  # a mask: what either has words for
+            return torch.maximum(one, two)
+        if self._slerp:
+            return slerp(one, two, fraction)
+        return torch.lerp(one.float(), two.float(), fraction).to(one)
+
+    def seed(self, position: float) -> int:
+        """The seed of what a scheduler adds at every step: that of the stop before."""
+        return self.stops[min(int(position), len(self.stops) - 1)].seed
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How pictures are made from a path: what a call of the pipeline has beside words and noise."""
+
+    steps: int | None
+    guidance: float | None
+    batch_size: int
+
+
+class Pictures:
+    """The pictures of a path in a folder, by their position; each is made once, complete or absent."""
+
+    def __init__(self, folder: Path, model: TextToImage, path: PromptPath, how: Generation) -> None:
+        self.folder, self.model, self.path, self.how = folder, model, path, how
+        self._loaded: dict[float, np.ndarray] = {}
+
+    def begin(self, identity: dict[str, Any], *, resume: bool) -> int:
+        """Make the folder, or take the one that is there, and return how many pictures it has; raises `InputError` when
+        those are of other options."""
+        said = self.folder / IDENTITY
+        if resume and said.is_file():
+            before = json.loads(said.read_text(encoding="utf-8"))
+            changed = [f"`{name}`" for name in identity if before.get(name) != identity[name]]
+            if changed:
+                raise InputError(
+                    f"The pictures in {self.folder} are of another {', '.join(changed)}.",
+                    "Use the same options, or leave out `resume`.",
+                )
+        else:
+            self.folder.mkdir(exist_ok=True)
+            for each in self.folder.glob("*.png"):
+                each.unlink()
+            write_file(said, (json.dumps(identity, indent=2) + "\n").encode(), "`output_path`")
+        return len(list(self.folder.glob("*.png")))
+
+    def file(self, position: float) -> Path:
+        """Where the picture at a position is."""
+        return self.folder / f"{position:012.8f}.png"
+
+    def has(self, position: float) -> bool:
+        """Whether it is there."""
+        return self.file(position).is_file()
+
+    def make(self, positions: Sequence[float]) -> int:
+        """Generate those of the pictures that are missing, together, and return how many were. A group that is smaller
+        than the batch is filled up: pictures depend a little on how many are computed together."""
+        missing = [position for position in positions if not self.has(position)]
+        if not missing:
+            return 0
+        group = [*missing, *[missing[-1]] * (self.how.batch_size - len(missing))]
+        words = [self.path.embeddings(position) for position in group]
+        images = self.model.generate(
+            torch.cat([self.path.noise(position) for position in group]),
+            {name: torch.cat([each[name] for each in words]) for name in words[0]},
+            steps=self.how.steps,
+            guidance=self.how.guidance,
+            seeds=[self.path.seed(position) for position in group],
+        )
+        for position, image in zip(missing, images):
+            pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            with replacing(self.file(position), "`output_path`") as unfinished:
+                unfinished.write_bytes(to_png(pixels))
+        return len(missing)
+
+    def pixels(self, position: float) -> np.ndarray:
+        """The picture (h, w, 3) uint8 at a position; raises `InputError` when it can't be read."""
+        from PIL import Image
+
+        try:
+            with Image.open(self.file(position)) as image:
+                return np.asarray(image.convert("RGB"))
+        except OSError as error:
+            raise InputError(f"{self.file(position)} can't be read.", "Remove it, and use `resume`.") from error
+
+
+def evenly(count: int, segments: int, *, loop: bool) -> list[float]:
+    """Positions of `count` frames at equal distances; a loop's leave out the end, where the first comes again."""
+    last = count if loop else max(count - 1, 1)
+    return [round(segments * index / last, 8) for index in range(count)]
+
+
+def bisect(
+    pictures: Pictures,
+    stops: Sequence[float],
+    count: int,
+    *,
+    budget_seconds: float | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[list[float]]:
+    """Positions of pictures that change evenly: those of the `stops`, ascending, then again and again the middle of the
+    widest gaps, as wide as the pictures beside them differ (RMS), until there are `count` or the time is over.
+
+    Yields all positions so far, ascending, after each group of pictures.
+    """
+    began, batch = time.monotonic(), pictures.how.batch_size
+    positions = list(stops)
+    for first in range(0, len(positions), batch):
+        check()
+        pictures.make(positions[first : first + batch])
+        yield positions[: first + batch]
+    gaps: dict[tuple[float, float], float] = {}
+
+    def width(one: float, two: float) -> float:
+        if (one, two) not in gaps:
+            first, last = pictures.pixels(one).astype(np.float32), pictures.pixels(two).astype(np.float32)
+            gaps[one, two] = float(np.sqrt(np.square(first - last).mean()))
+        return gaps[one, two]
+
+    while len(positions) < count:
+        check()
+        if budget_seconds is not None and time.monotonic() - began > budget_seconds:
+            return
+        beside = sorted(pairwise(positions), key=lambda pair: (-width(*pair), pair))
+        middles = [round((one + two) / 2, 8) for one, two in beside[: min(batch, count - len(positions))]]
+        if any(middle in positions for middle in middles):
+            raise LatentflowError("The pictures are as close as positions can be told apart; fewer frames will do.")
+        pictures.make(middles)
+        positions = sorted([*positions, *middles])
+        yield positions

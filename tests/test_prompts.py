@@ -1,0 +1,271 @@
+"""Pictures from prompts: stops, real pipeline classes with random weights, even walks, steps, and resuming."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("transformers", reason="needs transformers")
+import diffusers
+import tiny_pipelines
+
+from latentflow.errors import InputError, Interrupted, MissingPackageError, WeightsError
+from latentflow.prompts.config import SCHEDULERS, PromptsConfig
+from latentflow.prompts.pipelines import TextToImage, expected, load_pipeline
+from latentflow.prompts.run import run_prompts
+from latentflow.prompts.stops import Stop, parse_stops
+from latentflow.prompts.walk import Generation, Pictures, PromptPath, bisect, evenly
+from latentflow.session import Session
+
+MAKERS = [tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.sana]
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=lambda maker: maker.__name__)
+def folder(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / request.param.__name__
+    request.param().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Stable Diffusion's pipeline, small."""
+    path = tmp_path_factory.mktemp("model") / "sd"
+    tiny_pipelines.stable_diffusion().save_pretrained(path)
+    return path
+
+
+def test_stops_are_words_seeds_or_both():
+    assert parse_stops(["a face@7", "@8", "a street", "hills @ night@2"]) == [
+        *(Stop("a face", 7), Stop("a face", 8), Stop("a street", 8), Stop("hills @ night", 2)),
+    ]
+    assert [stop.seed for stop in parse_stops(["a", "b@9", "c"], seeds=[5])] == [5, 9, 5]
+    assert [stop.seed for stop in parse_stops(["a", "b@9", "c"], seeds=[1, 2, 3])] == [1, 9, 3]
+    assert [stop.negative for stop in parse_stops(["a", "b"], negative="dark | blurred")] == ["dark", "blurred"]
+    assert [stop.negative for stop in parse_stops(["a", "b"], negative="dark")] == ["dark", "dark"]
+
+
+@pytest.mark.parametrize(
+    "texts, options, message",
+    [
+        ([], {}, "No prompts"),
+        (["@3"], {}, "the first prompt needs words"),
+        (["a", " "], {}, "A prompt is empty"),
+        (["a", "b", "c"], {"seeds": [1, 2]}, "`seeds` has 2 values for 3 prompts"),
+        (["a", "b", "c"], {"negative": "x|y"}, "`negative` has 2 texts for 3 prompts"),
+    ],
+)
+def test_stops_that_make_no_sense_are_refused(texts, options, message):
+    with pytest.raises(InputError) as error:
+        parse_stops(texts, **options)
+    assert message in str(error.value)
+
+
+def test_a_picture_is_the_pipelines_own(folder):
+    """Words and noise given by us make the picture that the pipeline makes of the prompt and the same noise."""
+    model = load_pipeline(str(folder))
+    size = model.default_size
+    noise, steps = model.noise(3, size), []
+    made = model.generate(noise, model.encode("a face", "dark"), steps=4, guidance=3.0, watch=steps.append)
+    assert made.shape == (1, 3, size, size) and 0 <= made.min() < made.max() <= 1
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    given = {"height": size, "width": size, "num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
+    given |= model.family.fixed | {"negative_prompt": "dark"}
+    wanted = pipeline("a face", latents=noise.clone(), **given).images
+    assert torch.allclose(made, wanted, atol=1e-5)
+    other = model.generate(noise, model.encode("two hills"), steps=4, guidance=3.0)
+    assert not torch.allclose(made, other, atol=1e-3)
+    # what the model expects at the last step is the picture
+    assert len(steps) == 4 and torch.allclose(model.decode(steps[-1].x0, size).clamp(0, 1), made, atol=0.02)
+    assert not torch.allclose(model.decode(steps[0].noisy, size), model.decode(steps[-1].noisy, size), atol=0.1)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", ["ddim", "euler", "euler_a", "lms", "heun"])
+def test_x0_is_what_the_scheduler_says(name, prediction):
+    if name == "lms" and prediction == "v_prediction":
+        prediction = "epsilon"
+    scheduler = getattr(diffusers, SCHEDULERS[name])(
+        beta_schedule="scaled_linear", prediction_type=prediction, **({"clip_sample": False} if name == "ddim" else {})
+    )
+    scheduler.set_timesteps(6)
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(1, 4, 8, 8, generator=generator) * scheduler.init_noise_sigma
+    for time in scheduler.timesteps:
+        scheduler.scale_model_input(sample, time)
+        output = torch.randn(1, 4, 8, 8, generator=generator)
+        found = expected(scheduler, output, time, sample)
+        done = scheduler.step(output, time, sample)
+        if not (name == "heun" and scheduler.state_in_first_order):  # its second half mixes two outputs
+            assert torch.allclose(found, done.pred_original_sample, atol=1e-3, rtol=1e-3), int(time)
+        sample = done.prev_sample
+
+
+def test_x0_of_a_flow_is_the_picture_where_the_model_is_right():
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(5)
+    picture, noise = torch.randn(2, 1, 4, 8, 8)
+    sample = noise
+    for time in scheduler.timesteps:
+        assert torch.allclose(expected(scheduler, noise - picture, time, sample), picture, atol=1e-5)
+        sample = scheduler.step(noise - picture, time, sample).prev_sample
+    assert torch.allclose(sample, picture, atol=1e-5)
+
+
+def test_noise_is_the_same_everywhere_and_walks_keep_its_norm(small):
+    model = load_pipeline(str(small))
+    assert torch.equal(model.noise(7, 16), torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7)))
+    path = PromptPath(model, parse_stops(["a face@1", "a street@2", "@3"]), 16)
+    assert path.segments == 2
+    middle = path.noise(0.5)
+    ends = (path.noise(0.0).norm() + path.noise(1.0).norm()) / 2
+    assert float(middle.norm()) == pytest.approx(float(ends), rel=1e-4)
+    one, two = (model.encode(words)["prompt_embeds"] for words in ("a face", "a street"))
+    assert torch.allclose(path.embeddings(0.25)["prompt_embeds"], torch.lerp(one, two, 0.25))
+    assert torch.equal(path.embeddings(1.5)["prompt_embeds"], two)
+    arcs = PromptPath(model, parse_stops(["a face@1", "a street@2"]), 16, embeddings="slerp")
+    assert not torch.allclose(arcs.embeddings(0.5)["prompt_embeds"], torch.lerp(one, two, 0.5))
+    loop = PromptPath(model, parse_stops(["a face@1", "a street@2"]), 16, loop=True)
+    assert loop.segments == 2 and torch.equal(loop.embeddings(2.0)["prompt_embeds"], one)
+
+
+class Ramp:
+    """Pictures whose brightness is the cube of their position, made on demand."""
+
+    def __init__(self, batch_size=1):
+        self.made, self.how = [], Generation(None, None, batch_size)
+
+    def make(self, positions):
+        self.made += [position for position in positions if position not in self.made]
+
+    def pixels(self, position):
+        return np.full((2, 2, 3), round(255 * position**3), np.uint8)
+
+
+def test_the_widest_gap_is_halved_and_no_picture_is_made_twice():
+    ramp = Ramp()
+    *_, positions = bisect(ramp, [0.0, 1.0], 17)
+    assert len(positions) == 17 == len(ramp.made) and positions == sorted(positions)
+    even, plain = (np.diff([place**3 for place in places]) for places in (positions, np.linspace(0, 1, 17)))
+    assert even.max() < 0.6 * plain.max()
+    assert evenly(5, 2, loop=False) == [0, 0.5, 1, 1.5, 2] and evenly(4, 2, loop=True) == [0, 0.5, 1, 1.5]
+    together = Ramp(batch_size=4)
+    *_, positions = bisect(together, [0.0, 1.0], 17)
+    assert len(positions) == 17
+
+
+def test_a_walk_is_written_and_resumed_to_the_same_bytes(small, tmp_path, monkeypatch):
+    options = {"model": str(small), "frames": 7, "even": True, "steps": 2, "seeds": (1,), "caption": True}
+    once = PromptsConfig(output_path=str(tmp_path / "once.mp4"), **options)
+    report = run_prompts(["a face", "a street@2"], once, Session())
+    assert report.figures["frames"] == 7 and report.figures["pictures"] == 7
+    assert len(list((tmp_path / "once.pictures").glob("*.png"))) == 7
+    manifest = json.loads((tmp_path / "once.mp4.manifest.json").read_text())
+    assert manifest["model"]["pipeline"] == "StableDiffusionPipeline" and manifest["stops"][1]["seed"] == 2
+
+    twice = PromptsConfig(output_path=str(tmp_path / "twice.mp4"), **options)
+    session = Session()
+    make = Pictures.make
+
+    def stop_after_four(pictures, positions):
+        made = make(pictures, positions)
+        if len(list(pictures.folder.glob("*.png"))) == 4:
+            session.stop()
+        return made
+
+    monkeypatch.setattr(Pictures, "make", stop_after_four)
+    stopped = run_prompts(["a face", "a street@2"], twice, session)
+    assert isinstance(stopped.error, Interrupted) and stopped.figures["pictures"] == 4
+    monkeypatch.setattr(Pictures, "make", make)
+    calls = []
+    generate = TextToImage.generate
+    monkeypatch.setattr(
+        TextToImage, "generate", lambda model, *given, **named: calls.append(1) or generate(model, *given, **named)
+    )
+    again = PromptsConfig(output_path=str(tmp_path / "twice.mp4"), resume=True, **options)
+    run_prompts(["a face", "a street@2"], again, Session())
+    assert len(calls) == 3  # those that were missing
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "twice.mp4").read_bytes()
+    names = sorted(path.name for path in (tmp_path / "once.pictures").iterdir())
+    for name in names:
+        one, two = ((tmp_path / part / name).read_bytes() for part in ("once.pictures", "twice.pictures"))
+        assert one == two, name
+
+    with pytest.raises(InputError, match="are of another `steps`"):
+        other = options | {"steps": 3}
+        run_prompts(
+            ["a face", "a street@2"], PromptsConfig(output_path=twice.output_path, resume=True, **other), Session()
+        )
+    more = options | {"frames": 9}  # more frames are no other walk
+    report = run_prompts(
+        ["a face", "a street@2"], PromptsConfig(output_path=twice.output_path, resume=True, **more), Session()
+    )
+    assert report.figures["pictures"] == 9 and len(calls) == 5
+
+
+def test_a_loop_has_its_first_picture_once_and_stops_are_held(small, tmp_path):
+    options = {"model": str(small), "loop": True, "frames": 6, "steps": 1, "fps": 10.0, "hold_stops": 0.2}
+    config = PromptsConfig(output_path=str(tmp_path / "frames"), **options)
+    report = run_prompts(["a face@1", "a street@2", "@3"], config, Session())
+    assert report.figures["pictures"] == 6 and report.figures["frames"] == 6 + 3 * 2
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "frames").glob("*.png"))]
+    assert all(np.array_equal(frames[0], frame) for frame in frames[1:3]) and not np.array_equal(*frames[2:4])
+
+
+@pytest.mark.parametrize("shown", ["x0", "noisy"])
+def test_steps_are_shown_side_by_side_and_as_a_grid(small, tmp_path, shown):
+    options = {"model": str(small), "show_steps": True, "shown": shown, "steps": 3}
+    config = PromptsConfig(output_path=str(tmp_path / "steps"), **options)
+    report = run_prompts(["a face@1", "a street@2"], config, Session())
+    assert report.figures["frames"] == 4
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "steps").glob("*.png"))]
+    assert len(frames) == 4 and frames[0].shape[1] > 32
+    assert Image.open(tmp_path / "steps.steps.png").size[0] > 300
+
+
+def test_the_command_line(invoke, small, tmp_path):
+    line = ("prompts", "a face@1", "@2", "--model", small, "--steps", 1, "--frames", 3, "--quiet")
+    code, out, err = invoke(*line, "--output_path", "w.gif", "--json")
+    assert code == 0 and json.loads(out)["pictures"] == 3, err
+    code, _, err = invoke(*line, "--output_path", "w.gif")
+    assert code == 6 and "--resume uses them, --overwrite starts over" in err
+    code, _, err = invoke(*line, "--output_path", "w.gif", "--overwrite", "--size", 17)
+    assert code == 2 and "multiples of" in err
+    code, _, err = invoke("prompts", "a face", "--model", small, "--output_path", "x.gif")
+    assert code == 2 and "A walk needs two prompts" in err
+    code, _, err = invoke(*line[:3], "--model", tmp_path / "none", "--output_path", "x.gif")
+    assert code == 4 and len(err.strip().splitlines()) == 1
+    code, _, err = invoke(*line, "--scheduler", "flow_euler", "--output_path", "y.gif")
+    assert code == 2 and "--scheduler flow_euler doesn't go with StableDiffusionPipeline" in err
+
+
+def test_nothing_is_downloaded_that_was_not_asked_for(tmp_path):
+    with pytest.raises(WeightsError, match=r"No pipeline is named, and .* is not in the cache"):
+        load_pipeline()
+    with pytest.raises(WeightsError, match="can't be loaded"):
+        load_pipeline("somebody/something")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
+    with pytest.raises(WeightsError, match="can't be loaded"):
+        load_pipeline(str(tmp_path))
+
+
+def test_other_schedulers_are_taken_with_the_pipelines_settings(small):
+    for name in ("euler", "euler_a", "lms", "heun", "dpm", "unipc", "pndm"):
+        model = load_pipeline(str(small), scheduler=name)
+        assert type(model.pipeline.scheduler).__name__ == SCHEDULERS[name]
+        assert model.pipeline.scheduler.config.beta_schedule == "scaled_linear"
+        one, two = (model.generate(model.noise(1, 16), model.encode("a face"), steps=5, seeds=[5]) for _ in range(2))
+        assert torch.equal(one, two)
+    with pytest.raises(InputError, match="StableDiffusionPipeline can't do this"):
+        model.generate(model.noise(1, 16), model.encode("a face"), steps=2)
+
+
+def test_without_transformers_it_is_said(small, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingPackageError, match=r"pip install latentflow\[prompts\]"):
+        load_pipeline(str(small))
