@@ -215,6 +215,24 @@ def test_a_loop_has_its_first_picture_once_and_stops_are_held(small, tmp_path):
     assert all(np.array_equal(frames[0], frame) for frame in frames[1:3]) and not np.array_equal(*frames[2:4])
 
 
+def test_a_walk_goes_to_music_with_the_pictures_that_are_there(small, tmp_path):
+    from test_sound import click_times, clicks, samples_of, write_wav
+
+    song = write_wav(tmp_path / "song.wav", clicks(2.0, [0.5, 1.5]), 44100)
+    options = {"model": str(small), "frames": 5, "steps": 1, "fps": 10.0, "audio": str(song), "smooth": 0.0}
+    config = PromptsConfig(output_path=str(tmp_path / "w.mp4"), sensitivity=1.0, **options)
+    report = run_prompts(["a face@1", "a street@2", "@3"], config, Session())
+    assert report.figures["pictures"] == 5 and report.figures["frames"] == 20
+    assert click_times(samples_of(tmp_path / "w.mp4")) == pytest.approx([0.5, 1.5], abs=0.002)
+    config = PromptsConfig(output_path=str(tmp_path / "v"), sensitivity=1.0, **options)
+    run_prompts(["a face@1", "a street@2", "@3"], config, Session())
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "v").glob("*.png"))]
+    changes = [index for index in range(1, 20) if not np.array_equal(frames[index], frames[index - 1])]
+    assert changes == [5, 15]  # half of the way with each click
+    with pytest.raises(InputError, match="`hold_stops` and `audio` both time the frames"):
+        run_prompts(["a@1", "@2"], PromptsConfig(audio=str(song), hold_stops=1.0), Session())
+
+
 @pytest.mark.parametrize("shown", ["x0", "noisy"])
 def test_steps_are_shown_side_by_side_and_as_a_grid(small, tmp_path, shown):
     options = {"model": str(small), "show_steps": True, "shown": shown, "steps": 3}

@@ -453,6 +453,14 @@ def test_a_sound_times_the_walk_alone(name, value, tmp_path):
         check_music(WalkConfig(audio=str(path), **{name: value}), 3)
 
 
+def test_a_mixture_has_no_loop(tmp_path):
+    from latentflow.explore.music import check_music
+
+    path = write_wav(tmp_path / "x.wav", np.zeros(100), 8000)
+    with pytest.raises(InputError, match="`loop` would have no effect on `motion` chroma"):
+        check_music(WalkConfig(audio=str(path), motion="chroma", loop=True), 3)
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not a sound at all" * 100, b"ID3\x03" + bytes(300)])
 def test_what_is_no_sound_is_one_line(content, invoke, small, photo, tmp_path):
     (tmp_path / "x.mp3").write_bytes(content)

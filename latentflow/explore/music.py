@@ -63,6 +63,8 @@ def check_music(config: WalkConfig, images: int) -> None:
         far = [image for image in mapping.programs.values() if image >= images]
         if far:
             raise InputError(f"`map_`: there is no image {far[0]}; the walk has images 0 to {images - 1}.")
+    if config.loop and config.motion == "chroma":
+        raise InputError("`loop` would have no effect on `motion` chroma, which has no path.", "Leave it out.")
     if config.tones and config.audio is not None:
         raise InputError("`tones` and `audio` are both the sound of the walk.", "Give one of them.")
     if config.offset is not None and config.audio is None:

@@ -225,8 +225,9 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
         )
     output = Path(config.output_path).expanduser()
     check_frames_path(output, **_frame_options(config))
-    heard = {name: getattr(config, name) for name in ("audio", "midi", "map_") if getattr(config, name) is not None}
-    figure = [_heard_path(output)] if heard else []
+    named = {"audio": config.audio, "midi": config.midi, "map": config.map_}
+    heard = {name: path for name, path in named.items() if path is not None}
+    figure = [_heard_path(output)] if has_music(config) else []
     shown = {"anchors": list(sources), **heard}
     return Files(outputs=moving(output) + figure, inputs=[*sources, *heard.values()], shown=shown)
 

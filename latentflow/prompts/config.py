@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import Options, option, same
+from latentflow.config import SoundConfig, option, same
 
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 FRAMES_PER_SEGMENT = 16
@@ -20,7 +20,7 @@ SCHEDULERS = {  # the class of diffusers that each is
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptsConfig(Options):
+class PromptsConfig(SoundConfig):
     """The options of pictures from prompts, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(

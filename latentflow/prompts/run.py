@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import counted, options_that
+from latentflow.config import SoundConfig, counted, options_that
 from latentflow.errors import InputError, LatentflowError, OutputError
 from latentflow.files import WrittenFiles, check_outputs, manifest_path
 from latentflow.models.device import describe
@@ -28,12 +28,16 @@ from latentflow.runs.report import readable, size_of, versions
 from latentflow.session import Session
 from latentflow.sinks import run_sinks
 from latentflow.sinks.background import Background
+from latentflow.sinks.ffmpeg import Soundtrack
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.manifest import write_manifest
+from latentflow.sound.follow import Followed, check_sound, follow, say_silent
+from latentflow.sound.motion import frame_seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOTION = "percussive"  # unless another is given
 GRID_COLUMNS = 8
 GRID_INCHES = 1.6
 
@@ -70,6 +74,20 @@ class PromptsReport:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One command at work: what it was asked for, the model, where its files go, and the report it fills in."""
+
+    stops: Sequence[Stop]
+    config: PromptsConfig
+    session: Session
+    model: TextToImage
+    size: int
+    output: Path
+    companion: Path
+    report: PromptsReport
+
+
 def run_prompts(texts: Sequence[str], config: PromptsConfig, session: Session) -> PromptsReport:
     """Generate the pictures of a walk through prompts, or the steps of each, and write them as frames.
 
@@ -86,7 +104,8 @@ def run_prompts(texts: Sequence[str], config: PromptsConfig, session: Session) -
     loading: dict[str, Any] = {"scheduler": config.scheduler, "offload": config.offload, "say": session.say}
     model = load_pipeline(config.model, config.device, config.dtype, **loading)
     size = _size(model, config)
-    (_show_steps if config.show_steps else _walk)(stops, config, session, model, size, output, companion, report)
+    job = Job(stops, config, session, model, size, output, companion, report)
+    (_show_steps if config.show_steps else _walk)(job)
     report.figures |= {
         "model": model.name,
         "pipeline": model.kind,
@@ -121,6 +140,15 @@ def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion
     if config.frames is not None and config.frames < len(stops) and config.even:
         raise InputError(f"`frames` {config.frames} can't show each of {len(stops)} prompts.")
     check_frames_path(output, **_frame_options(config))
+    check_sound(
+        config, (config.motion or MOTION) if config.audio else None, len(stops) if config.loop else len(stops) - 1
+    )
+    if config.audio is not None:
+        if config.motion == "chroma":
+            raise InputError("`motion` chroma mixes the images of a walk; prompts have an order.")
+        for name in ("hold_stops", "bounce", "show_steps"):
+            if getattr(config, name) != getattr(usual, name):
+                raise InputError(f"`{name}` and `audio` both time the frames.", "Give one of them.")
     if not config.show_steps and (companion / IDENTITY).is_file() and not (config.resume or config.overwrite):
         raise OutputError(f"{companion} holds pictures.", "`resume` uses them, `overwrite` starts over.")
 
@@ -137,24 +165,18 @@ def _size(model: TextToImage, config: PromptsConfig) -> int:
     return size
 
 
-def _walk(
-    stops: Sequence[Stop],
-    config: PromptsConfig,
-    session: Session,
-    model: TextToImage,
-    size: int,
-    output: Path,
-    companion: Path,
-    report: PromptsReport,
-) -> None:
-    path = PromptPath(model, stops, size, embeddings=config.embeddings, loop=config.loop)
+def _walk(job: Job) -> None:
+    """Make the pictures of a walk, and write them as frames."""
+    config, session, report = job.config, job.session, job.report
+    followed = None if config.audio is None else follow(config, config.motion or MOTION, session)
+    path = PromptPath(job.model, job.stops, job.size, embeddings=config.embeddings, loop=config.loop)
     how = Generation(config.steps, config.guidance, config.batch_size)
-    pictures = Pictures(companion, model, path, how)
-    there = pictures.begin(_identity(stops, config, model, size), resume=config.resume)
+    pictures = Pictures(job.companion, job.model, path, how)
+    there = pictures.begin(_identity(job), resume=config.resume)
     if there:
         session.say(f"{counted(there, 'picture', 'are')} there already.")
     count = config.frames or FRAMES_PER_SEGMENT * path.segments + (0 if config.loop else 1)
-    places = [float(place) for place in range(len(stops))]
+    places = [float(place) for place in range(len(job.stops))]
     ends = [*places, float(path.segments)] if config.loop and config.even else places
     meter = session.start_meter(count, "picture")
     positions: list[float] = []
@@ -175,29 +197,37 @@ def _walk(
         if meter is not None:
             meter.close()
     shown = [position for position in positions if position < path.segments or not config.loop]
-    frames = list(_frames(shown, pictures, path, config))
+    sound = None
+    if followed is None:
+        held = 1 + round(config.hold_stops * config.fps)
+        timed = [position for position in shown for _ in range(held if position == int(position) else 1)]
+    else:
+        say_silent(job.output, session)
+        sound = followed.heard.clip.track
+        timed = _to_music(shown, followed, path, config)
+        report.figures |= followed.figures()
+        report.lines.append(followed.line())
+    frames = _frames(timed, pictures, path)
     steps = np.array([_difference(pictures, one, two) for one, two in pairwise(positions)])
     widest = float(steps.max() / steps.min()) if len(steps) and steps.min() > 0 else None
-    _write(frames, output, config)
-    report.figures |= {"frames": len(frames), "pictures": len(shown), "widest_over_narrowest": widest}
+    _write(frames, job, sound=sound, captions=[_words(position, path) for position in shown])
+    report.figures |= {"frames": len(timed), "pictures": len(shown), "widest_over_narrowest": widest}
     ratio = "" if widest is None else f"; largest step over smallest: {widest:.2f}"
-    report.lines.append(f"walk     {' → '.join(map(str, stops))}, {counted(len(shown), 'picture')}{ratio}")
+    report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(shown), 'picture')}{ratio}")
 
 
-def _identity(stops: Sequence[Stop], config: PromptsConfig, model: TextToImage, size: int) -> dict[str, Any]:
+def _identity(job: Job) -> dict[str, Any]:
     """What pictures depend on."""
-    fixed = options_that(PromptsConfig, affects="result") - {"even", "show_steps", "shown", "seeds", "negative"}
+    config, model = job.config, job.model
+    others = {"even", "show_steps", "shown", "seeds", "negative", *(each.name for each in fields(SoundConfig))}
+    fixed = options_that(PromptsConfig, affects="result") - others
     options = {name: value for name, value in asdict(config).items() if name in fixed}
     exact = {"device": model.device.type, "dtype": str(model.vae.dtype), "threads": torch.get_num_threads()}
     found = versions()
     made = {name: found[name] for name in ("torch", "diffusers") if name in found}
     scheduler = repr(sorted(model.pipeline.scheduler.config.items(), key=str))
-    own = {
-        "size": size,
-        "model": model.fingerprint(),
-        "scheduler": scheduler,
-        "stops": [asdict(each) for each in stops],
-    }
+    own = {"size": job.size, "model": model.fingerprint(), "scheduler": scheduler}
+    own["stops"] = [asdict(each) for each in job.stops]
     return options | exact | made | own
 
 
@@ -214,49 +244,52 @@ def _difference(pictures: Pictures, one: float, two: float) -> float:
     return float(np.sqrt(np.square(first - last).mean()))
 
 
-def _frames(
-    positions: Sequence[float], pictures: Pictures, path: PromptPath, config: PromptsConfig
-) -> Iterator[Generated]:
-    """The frames of a walk: each picture once, that of a stop as long as it is held."""
-    names = [str(stop) for stop in path.stops]
-    held = 1 + round(config.hold_stops * config.fps)
-    times = [held if position == int(position) else 1 for position in positions]
-    total, index = sum(times) - 1, 0
-    for position, count in zip(positions, times):
+def _to_music(positions: Sequence[float], followed: Followed, path: PromptPath, config: PromptsConfig) -> list[float]:
+    """The position of each frame of a walk to music: that of the picture nearest to where the music is."""
+    there = np.array(positions)
+    wanted = followed.position(path.segments, loop=config.loop)(frame_seconds(followed.frames(config.fps), config.fps))
+    gaps = np.abs(wanted[:, None] - there)
+    if config.loop:  # its end is its beginning
+        gaps = np.minimum(gaps, path.segments - gaps)
+    return [float(each) for each in there[gaps.argmin(1)]]
+
+
+def _words(position: float, path: PromptPath) -> list[str]:
+    """Where a position is, in words."""
+    names, place = [str(stop) for stop in path.stops], min(int(position), path.segments - 1)
+    return [names[place], f"to {names[(place + 1) % len(names)]}", f"{position - place:.0%}"]
+
+
+def _frames(positions: Sequence[float], pictures: Pictures, path: PromptPath) -> Iterator[Generated]:
+    """The frames at positions, each of which has a picture."""
+    for index, position in enumerate(positions):
         image = torch.from_numpy(pictures.pixels(position).copy()).permute(2, 0, 1)[None] / 255
-        place = min(int(position), path.segments - 1)
-        words = [names[place], f"to {names[(place + 1) % len(names)]}", f"{position - place:.0%}"]
-        for _ in range(count):
-            yield Generated(index=index, total=total, image=image, caption=words)
-            index += 1
+        yield Generated(index=index, total=len(positions) - 1, image=image, caption=_words(position, path))
 
 
-def _write(frames: Sequence[Generated], output: Path, config: PromptsConfig, *, titled: bool = False) -> None:
-    captions = [frame.caption for frame in frames]
-    drawing = LabeledDrawing(caption=config.caption or titled, captions=captions if config.caption else ())
-    options = _frame_options(config) | {"hold": config.hold}
-    run_sinks(frames, [Background(open_frames(output, **options, draw=drawing))])
-
-
-def _show_steps(
-    stops: Sequence[Stop],
-    config: PromptsConfig,
-    session: Session,
-    model: TextToImage,
-    size: int,
-    output: Path,
-    companion: Path,
-    report: PromptsReport,
+def _write(
+    frames: Iterable[Generated],
+    job: Job,
+    *,
+    sound: Soundtrack | None = None,
+    captions: Sequence[list[str]] = (),
 ) -> None:
+    """Write frames; all have room for the longest of the `captions`."""
+    drawing = LabeledDrawing(caption=job.config.caption, captions=captions if job.config.caption else ())
+    options = _frame_options(job.config) | {"hold": job.config.hold, "sound": sound}
+    run_sinks(frames, [Background(open_frames(job.output, **options, draw=drawing))])
+
+
+def _show_steps(job: Job) -> None:
     """The denoising of each prompt: a frame for each step, with all prompts side by side, and a grid of some steps."""
-    path = PromptPath(model, stops, size)
+    config, model, size, names = job.config, job.model, job.size, [str(stop) for stop in job.stops]
     columns = []
-    for place, stop in enumerate(stops):
-        session.check()
+    for stop in job.stops:
+        job.session.check()
         steps: list[DenoisingStep] = []
         last = model.generate(
             model.noise(stop.seed, size),
-            path.embeddings(float(place)) if place < path.segments else model.encode(stop.prompt, stop.negative),
+            model.encode(stop.prompt, stop.negative),
             steps=config.steps,
             guidance=config.guidance,
             seeds=[stop.seed],
@@ -270,15 +303,16 @@ def _show_steps(
             index=index,
             total=count - 1,
             image=torch.cat([column[index] for column in columns]),
-            titles=[[str(stop)] for stop in stops] if config.caption else [],
+            titles=[[name] for name in names] if config.caption else [],
             caption=[f"step {index} of {count - 1}"],
         )
         for index in range(count)
     ]
-    save_figure(draw_steps(columns, [str(stop) for stop in stops]), companion)
-    _write(frames, output, config)
-    report.figures |= {"frames": count, "shown": config.shown}
-    report.lines.append(f"steps    {count - 1} of {counted(len(stops), 'prompt')}, as {config.shown}, and the picture")
+    save_figure(draw_steps(columns, names), job.companion)
+    _write(frames, job)
+    job.report.figures |= {"frames": count, "shown": config.shown}
+    words = f"{count - 1} of {counted(len(names), 'prompt')}, as {config.shown}, and the picture"
+    job.report.lines.append(f"steps    {words}")
 
 
 def draw_steps(pictures: Sequence[Sequence[Tensor]], names: Sequence[str]) -> Figure:
