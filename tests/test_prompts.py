@@ -19,7 +19,10 @@ from latentflow.prompts.stops import Stop, parse_stops
 from latentflow.prompts.walk import Generation, Pictures, PromptPath, bisect, evenly
 from latentflow.session import Session
 
-MAKERS = [tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.sana]
+MAKERS = [
+    *(tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3),
+    *(tiny_pipelines.flux, tiny_pipelines.pixart, tiny_pipelines.sana),
+]
 
 
 @pytest.fixture(scope="module", params=MAKERS, ids=lambda maker: maker.__name__)
@@ -74,13 +77,65 @@ def test_a_picture_is_the_pipelines_own(folder):
     pipeline.set_progress_bar_config(disable=True)
     given = {"height": size, "width": size, "num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
     given |= model.family.fixed | {"negative_prompt": "dark"}
-    wanted = pipeline("a face", latents=noise.clone(), **given).images
+    own = pipeline._pack_latents(noise, 1, *noise.shape[1:]) if model.family.packed else noise.clone()
+    wanted = pipeline("a face", latents=own, **given).images
     assert torch.allclose(made, wanted, atol=1e-5)
     other = model.generate(noise, model.encode("two hills"), steps=4, guidance=3.0)
     assert not torch.allclose(made, other, atol=1e-3)
     # what the model expects at the last step is the picture
     assert len(steps) == 4 and torch.allclose(model.decode(steps[-1].x0, size).clamp(0, 1), made, atol=0.02)
     assert not torch.allclose(model.decode(steps[0].noisy, size), model.decode(steps[-1].noisy, size), atol=0.1)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "heun", "dpm"])
+def test_a_picture_begun_from_another_is_that_of_the_image_to_image_pipeline(small, scheduler):
+    model = load_pipeline(str(small), scheduler=scheduler)
+    start = 0.5 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
+    steps = []
+    words = model.encode("a face")
+    made = model.generate(
+        model.noise(3, 16), words, steps=6, guidance=2.0, start=start, strength=0.5, watch=steps.append
+    )
+    other = diffusers.StableDiffusionImg2ImgPipeline(**model.pipeline.components, requires_safety_checker=False)
+    other.set_progress_bar_config(disable=True)
+    given = {"strength": 0.5, "num_inference_steps": 6, "guidance_scale": 2.0, "output_type": "pt"}
+    wanted = other(image=start, generator=torch.Generator().manual_seed(3), **words, **given).images
+    assert torch.allclose(made, wanted, atol=1e-5)
+    whole = model.generate(model.noise(3, 16), words, steps=6, guidance=2.0)
+    assert not torch.allclose(whole, made, atol=1e-3)  # and the schedule is complete again
+    assert len(steps) < (12 if scheduler == "heun" else 6)
+    with pytest.raises(InputError, match=r"`strength` 0\.1 leaves none of 6 steps"):
+        model.generate(model.noise(3, 16), words, steps=6, start=start, strength=0.1)
+
+
+def test_little_strength_keeps_the_picture(folder):
+    model = load_pipeline(str(folder))
+    size = model.default_size
+    start = torch.zeros_like(model.noise(0, size))
+    near, far = (
+        model.generate(model.noise(1, size), model.encode("a face"), steps=10, guidance=1.0, start=start, strength=each)
+        for each in (0.1, 1.0)
+    )
+    kept = model.decode(model._packed(start), size).clamp(0, 1)
+    assert (near - kept).abs().mean() < (far - kept).abs().mean()
+
+
+def test_an_image_or_a_saved_latent_begins_a_walk(small, invoke, tmp_path, photo):
+    """What another command saved of the pipeline's autoencoder is taken; that of another is refused."""
+    vae = small / "vae"
+    saving = ("--vae", vae, "--size", 16, "--fit", "cover", "--steps", 2, "--quiet")
+    code, _, err = invoke("--image_path", photo, *saving, "--save_latent", "z.safetensors", "--output_path", "r.gif")
+    assert code == 0, err
+    line = ("prompts", "a face@1", "@2", "--model", small, "--steps", 4, "--frames", 2, "--quiet", "--json")
+    for number, init in enumerate((photo, "z.safetensors")):
+        code, _, err = invoke(*line, "--init", init, "--strength", 0.5, "--output_path", f"{number}.gif")
+        assert code == 0, err
+    bundled = ("--weights", "bundled", "--size", 16, "--fit", "cover", "--steps", 1, "--quiet")
+    code, _, err = invoke("--image_path", photo, *bundled, "--save_latent", "b.safetensors", "--output_path", "b.gif")
+    code, _, err = invoke(*line, "--init", "b.safetensors", "--output_path", "c.gif")
+    assert code == 2 and "b.safetensors" in err
+    code, _, err = invoke(*line, "--strength", 0.5, "--output_path", "c.gif")
+    assert code == 2 and "--strength and --latent_of go with --init" in err
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

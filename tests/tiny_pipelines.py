@@ -6,14 +6,27 @@ from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from diffusers.models import AutoencoderDC
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
 
 WIDTH = 32
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.'-@"
@@ -33,10 +46,10 @@ def text_model(kind=CLIPTextModel, positions=77):
     return kind(config).eval()
 
 
-def autoencoder_kl():
+def autoencoder_kl(**more):
     return AutoencoderKL(
         **{"block_out_channels": (8, 16), "down_block_types": ("DownEncoderBlock2D",) * 2, "norm_num_groups": 4},
-        **{"up_block_types": ("UpDecoderBlock2D",) * 2, "latent_channels": 4, "sample_size": 16},
+        **{"up_block_types": ("UpDecoderBlock2D",) * 2, "latent_channels": 4, "sample_size": 16} | more,
     ).eval()
 
 
@@ -96,6 +109,68 @@ def sana(seed=0):
         tokenizer=tokenizer(),
         text_encoder=text_model(positions=300),
         vae=autoencoder.eval(),
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def t5(width=WIDTH):
+    config = T5Config(
+        **{"vocab_size": 100, "d_model": width, "d_kv": 8, "d_ff": 37, "num_layers": 1, "num_heads": 4},
+        decoder_start_token_id=0,
+    )
+    return T5EncoderModel(config).eval()
+
+
+def pixart(seed=0):
+    torch.manual_seed(seed)
+    transformer = PixArtTransformer2DModel(
+        **{"in_channels": 4, "out_channels": 8, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1},
+        **{"cross_attention_dim": 16, "caption_channels": WIDTH, "sample_size": 8, "patch_size": 2},
+        **{"norm_num_groups": 4, "num_embeds_ada_norm": 1000, "use_additional_conditions": False},
+    )
+    return PixArtSigmaPipeline(
+        tokenizer=tokenizer(),
+        text_encoder=t5(),
+        vae=autoencoder_kl(),
+        transformer=transformer.eval(),
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False),
+    )
+
+
+def stable_diffusion_3(seed=0):
+    torch.manual_seed(seed)
+    transformer = SD3Transformer2DModel(
+        **{"in_channels": 4, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1},
+        **{"caption_projection_dim": 16, "joint_attention_dim": 2 * WIDTH, "pooled_projection_dim": 2 * WIDTH},
+        **{"sample_size": 8, "patch_size": 1, "pos_embed_max_size": 32},
+    )
+    return StableDiffusion3Pipeline(
+        text_encoder=text_model(CLIPTextModelWithProjection),
+        text_encoder_2=text_model(CLIPTextModelWithProjection),
+        text_encoder_3=t5(2 * WIDTH),
+        tokenizer=tokenizer(),
+        tokenizer_2=tokenizer(),
+        tokenizer_3=tokenizer(),
+        vae=autoencoder_kl(shift_factor=0.1),
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def flux(seed=0):
+    torch.manual_seed(seed)
+    transformer = FluxTransformer2DModel(
+        **{"in_channels": 16, "num_attention_heads": 2, "attention_head_dim": 16, "num_layers": 1},
+        **{"num_single_layers": 1, "joint_attention_dim": WIDTH, "pooled_projection_dim": WIDTH, "patch_size": 1},
+        axes_dims_rope=(4, 4, 8),
+    )
+    return FluxPipeline(
+        text_encoder=text_model(),
+        tokenizer=tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=tokenizer(),
+        vae=autoencoder_kl(shift_factor=0.1),
         transformer=transformer.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )

@@ -57,6 +57,16 @@ class PromptsConfig(SoundConfig):
     size: int | None = option(
         None, "Side of the picture in pixels.", minimum=16, maximum=4096, shown_default="the pipeline's"
     )
+    init: str | None = option(
+        None,
+        "Image, or latent saved by --save_latent of the model's autoencoder, from which each picture is made.",
+        metavar="FILE",
+        names_file=True,
+    )
+    strength: float | None = option(
+        None, "Share of the denoising that is done, from `init` with noise.", above=0, maximum=1, shown_default="0.6"
+    )
+    latent_of: str | None = same("latent_of")
     embeddings: str = option("lerp", "How words mix: lerp: along lines; slerp: along arcs.", choices=("lerp", "slerp"))
     loop: bool = option(False, "Return to the first prompt at the end.")
     frames: int | None = option(

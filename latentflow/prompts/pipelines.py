@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from latentflow.errors import InputError, MissingPackageError, WeightsError, first_line
 from latentflow.files import sha256
+from latentflow.models.autoencoder import Autoencoder, read_geometry
 from latentflow.models.device import pick_device
 from latentflow.prompts.config import DEFAULT_MODEL, SCHEDULERS
 from latentflow.session import Say, ignore
@@ -138,10 +140,14 @@ class TextToImage:
         steps: int | None = None,
         guidance: float | None = None,
         seeds: Sequence[int] | None = None,
+        start: Tensor | None = None,
+        strength: float = 1.0,
         watch: Callable[[DenoisingStep], None] | None = None,
     ) -> Tensor:
         """Pictures (n, 3, height, width) in [0, 1] from noise (n, c, rows, columns) and embeddings of n prompts;
         `watch` is called at every step. `seeds` are those of the noise that some schedulers add at every step.
+        With latents `start` (1, c, rows, columns) of a picture only the last `strength` of the steps are taken, from
+        these with the noise that belongs to the first of them (SDEdit, Meng et al., 2022).
 
         Raises `InputError` for what the pipeline refuses."""
         count, _, rows, columns = noise.shape
@@ -155,28 +161,60 @@ class TextToImage:
             given["num_inference_steps"] = steps
         if guidance is not None:
             given["guidance_scale"] = guidance
-        latents = noise.to(dtype)
-        if self.family.packed:
-            latents = self.pipeline._pack_latents(latents, count, noise.shape[1], rows, columns)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds or [0] * count]
         given |= {"height": rows * scale, "width": columns * scale, "output_type": "pt", "generator": generators}
+        given |= self.family.fixed
+        scheduler = self.pipeline.scheduler
         try:
-            with torch.no_grad(), _watched(self.pipeline.scheduler, watch):
-                found = self.pipeline(latents=latents.to(self.device), **given, **self.family.fixed)
+            skipped = 0
+            if start is not None:
+                skipped, noise = self._begun(start, noise, strength, given)
+            latents = self._packed(noise.to(dtype)).to(self.device)
+            with torch.no_grad(), _watched(scheduler, watch), _without_first(scheduler, skipped):
+                found = self.pipeline(latents=latents, **given)
         except (ValueError, IndexError) as error:  # too few steps for a scheduler, for example
             raise InputError(f"{self.kind} can't do this: {first_line(error)}.") from error
         images: Tensor = found.images
         return images.float().cpu()
 
+    def _packed(self, latents: Tensor) -> Tensor:
+        if not self.family.packed:
+            return latents
+        packed: Tensor = self.pipeline._pack_latents(latents, *latents.shape)
+        return packed
+
+    def _begun(self, start: Tensor, noise: Tensor, strength: float, given: dict[str, Any]) -> tuple[int, Tensor]:
+        """How many timesteps are left out, and latents with the noise of the first that is not, as a call takes
+        them."""
+        scheduler = self.pipeline.scheduler
+        with torch.no_grad(), _schedule_alone(scheduler):
+            self.pipeline(latents=self._packed(noise.to(self._denoiser.dtype)).to(self.device), **given)
+        default = inspect.signature(type(self.pipeline).__call__).parameters["num_inference_steps"].default
+        steps = int(given.get("num_inference_steps", default))
+        skipped = (steps - min(int(steps * strength), steps)) * int(scheduler.order)
+        if skipped >= len(scheduler.timesteps):
+            raise InputError(f"`strength` {strength:g} leaves none of {steps} steps.", "Use more of either.")
+        when = scheduler.timesteps[skipped : skipped + 1]
+        add = getattr(scheduler, "scale_noise", None)
+        start = start.cpu().expand_as(noise)
+        if add is not None:
+            return skipped, add(start, when, noise)
+        noisy: Tensor = scheduler.add_noise(start, noise, when)
+        return skipped, noisy / float(scheduler.init_noise_sigma)
+
+    @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """Its autoencoder, as other commands have it: the pipeline's latents are about of unit variance, too."""
+        geometry = read_geometry(type(self.vae).__name__, self.vae.config, self.vae.device)
+        files = sorted((self.folder / "vae").glob("*.safetensors")) if self.folder else []
+        return Autoencoder(self.vae, geometry, self.name, sha256(files[0]) if files else "", self.vae.dtype)
+
     def decode(self, latents: Tensor, size: int) -> Tensor:
         """Pictures (n, 3, size, size), unclamped, of latents as the scheduler has them."""
         if self.family.packed:
             latents = self.pipeline._unpack_latents(latents, size, size, self.pipeline.vae_scale_factor)
-        config = self.vae.config
-        values = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
         with torch.no_grad():
-            image: Tensor = self.vae.decode(values.to(self.vae.device, self.vae.dtype)).sample
-        return (image.float() / 2 + 0.5).cpu()
+            return self.autoencoder.decode(latents.float().to(self.autoencoder.device), (size, size)).cpu()
 
     def fingerprint(self) -> str:
         """A SHA-256 of the files that it was loaded from."""
@@ -189,6 +227,20 @@ class TextToImage:
 
 
 @contextmanager
+def _patched(scheduler: Any, **methods: Any) -> Iterator[None]:
+    """Give a scheduler other methods, while it lasts."""
+    before = {name: vars(scheduler).get(name) for name in methods}
+    vars(scheduler).update(methods)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            vars(scheduler).pop(name)
+            if method is not None:
+                vars(scheduler)[name] = method
+
+
+@contextmanager
 def _watched(scheduler: Any, watch: Callable[[DenoisingStep], None] | None) -> Iterator[None]:
     """Tell every step of a scheduler, while it lasts."""
     if watch is None:
@@ -196,15 +248,60 @@ def _watched(scheduler: Any, watch: Callable[[DenoisingStep], None] | None) -> I
         return
     original = scheduler.step
 
+    @wraps(original)  # pipelines look at which arguments it takes
     def step(model_output: Tensor, timestep: Any, sample: Tensor, *rest: Any, **named: Any) -> Any:
         watch(DenoisingStep(sample.detach(), expected(scheduler, model_output, timestep, sample).detach()))
         return original(model_output, timestep, sample, *rest, **named)
 
-    scheduler.step = step
-    try:
+    with _patched(scheduler, step=step):
         yield
-    finally:
-        del scheduler.step
+
+
+class _ScheduleKnownError(Exception):
+    """Ends a call once it has set its timesteps."""
+
+
+@contextmanager
+def _schedule_alone(scheduler: Any) -> Iterator[None]:
+    """End a call of the pipeline as soon as it has set the timesteps: only it knows how."""
+    original = scheduler.set_timesteps
+
+    @wraps(original)
+    def set_timesteps(*given: Any, **named: Any) -> None:
+        original(*given, **named)
+        raise _ScheduleKnownError
+
+    with _patched(scheduler, set_timesteps=set_timesteps), suppress(_ScheduleKnownError):
+        yield
+
+
+@contextmanager
+def _without_first(scheduler: Any, skipped: int) -> Iterator[None]:
+    """Leave out the first timesteps of whatever schedule is set, while it lasts."""
+    if not skipped:
+        yield
+        return
+    original, begin, first_step = scheduler.set_timesteps, getattr(scheduler, "set_begin_index", None), scheduler.step
+    complete: list[Tensor] = []
+
+    @wraps(original)
+    def set_timesteps(*given: Any, **named: Any) -> None:
+        original(*given, **named)
+        complete[:] = [scheduler.timesteps]
+        scheduler.timesteps = scheduler.timesteps[skipped:]  # for the pipeline, which loops over them
+        if begin is not None:
+            begin(skipped)
+
+    @wraps(first_step)
+    def step(*given: Any, **named: Any) -> Any:
+        scheduler.timesteps = complete[0]  # for the scheduler, which counts them
+        return first_step(*given, **named)
+
+    methods: dict[str, Any] = {"set_timesteps": set_timesteps, "step": step}
+    if begin is not None:  # some pipelines set it to 0 themselves
+        methods["set_begin_index"] = lambda _: begin(skipped)
+    with _patched(scheduler, **methods):
+        yield
 
 
 def expected(scheduler: Any, model_output: Tensor, timestep: Any, sample: Tensor) -> Tensor:

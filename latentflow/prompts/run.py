@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import SoundConfig, counted, options_that
+from latentflow.config import ReadingOptions, SoundConfig, counted, options_that
 from latentflow.errors import InputError, LatentflowError, OutputError
-from latentflow.files import WrittenFiles, check_outputs, manifest_path
+from latentflow.files import WrittenFiles, check_outputs, manifest_path, sha256
+from latentflow.latents.sources import parse_source
 from latentflow.models.device import describe
 from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.figure import new_figure, save_figure, write_below
 from latentflow.pictures.files import to_uint8
+from latentflow.pictures.reader import Reader
 from latentflow.prompts.config import FRAMES_PER_SEGMENT, PromptsConfig
 from latentflow.prompts.pipelines import DenoisingStep, TextToImage, load_pipeline
 from latentflow.prompts.stops import Stop, parse_stops
@@ -37,6 +39,7 @@ from latentflow.sound.motion import frame_seconds
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STRENGTH = 0.6  # from `init`
 MOTION = "percussive"  # unless another is given
 GRID_COLUMNS = 8
 GRID_INCHES = 1.6
@@ -99,7 +102,11 @@ def run_prompts(texts: Sequence[str], config: PromptsConfig, session: Session) -
     output = Path(config.output_path).expanduser()
     companion = _companion(output, config)
     _check(stops, config, output, companion)
-    check_outputs([output, companion], [], overwrite=config.overwrite or config.resume)
+    check_outputs(
+        [output, companion],
+        [each for each in (config.init, config.audio) if each is not None],
+        overwrite=config.overwrite or config.resume,
+    )
     report = PromptsReport(written=WrittenFiles([output, companion, manifest_path(output)]))
     loading: dict[str, Any] = {"scheduler": config.scheduler, "offload": config.offload, "say": session.say}
     model = load_pipeline(config.model, config.device, config.dtype, **loading)
@@ -135,6 +142,13 @@ def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion
             )
     if not config.show_steps and len(stops) < 2:
         raise InputError("A walk needs two prompts, or one with two seeds.", 'For example: "a face@1" "@2"')
+    if config.init is None and (config.strength is not None or config.latent_of is not None):
+        raise InputError("`strength` and `latent_of` go with `init`.", "Name an image or a latent.")
+    if config.init is not None:
+        source = parse_source(config.init, config.latent_of)
+        if source.seed is not None:
+            raise InputError(f"`init` {config.init}: noise belongs to a prompt.", 'For example: "a face@7"')
+        source.check("`init`")
     if config.budget_seconds is not None and not config.even:
         raise InputError("`budget_seconds` goes with `even`.", "Add it.")
     if config.frames is not None and config.frames < len(stops) and config.even:
@@ -170,8 +184,7 @@ def _walk(job: Job) -> None:
     config, session, report = job.config, job.session, job.report
     followed = None if config.audio is None else follow(config, config.motion or MOTION, session)
     path = PromptPath(job.model, job.stops, job.size, embeddings=config.embeddings, loop=config.loop)
-    how = Generation(config.steps, config.guidance, config.batch_size)
-    pictures = Pictures(job.companion, job.model, path, how)
+    pictures = Pictures(job.companion, job.model, path, _how(job))
     there = pictures.begin(_identity(job), resume=config.resume)
     if there:
         session.say(f"{counted(there, 'picture', 'are')} there already.")
@@ -216,10 +229,23 @@ def _walk(job: Job) -> None:
     report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(shown), 'picture')}{ratio}")
 
 
+def _how(job: Job) -> Generation:
+    """How pictures are made; reads `init`, cut to a square."""
+    config = job.config
+    how = Generation(config.steps, config.guidance, config.batch_size)
+    if config.init is None:
+        return how
+    reader = Reader(ReadingOptions(), job.session.say)
+    source = parse_source(config.init, config.latent_of)
+    latents, _ = source.latent(job.model.autoencoder, (job.size, job.size), "`init`", reader)
+    reader.say_notes()
+    return replace(how, start=latents.cpu(), strength=STRENGTH if config.strength is None else config.strength)
+
+
 def _identity(job: Job) -> dict[str, Any]:
     """What pictures depend on."""
     config, model = job.config, job.model
-    others = {"even", "show_steps", "shown", "seeds", "negative", *(each.name for each in fields(SoundConfig))}
+    others = {"even", "show_steps", "shown", "seeds", "negative", "init", *(each.name for each in fields(SoundConfig))}
     fixed = options_that(PromptsConfig, affects="result") - others
     options = {name: value for name, value in asdict(config).items() if name in fixed}
     exact = {"device": model.device.type, "dtype": str(model.vae.dtype), "threads": torch.get_num_threads()}
@@ -227,6 +253,7 @@ def _identity(job: Job) -> dict[str, Any]:
     made = {name: found[name] for name in ("torch", "diffusers") if name in found}
     scheduler = repr(sorted(model.pipeline.scheduler.config.items(), key=str))
     own = {"size": job.size, "model": model.fingerprint(), "scheduler": scheduler}
+    own["init"] = None if config.init is None else sha256(Path(config.init).expanduser())
     own["stops"] = [asdict(each) for each in job.stops]
     return options | exact | made | own
 
@@ -284,6 +311,7 @@ def _show_steps(job: Job) -> None:
     """The denoising of each prompt: a frame for each step, with all prompts side by side, and a grid of some steps."""
     config, model, size, names = job.config, job.model, job.size, [str(stop) for stop in job.stops]
     columns = []
+    how = _how(job)
     for stop in job.stops:
         job.session.check()
         steps: list[DenoisingStep] = []
@@ -292,6 +320,8 @@ def _show_steps(job: Job) -> None:
             model.encode(stop.prompt, stop.negative),
             steps=config.steps,
             guidance=config.guidance,
+            start=how.start,
+            strength=how.strength,
             seeds=[stop.seed],
             watch=steps.append,
         )

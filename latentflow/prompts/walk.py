@@ -66,11 +66,14 @@ class PromptPath:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How pictures are made from a path: what a call of the pipeline has beside words and noise."""
+    """How pictures are made from a path: what a call of the pipeline has beside words and noise. `start` are latents
+    (1, c, rows, columns) of a picture, of whose denoising the last `strength` is done."""
 
     steps: int | None
     guidance: float | None
     batch_size: int
+    start: Tensor | None = None
+    strength: float = 1.0
 
 
 class Pictures:
@@ -120,6 +123,8 @@ class Pictures:
             {name: torch.cat([each[name] for each in words]) for name in words[0]},
             steps=self.how.steps,
             guidance=self.how.guidance,
+            start=self.how.start,
+            strength=self.how.strength,
             seeds=[self.path.seed(position) for position in group],
         )
         for position, image in zip(missing, images):
