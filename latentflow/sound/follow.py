@@ -20,7 +20,6 @@ from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTION_OPTIONS, MOTI
 from latentflow.sound.reading import Clip, measure_clip, read_time
 
 MOST_FRAMES = 100_000
-LONG = 600.0  # seconds
 
 
 def check_sound(config: SoundConfig, motion: str | None, segments: int | None = None) -> None:

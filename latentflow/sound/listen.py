@@ -161,7 +161,7 @@ class _Analysis:
             self._transform(step)
             left -= step
         if self.pitches:
-            self.pitches.finish(self.count)
+            self.pitches.finish()
 
     def heard(self, clip: Clip) -> Heard:
         """What was found."""
@@ -252,8 +252,8 @@ class _Pitches:
             self.found.append((power @ self.bank.T).astype(np.float32))
         self.mono = self.mono[frames * self.hop :]
 
-    def finish(self, count: int) -> None:
-        """Take silence after the `count` samples."""
+    def finish(self) -> None:
+        """Take silence after the last sample."""
         self.add(np.zeros(self.size, np.float32))
 
     def chroma(self, frames: int) -> np.ndarray:

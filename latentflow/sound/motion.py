@@ -87,9 +87,7 @@ def follow_times(
         count = min(segments - 1, len(inner))
         chosen = np.round((np.arange(1, count + 1)) * (len(inner) + 1) / (count + 1)).astype(int) - 1
         stops = np.array([0.0, *inner[chosen], seconds])
-        goals = np.append(np.arange(count + 1.0), segments) if count else np.array([0.0, segments])
-        if count < segments - 1:  # fewer times than images
-            goals = np.linspace(0, segments, len(stops))
+        goals = np.linspace(0, segments, len(stops))  # whole numbers, unless there are fewer times than images
     else:
         stops = times[(times >= 0) & (times < seconds)][::every]
         if len(stops) > 1 and not loop:  # on its way to the next when the sound ends
