@@ -13,6 +13,7 @@ from PIL import Image
 from toys import linear_autoencoder
 
 from latentflow.errors import InputError
+from latentflow.explore.concept.run import Concept, write_concept
 from latentflow.explore.config import WalkConfig
 from latentflow.explore.music import Player, check_music, read_score
 from latentflow.latents.directions import channel_direction, smooth_directions, with_norm_of
@@ -258,6 +259,25 @@ def test_a_mapping_says_what_moves(tmp_path):
     moved = anchors[:1] + 0.5 * channel_direction(shape, 2) + 0.5 * channel_direction(shape, 1)
     moved = moved + 0.5 * 64 / 127 * smooth_directions(shape, 1, 5) - 0.5 * smooth_directions(shape, 130, 0)[128:129]
     assert torch.allclose(player.latent(0), with_norm_of(moved, anchors[:1]), atol=1e-5)
+
+
+def test_a_note_may_move_along_a_saved_concept(tmp_path):
+    from test_concept import SCORE
+
+    shape, directions = (1, 4, 8, 8), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    for name, size, direction in (("smile", (16, 16), directions[:1]), ("wide", (16, 8), directions[1:, ..., :4])):
+        concept = Concept(direction=direction, size=size, names=("a", "b"), kind="difference of means", held_out=SCORE)
+        write_concept(tmp_path / f"{name}.safetensors", concept, linear_autoencoder())
+    (tmp_path / "map.json").write_text('{"notes": {"C4": {"direction": "smile.safetensors"}}}')
+    midi = midi_file(tmp_path / "x.mid", [on(0, 60), off(480, 60)])
+    options = {"map_": str(tmp_path / "map.json"), "attack": 0.0, "reach": 0.5, "fps": 10.0}
+    anchors = torch.randn(2, *shape[1:], generator=torch.Generator().manual_seed(1))
+    _, player = player_of(midi, options, anchors)
+    wanted = with_norm_of(anchors[:1] + 0.5 * directions[:1], anchors[:1])
+    assert torch.allclose(player.latent(0), wanted, atol=1e-5)
+    (tmp_path / "map.json").write_text('{"notes": {"C4": {"direction": "wide.safetensors"}}}')
+    with pytest.raises(InputError, match="is for pictures of 8 × 16 pixels, not 16 × 16"):
+        player_of(midi, options, anchors)
 
 
 @pytest.mark.parametrize(
