@@ -266,6 +266,9 @@ def test_a_loop_has_its_first_picture_once_and_stops_are_held(small, tmp_path):
     config = PromptsConfig(output_path=str(tmp_path / "frames"), **options)
     report = run_prompts(["a face@1", "a street@2", "@3"], config, Session())
     assert report.figures["pictures"] == 6 and report.figures["frames"] == 6 + 3 * 2
+    even = PromptsConfig(output_path=str(tmp_path / "even"), even=True, **options | {"frames": 5})
+    assert run_prompts(["a face@1", "a street@2"], even, Session()).figures["pictures"] == 5
+    assert len(list((tmp_path / "even.pictures").glob("*.png"))) == 5  # the end was not generated again
     frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "frames").glob("*.png"))]
     assert all(np.array_equal(frames[0], frame) for frame in frames[1:3]) and not np.array_equal(*frames[2:4])
 

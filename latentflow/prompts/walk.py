@@ -32,7 +32,7 @@ class PromptPath:
         self, model: TextToImage, stops: Sequence[Stop], size: int, *, embeddings: str = "lerp", loop: bool = False
     ) -> None:
         self.stops = list(stops)
-        self.segments = len(stops) if loop else len(stops) - 1
+        self.loop, self.segments = loop, len(stops) if loop else len(stops) - 1
         self._words = [model.encode(stop.prompt, stop.negative) for stop in stops]
         noises = torch.cat([model.noise(stop.seed, size) for stop in stops])
         self._noise = LatentPath(noises, loop=loop) if self.segments else None
@@ -103,7 +103,9 @@ class Pictures:
         return len(list(self.folder.glob("*.png")))
 
     def file(self, position: float) -> Path:
-        """Where the picture at a position is."""
+        """Where the picture at a position is; the end of a loop is its beginning."""
+        if self.path.loop and position == self.path.segments:
+            position = 0.0
         return self.folder / f"{position:012.8f}.png"
 
     def has(self, position: float) -> bool:
@@ -113,7 +115,7 @@ class Pictures:
     def make(self, positions: Sequence[float]) -> int:
         """Generate those of the pictures that are missing, together, and return how many were. A group that is smaller
         than the batch is filled up: pictures depend a little on how many are computed together."""
-        missing = [position for position in positions if not self.has(position)]
+        missing = list({self.file(position): position for position in positions if not self.has(position)}.values())
         if not missing:
             return 0
         group = [*missing, *[missing[-1]] * (self.how.batch_size - len(missing))]
