@@ -21,7 +21,7 @@ from latentflow.session import Session
 
 MAKERS = [
     *(tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3),
-    *(tiny_pipelines.flux, tiny_pipelines.pixart, tiny_pipelines.sana),
+    *(tiny_pipelines.flux, tiny_pipelines.pixart_alpha, tiny_pipelines.pixart, tiny_pipelines.sana),
 ]
 
 

@@ -8,6 +8,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
@@ -122,14 +123,18 @@ def t5(width=WIDTH):
     return T5EncoderModel(config).eval()
 
 
-def pixart(seed=0):
+def pixart_alpha():
+    return pixart(kind=PixArtAlphaPipeline)
+
+
+def pixart(seed=0, kind=PixArtSigmaPipeline):
     torch.manual_seed(seed)
     transformer = PixArtTransformer2DModel(
         **{"in_channels": 4, "out_channels": 8, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1},
         **{"cross_attention_dim": 16, "caption_channels": WIDTH, "sample_size": 8, "patch_size": 2},
         **{"norm_num_groups": 4, "num_embeds_ada_norm": 1000, "use_additional_conditions": False},
     )
-    return PixArtSigmaPipeline(
+    return kind(
         tokenizer=tokenizer(),
         text_encoder=t5(),
         vae=autoencoder_kl(),
