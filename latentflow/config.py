@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from latentflow.errors import InputError
 from latentflow.inversion.methods import BETAS, BETAS_NEAR, METHODS, OPTIMIZERS
-from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTIONS, SENSITIVITY
+from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTION, MOTIONS, SENSITIVITY
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -375,7 +375,7 @@ class SoundConfig(Options):
         f"{'; '.join(f'{name}: {motion.words}' for name, motion in MOTIONS.items())}. beats, bars and chroma need the "
         "extra latentflow[sound].",
         choices=tuple(MOTIONS),
-        shown_default="percussive; render: the frames keep their time",
+        shown_default=f"{MOTION}; render: the frames keep their time",
     )
     from_: str | None = option(
         None, "Where in the sound to begin: seconds, or M:SS.", metavar="TIME", shown_default="its beginning"

@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -21,8 +23,10 @@ from latentflow.latents.paths import LatentPath
 from latentflow.session import Session
 from latentflow.sinks.ffmpeg import ffmpeg_executable
 from latentflow.sound.midi import Note, note_name, note_number, read_mapping, read_midi
+from latentflow.sound.motions import ATTACK, REACH, RELEASE
 from latentflow.sound.tones import write_tones
 
+ROOT = Path(__file__).parent.parent
 BUNDLED = ("--weights", "bundled", "--size", 64, "--dtype", "float32", "--quiet")
 HALF_SECOND = 480  # ticks, at 120 beats a minute and 480 ticks a beat
 
@@ -163,6 +167,13 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path):
         except InputError:
             continue
         assert np.isfinite(found.levels(0.01, 0.1)(0.5)).all()
+
+
+def test_live_notes_have_the_envelopes_and_the_reach_of_files():
+    live = (ROOT / "latentflow" / "widgets" / "midi.js").read_text()
+    page = (ROOT / "web" / "src" / "latents.js").read_text()
+    for text, name, value in ((live, "ATTACK", ATTACK), (live, "RELEASE", RELEASE), (page, "KEY_REACH", REACH)):
+        assert float(re.search(rf"const {name} = ([\d.]+);", text)[1]) == value
 
 
 def test_notes_have_names():

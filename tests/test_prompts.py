@@ -1,6 +1,10 @@
 """Pictures from prompts: stops, real pipeline classes with random weights, even walks, steps, and resuming."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +14,17 @@ from PIL import Image
 pytest.importorskip("transformers", reason="needs transformers")
 import diffusers
 import tiny_pipelines
+from standins import write_cache
 
 from latentflow.errors import InputError, Interrupted, MissingPackageError, WeightsError
-from latentflow.prompts.config import SCHEDULERS, PromptsConfig
+from latentflow.prompts.config import DEFAULT_MODEL, SCHEDULERS, PromptsConfig
 from latentflow.prompts.pipelines import TextToImage, expected, load_pipeline
 from latentflow.prompts.run import run_prompts
 from latentflow.prompts.stops import Stop, parse_stops
 from latentflow.prompts.walk import Generation, Pictures, PromptPath, bisect, evenly
 from latentflow.session import Session
 
+ROOT = Path(__file__).parent.parent
 MAKERS = [
     *(tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3),
     *(tiny_pipelines.flux, tiny_pipelines.pixart_alpha, tiny_pipelines.pixart, tiny_pipelines.sana),
@@ -141,8 +147,6 @@ def test_an_image_or_a_saved_latent_begins_a_walk(small, invoke, tmp_path, photo
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("name", ["ddim", "euler", "euler_a", "lms", "heun"])
 def test_x0_is_what_the_scheduler_says(name, prediction):
-    if name == "lms" and prediction == "v_prediction":
-        prediction = "epsilon"
     scheduler = getattr(diffusers, SCHEDULERS[name])(
         beta_schedule="scaled_linear", prediction_type=prediction, **({"clip_sample": False} if name == "ddim" else {})
     )
@@ -187,7 +191,7 @@ def test_noise_is_the_same_everywhere_and_walks_keep_its_norm(small):
     assert loop.segments == 2 and torch.equal(loop.embeddings(2.0)["prompt_embeds"], one)
 
 
-class Ramp:
+class Ramp(Pictures):
     """Pictures whose brightness is the cube of their position, made on demand."""
 
     def __init__(self, batch_size=1):
@@ -328,6 +332,31 @@ def test_nothing_is_downloaded_that_was_not_asked_for(tmp_path):
         load_pipeline(str(tmp_path))
 
 
+def test_the_default_is_taken_from_the_cache_without_a_network(small, tmp_path):
+    files = {path.relative_to(small).as_posix(): path.read_bytes() for path in small.rglob("*") if path.is_file()}
+    write_cache(tmp_path / "hub", DEFAULT_MODEL, files)
+    line = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "prompts",
+        "a face@1",
+        "@2",
+        "--steps",
+        "1",
+        "--frames",
+        "2",
+        "--json",
+    ]
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run(
+        [*line, "--quiet"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == DEFAULT_MODEL
+    manifest = json.loads((tmp_path / "prompts.mp4.manifest.json").read_text())
+    assert manifest["model"]["sha256"] == load_pipeline(str(small)).fingerprint()
+
+
 def test_other_schedulers_are_taken_with_the_pipelines_settings(small):
     for name in ("euler", "euler_a", "lms", "heun", "dpm", "unipc", "pndm"):
         model = load_pipeline(str(small), scheduler=name)
@@ -340,8 +369,6 @@ def test_other_schedulers_are_taken_with_the_pipelines_settings(small):
 
 
 def test_without_transformers_it_is_said(small, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingPackageError, match=r"pip install latentflow\[prompts\]"):
         load_pipeline(str(small))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentflow.config import DEFAULT_VAE, OUTPUT_SUFFIXES, SoundConfig, ViewConfig, option, same
+from latentflow.sound.motions import ATTACK, REACH, RELEASE
 
 FIGURE = ".png or .svg; what belongs to it goes beside it."
 SWEEPS = (*OUTPUT_SUFFIXES, "")
@@ -92,17 +93,17 @@ class WalkConfig(ViewConfig, SoundConfig):
         shown_default="0",
     )
     attack: float | None = option(
-        None, "Seconds that a note takes to rise.", minimum=0, maximum=60, shown_default="0.02"
+        None, "Seconds that a note takes to rise.", minimum=0, maximum=60, shown_default=f"{ATTACK:g}"
     )
     release: float | None = option(
-        None, "Seconds that a note takes to fade.", minimum=0, maximum=60, shown_default="0.4"
+        None, "Seconds that a note takes to fade.", minimum=0, maximum=60, shown_default=f"{RELEASE:g}"
     )
     reach: float | None = option(
         None,
         "How far a note of full velocity moves the latent, in standard deviations.",
         above=0,
         maximum=100,
-        shown_default="0.4",
+        shown_default=f"{REACH:g}",
     )
     seed: int | None = option(None, "Seed of the directions of notes.", minimum=0, maximum=2**63 - 1, shown_default="0")
     tones: bool = option(False, "Put simple tones of the notes under the picture, where there is no `audio`.")

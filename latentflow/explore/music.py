@@ -22,7 +22,7 @@ from latentflow.latents.paths import LatentPath, pass_through
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.session import Session
 from latentflow.sinks.ffmpeg import Soundtrack
-from latentflow.sound.follow import MOST_FRAMES, Followed, check_sound, follow, say_silent
+from latentflow.sound.follow import Followed, check_sound, count_frames, follow, say_silent
 from latentflow.sound.midi import (
     AXES,
     PITCHES,
@@ -34,10 +34,10 @@ from latentflow.sound.midi import (
     read_mapping,
     read_midi,
 )
-from latentflow.sound.motion import chroma_weights, frame_count, frame_seconds
+from latentflow.sound.motion import chroma_weights, frame_seconds
+from latentflow.sound.motions import ATTACK, MOTION, REACH, RELEASE
 from latentflow.sound.tones import write_tones
 
-MOTION, ATTACK, RELEASE, REACH = "percussive", 0.02, 0.4, 0.4  # of walks, unless they are given
 CENTER = 64  # of a controller that moves both ways
 NEEDS_MIDI = ("map_", "offset", "attack", "release", "reach", "seed")
 OTHER_TIMING = ("frames", "seconds", "hold_anchors", "even", "bounce", "ease")
@@ -141,17 +141,11 @@ def read_score(config: WalkConfig, path: LatentPath, images: int, session: Sessi
         session.say(notice)
     offset = (config.offset or 0.0) - (followed.heard.clip.starts_at if followed else 0.0)
     if followed is not None:
-        seconds, count = followed.heard.seconds, followed.frames(config.fps)
+        seconds = followed.heard.seconds
     else:
         assert played is not None
         seconds = played.seconds + _given(config.release, RELEASE)
-        count = frame_count(seconds, config.fps)
-        if not 2 <= count <= MOST_FRAMES:
-            raise InputError(
-                f"{seconds:.1f} seconds at `fps` {config.fps:g} are {counted(count, 'frame')}; 2 to {MOST_FRAMES} can "
-                "be made."
-            )
-    times = frame_seconds(count, config.fps)
+    times = frame_seconds(count_frames(seconds, config.fps), config.fps)
     positions = weights = None
     if followed is not None and followed.motion == "chroma":
         at = chroma_weights(followed.heard, images, smooth=followed.smooth, sensitivity=followed.sensitivity)

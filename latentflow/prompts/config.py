@@ -6,6 +6,7 @@ from latentflow.config import SoundConfig, option, same
 
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 FRAMES_PER_SEGMENT = 16
+STRENGTH = 0.6  # from `init`, unless it is given
 SCHEDULERS = {  # the class of diffusers that each is
     "ddim": "DDIMScheduler",
     "euler": "EulerDiscreteScheduler",
@@ -64,7 +65,11 @@ class PromptsConfig(SoundConfig):
         names_file=True,
     )
     strength: float | None = option(
-        None, "Share of the denoising that is done, from `init` with noise.", above=0, maximum=1, shown_default="0.6"
+        None,
+        "Share of the denoising that is done, from `init` with noise.",
+        above=0,
+        maximum=1,
+        shown_default=f"{STRENGTH:g}",
     )
     latent_of: str | None = same("latent_of")
     embeddings: str = option("lerp", "How words mix: lerp: along lines; slerp: along arcs.", choices=("lerp", "slerp"))

@@ -21,7 +21,7 @@ from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.figure import new_figure, save_figure, write_below
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
-from latentflow.prompts.config import FRAMES_PER_SEGMENT, PromptsConfig
+from latentflow.prompts.config import FRAMES_PER_SEGMENT, STRENGTH, PromptsConfig
 from latentflow.prompts.pipelines import DenoisingStep, TextToImage, load_pipeline
 from latentflow.prompts.stops import Stop, parse_stops
 from latentflow.prompts.walk import IDENTITY, Generation, Pictures, PromptPath, bisect, evenly
@@ -33,14 +33,13 @@ from latentflow.sinks.background import Background
 from latentflow.sinks.ffmpeg import Soundtrack
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.manifest import write_manifest
-from latentflow.sound.follow import Followed, check_sound, follow, say_silent
+from latentflow.sound.follow import Followed, check_sound, count_frames, follow, say_silent
 from latentflow.sound.motion import frame_seconds
+from latentflow.sound.motions import MOTION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STRENGTH = 0.6  # from `init`
-MOTION = "percussive"  # unless another is given
 GRID_COLUMNS = 8
 GRID_INCHES = 1.6
 
@@ -221,7 +220,7 @@ def _walk(job: Job) -> None:
         report.figures |= followed.figures()
         report.lines.append(followed.line())
     frames = _frames(timed, pictures, path)
-    steps = np.array([_difference(pictures, one, two) for one, two in pairwise(positions)])
+    steps = np.array([pictures.difference(one, two) for one, two in pairwise(positions)])
     widest = float(steps.max() / steps.min()) if len(steps) and steps.min() > 0 else None
     _write(frames, job, sound=sound, captions=[_words(position, path) for position in shown])
     report.figures |= {"frames": len(timed), "pictures": len(shown), "widest_over_narrowest": widest}
@@ -266,15 +265,12 @@ def _in_order(pictures: Pictures, positions: list[float], session: Session) -> I
         yield positions[: first + batch]
 
 
-def _difference(pictures: Pictures, one: float, two: float) -> float:
-    first, last = (pictures.pixels(each).astype(np.float32) for each in (one, two))
-    return float(np.sqrt(np.square(first - last).mean()))
-
-
 def _to_music(positions: Sequence[float], followed: Followed, path: PromptPath, config: PromptsConfig) -> list[float]:
     """The position of each frame of a walk to music: that of the picture nearest to where the music is."""
     there = np.array(positions)
-    wanted = followed.position(path.segments, loop=config.loop)(frame_seconds(followed.frames(config.fps), config.fps))
+    wanted = followed.position(path.segments, loop=config.loop)(
+        frame_seconds(count_frames(followed.heard.seconds, config.fps), config.fps)
+    )
     gaps = np.abs(wanted[:, None] - there)
     if config.loop:  # its end is its beginning
         gaps = np.minimum(gaps, path.segments - gaps)

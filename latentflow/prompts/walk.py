@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor
 
 from latentflow.errors import InputError, LatentflowError
-from latentflow.files import replacing, write_file
+from latentflow.files import write_file
 from latentflow.latents.paths import LatentPath, slerp
-from latentflow.pictures.files import to_png
+from latentflow.pictures.files import to_png, to_uint8
 from latentflow.prompts.pipelines import Embeddings, TextToImage
 from latentflow.prompts.stops import Stop
 
@@ -81,7 +82,6 @@ class Pictures:
 
     def __init__(self, folder: Path, model: TextToImage, path: PromptPath, how: Generation) -> None:
         self.folder, self.model, self.path, self.how = folder, model, path, how
-        self._loaded: dict[float, np.ndarray] = {}
 
     def begin(self, identity: dict[str, Any], *, resume: bool) -> int:
         """Make the folder, or take the one that is there, and return how many pictures it has; raises `InputError` when
@@ -130,9 +130,7 @@ class Pictures:
             seeds=[self.path.seed(position) for position in group],
         )
         for position, image in zip(missing, images):
-            pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-            with replacing(self.file(position), "`output_path`") as unfinished:
-                unfinished.write_bytes(to_png(pixels))
+            write_file(self.file(position), to_png(to_uint8(image[None])), "`output_path`")
         return len(missing)
 
     def pixels(self, position: float) -> np.ndarray:
@@ -144,6 +142,11 @@ class Pictures:
                 return np.asarray(image.convert("RGB"))
         except OSError as error:
             raise InputError(f"{self.file(position)} can't be read.", "Remove it, and use `resume`.") from error
+
+    def difference(self, one: float, two: float) -> float:
+        """By how much the pictures at two positions differ, RMS in gray levels."""
+        first, last = self.pixels(one).astype(np.float32), self.pixels(two).astype(np.float32)
+        return float(np.sqrt(np.square(first - last).mean()))
 
 
 def evenly(count: int, segments: int, *, loop: bool) -> list[float]:
@@ -171,14 +174,7 @@ def bisect(
         check()
         pictures.make(positions[first : first + batch])
         yield positions[: first + batch]
-    gaps: dict[tuple[float, float], float] = {}
-
-    def width(one: float, two: float) -> float:
-        if (one, two) not in gaps:
-            first, last = pictures.pixels(one).astype(np.float32), pictures.pixels(two).astype(np.float32)
-            gaps[one, two] = float(np.sqrt(np.square(first - last).mean()))
-        return gaps[one, two]
-
+    width = cache(pictures.difference)  # each gap is measured once
     while len(positions) < count:
         check()
         if budget_seconds is not None and time.monotonic() - began > budget_seconds:

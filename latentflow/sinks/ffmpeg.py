@@ -90,8 +90,13 @@ class Ffmpeg:
         assert self.process is not None
         self.process.wait()
         self._messages.seek(0)
-        said = self._messages.read().decode(errors="replace").strip().splitlines()
-        return OSError(f"ffmpeg said: {said[-1] if said else 'nothing'}")
+        return _failed(self._messages.read())
+
+
+def _failed(messages: bytes) -> OSError:
+    """The error with ffmpeg's last message."""
+    said = messages.decode(errors="replace").strip().splitlines()
+    return OSError(f"ffmpeg said: {said[-1] if said else 'nothing'}")
 
 
 def add_sound(silent: Path, sound: Soundtrack, seconds: float, path: Path, executable: str) -> None:
@@ -111,8 +116,7 @@ def add_sound(silent: Path, sound: Soundtrack, seconds: float, path: Path, execu
         start_new_session=True,
     )
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise OSError(f"ffmpeg said: {said[-1] if said else 'nothing'}")
+        raise _failed(done.stderr)
 
 
 def _of_even_size(picture: np.ndarray) -> np.ndarray:

@@ -36,7 +36,11 @@ def check_sound(config: SoundConfig, motion: str | None, segments: int | None = 
     if end is not None and end <= begin:
         raise InputError(f"`to` {config.to} is not after `from_` {config.from_ or 0}.")
     for name in MOTION_OPTIONS:
-        if getattr(config, name) is not None and (motion is None or name not in MOTIONS[motion].options):
+        if getattr(config, name) is None:
+            continue
+        if motion is None:
+            raise InputError(f"`{name}` goes with `motion`.", "Choose one.")
+        if name not in MOTIONS[motion].options:
             suited = " or ".join(each for each, words in MOTIONS.items() if name in words.options)
             raise InputError(f"`{name}` would have no effect on `motion` {motion}.", f"It is for {suited}.")
     marks = _marks(config)
@@ -85,17 +89,6 @@ class Followed:
         """The marks, in seconds of the clip."""
         return [mark - self.heard.clip.starts_at for mark in _marks(self.config)]
 
-    def frames(self, fps: float) -> int:
-        """The number of frames; raises `InputError` for too many, and for one alone."""
-        count = frame_count(self.heard.seconds, fps)
-        if not 2 <= count <= MOST_FRAMES:
-            raise InputError(
-                f"{self.heard.seconds:.1f} seconds at `fps` {fps:g} are {counted(count, 'frame')}; 2 to {MOST_FRAMES} "
-                "can be made.",
-                "`from_` and `to` choose a part.",
-            )
-        return count
-
     def position(self, segments: int, *, loop: bool = False) -> Position:
         """The position in [0, segments] at seconds of the clip, for every motion but chroma."""
         heard = self.heard
@@ -112,7 +105,7 @@ class Followed:
     def fractions(self, fps: float) -> np.ndarray:
         """The fraction (n,) in [0, 1] of a run of frames at which each of `fps` a second is: it never falls, and beats
         or bars, or every so many of them, divide the run into equal parts."""
-        times = frame_seconds(self.frames(fps), fps)
+        times = frame_seconds(count_frames(self.heard.seconds, fps), fps)
         segments = len(self.marks) + 1
         if self.beats is not None:
             found = (self.beats.times if self.motion == "beats" else self.beats.bars)[:: self.config.every or 1]
@@ -161,6 +154,16 @@ def follow(config: SoundConfig, motion: str, session: Session) -> Followed:
     if float(heard.energy.mean()) < 1e-9:
         session.say("The sound is silent; the picture moves evenly.")
     return found
+
+
+def count_frames(seconds: float, fps: float) -> int:
+    """The number of frames of so many seconds; raises `InputError` for too many, and for one alone."""
+    count = frame_count(seconds, fps)
+    if not 2 <= count <= MOST_FRAMES:
+        raise InputError(
+            f"{seconds:.1f} seconds at `fps` {fps:g} are {counted(count, 'frame')}; 2 to {MOST_FRAMES} can be made."
+        )
+    return count
 
 
 def read_clip(config: SoundConfig) -> Clip:

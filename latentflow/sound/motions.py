@@ -23,5 +23,6 @@ MOTIONS = {
     "constant": MotionWords("evenly", frozenset({"marks"})),
 }
 MOTION_OPTIONS = ("every", "beats_per_bar", "smooth", "margin", "sensitivity", "marks")
-SENSITIVITY, MARGIN, BEATS_PER_BAR = 0.9, 1.0, 4
+MOTION, SENSITIVITY, MARGIN, BEATS_PER_BAR = "percussive", 0.9, 1.0, 4  # unless they are given
+ATTACK, RELEASE, REACH = 0.02, 0.4, 0.4  # of MIDI notes: seconds, seconds, standard deviations; live ones have them too
 NEEDING_LIBROSA = frozenset({"beats", "bars", "chroma"})

@@ -25,12 +25,12 @@ from latentflow.app.ui import (
 from latentflow.app.visits import Upload, Visit
 from latentflow.errors import InputError
 from latentflow.explore.config import ChannelsConfig
-from latentflow.explore.music import REACH as REACH_OF_KEYS
 from latentflow.latents.directions import smooth_directions, with_norm_of
 from latentflow.latents.sources import read_anchors
 from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
 from latentflow.sound.midi import AXES, PITCHES
+from latentflow.sound.motions import REACH as REACH_OF_KEYS
 
 REACH = 3.0  # standard deviations
 
