@@ -8,7 +8,39 @@ PRESETS = ("bundled", "small-kl")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(ReadingOptions):
+class TrainingOptions(ReadingOptions):
+    """What all trainings share; raises `InputError` naming the option that is wrong."""
+
+    output_dir: str | None = option(
+        None,
+        "Folder for the model, its samples, metrics and checkpoint.",
+        metavar="FOLDER",
+        affects="nothing",
+    )
+    max_minutes: float | None = option(
+        None,
+        "Time limit in minutes; the learning rate reaches zero by then.",
+        above=0,
+        maximum=1e6,
+        may_change=True,
+    )
+    lr: float = option(1e-3, "Peak learning rate of AdamW, which has a cosine schedule.", above=0)
+    ema: float = option(
+        0.998,
+        "Decay of the exponential moving average of the weights, which is the trained model.",
+        minimum=0,
+        maximum=0.99999,
+    )
+    clip: float = option(1.0, "Maximum norm of the gradient.", above=0)
+    validate_every: int = option(1000, "Number of steps between validations.", minimum=1, affects="nothing")
+    checkpoint_every: int = option(500, "Number of steps between checkpoints.", minimum=1, affects="nothing")
+    device: str = same("device")
+    resume: bool = option(False, "Continue from the checkpoint in the output folder.", affects="nothing")
+    overwrite: bool = option(False, "Start over in a folder that holds a training.", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(TrainingOptions):
     """The options of one training, checked on construction; raises `InputError` that names the wrong option."""
 
     data: str | None = option(
@@ -29,12 +61,6 @@ class TrainConfig(ReadingOptions):
         metavar="FOLDER",
         shown_default="random weights",
     )
-    output_dir: str | None = option(
-        None,
-        "Folder for the model, its samples, metrics and checkpoint.",
-        metavar="FOLDER",
-        affects="nothing",
-    )
     loss_type: str = option(
         "0.2*l1 + 15*mse + 0.1*gradient",
         "Reconstruction loss: a loss or a weighted sum of losses.",
@@ -42,13 +68,6 @@ class TrainConfig(ReadingOptions):
     )
     plugin: str | None = same("plugin")
     steps: int = option(2000, "Number of updates of the weights.", minimum=1, may_change=True)
-    max_minutes: float | None = option(
-        None,
-        "Time limit in minutes; the learning rate reaches zero by then.",
-        above=0,
-        maximum=1e6,
-        may_change=True,
-    )
     batch: int = option(24, "Number of crops in an update, on each device.", minimum=1, maximum=65536)
     crop: int = option(64, "Side of a crop in pixels, a multiple of the model's stride.", minimum=8, maximum=4096)
     pictures: int = option(
@@ -58,14 +77,6 @@ class TrainConfig(ReadingOptions):
         maximum=10**6,
     )
     drawings: float = option(0.25, "Fraction of drawings among the generated images.", minimum=0, maximum=1)
-    lr: float = option(1e-3, "Peak learning rate of AdamW, which has a cosine schedule.", above=0)
-    ema: float = option(
-        0.998,
-        "Decay of the exponential moving average of the weights, which is the trained model.",
-        minimum=0,
-        maximum=0.99999,
-    )
-    clip: float = option(1.0, "Maximum norm of the gradient.", above=0)
     kl_weight: float = option(
         1e-6,
         "Weight of the KL divergence of a model with a posterior, relative to a reconstruction loss summed over an "
@@ -112,14 +123,9 @@ class TrainConfig(ReadingOptions):
         shown_default="one a processor, at most 8",
         affects="nothing",
     )
-    validate_every: int = option(1000, "Number of steps between validations.", minimum=1, affects="nothing")
-    checkpoint_every: int = option(500, "Number of steps between checkpoints.", minimum=1, affects="nothing")
     seed: int = option(0, "Seed of the weights, images, crops and noise.", minimum=0, maximum=2**63 - 1)
     weights: str = option(
         "auto",
         "Weights of the network of a perceptual loss, as in the main command.",
         choices=("auto", "pretrained", "bundled"),
     )
-    device: str = same("device")
-    resume: bool = option(False, "Continue from the checkpoint in the output folder.", affects="nothing")
-    overwrite: bool = option(False, "Start over in a folder that holds a training.", affects="nothing")

@@ -10,7 +10,7 @@ from latentflow.files import check_outputs, writing
 from latentflow.inversion.objective import parse
 from latentflow.inversion.plugins import load_plugin
 from latentflow.models.weight_files import WEIGHTS_FILE
-from latentflow.training.config import PRESETS, TrainConfig
+from latentflow.training.config import PRESETS, TrainConfig, TrainingOptions
 
 CHECKPOINT = "checkpoint.safetensors"
 GENERATED = "generated"
@@ -37,10 +37,6 @@ class TrainPlan:
 
 def make_train_plan(config: TrainConfig) -> TrainPlan:
     """Check data, model, loss and output folder, and make that folder; raises `InputError` and `OutputError`."""
-    if config.resume and config.overwrite:
-        raise InputError("`resume` and `overwrite` can't be used together.")
-    if not config.output_dir:
-        raise InputError("Missing option `output_dir`.", "For example: `output_dir` model")
     if config.plugin is not None:
         load_plugin(Path(config.plugin))
     parse(config.loss_type)
@@ -49,7 +45,16 @@ def make_train_plan(config: TrainConfig) -> TrainPlan:
         raise InputError(f"`config` {config.config} is neither a file nor a preset.", known)
     if config.start is not None and not (Path(config.start).expanduser() / WEIGHTS_FILE).is_file():
         raise InputError(f"`start` {config.start} must be a folder with {WEIGHTS_FILE}.")
-    data = _data(config.data)
+    data = data_folder(config.data)
+    return TrainPlan(config, data, output_folder(config, data))
+
+
+def output_folder(config: TrainingOptions, data: Path | None) -> Path:
+    """The output folder of a training, made if it isn't there; raises `InputError` and `OutputError`."""
+    if config.resume and config.overwrite:
+        raise InputError("`resume` and `overwrite` can't be used together.")
+    if not config.output_dir:
+        raise InputError("Missing option `output_dir`.", "For example: `output_dir` model")
     folder = Path(config.output_dir).expanduser()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"`output_dir` {folder} is a file, not a folder.")
@@ -64,10 +69,11 @@ def make_train_plan(config: TrainConfig) -> TrainPlan:
         folder.mkdir(exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise OutputError(f"`output_dir` {folder} can't be written: permission denied.")
-    return TrainPlan(config, data, folder)
+    return folder
 
 
-def _data(text: str | None) -> Path | None:
+def data_folder(text: str | None) -> Path | None:
+    """The folder that `data` names, None for generated images; raises `InputError` where there is none."""
     if not text:
         raise InputError("Missing option `data`.", f"Name a folder of images, or {GENERATED}.")
     if text == GENERATED:

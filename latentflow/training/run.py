@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from latentflow.sinks.progress import Progress
 from latentflow.sinks.validation_sheets import ValidationSheets
 from latentflow.state_files import unpack
 from latentflow.training.compression import measure
-from latentflow.training.config import TrainConfig
+from latentflow.training.config import TrainConfig, TrainingOptions
 from latentflow.training.data import Folder, Generated, Pictures, Remarks
 from latentflow.training.models import check_model, read_config
 from latentflow.training.plan import GENERATED, TrainPlan
@@ -56,7 +57,7 @@ def train(plan: TrainPlan, session: Session) -> TrainReport | None:
         return None
     error = None
     if trainer.step < config.steps:
-        error = _run(plan, trainer, _identity(plan, model_config), session)
+        error = _run(plan, trainer, identity(plan.config, plan.data) | _content(model_config), session)
     if not session.quiet:
         _say_remarks(trainer.remarks, session)
     return _finish(plan, trainer, error)
@@ -114,24 +115,37 @@ def _read_checkpoint(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str,
         return None
     checkpoint = unpack(plan.checkpoint)
     then = asdict(TrainConfig()) | checkpoint.get("options", {})  # an option it doesn't have is newer than it
-    now = _identity(plan, model_config)
-    changed = [f"`{key}` {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
+    now = identity(plan.config, plan.data) | _content(model_config)
+    changed = changes(then, now)
     if then.get("model") != now["model"]:
         changed[-1:] = [] if changed[:-1] else ["the content of `config`"]
-    if changed:
-        raise InputError(
-            f"The checkpoint {plan.checkpoint} is of another training: {', '.join(changed)}.",
-            "Use the same options, or `overwrite`.",
-        )
+    check_same(plan.checkpoint, changed)
     return checkpoint
 
 
-def _identity(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any]:
+def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between the identities of two trainings, in words."""
+    return [f"`{key}` {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
+
+
+def check_same(path: Path, changed: list[str]) -> None:
+    """Raise `InputError` for a checkpoint of another training, of which `changed` says what differs."""
+    if changed:
+        raise InputError(
+            f"The checkpoint {path} is of another training: {', '.join(changed)}.",
+            "Use the same options, or `overwrite`.",
+        )
+
+
+def identity(config: TrainingOptions, data: Path | None) -> dict[str, Any]:
     """What a checkpoint and the training that resumes from it must have in common."""
-    fixed = options_that(TrainConfig, may_change=False)
-    options = {key: value for key, value in asdict(plan.config).items() if key in fixed}
-    data = GENERATED if plan.data is None else str(plan.data.resolve())
-    return options | {"data": data, "model": repr(sorted(model_config.items()))}
+    fixed = options_that(type(config), may_change=False)
+    options = {key: value for key, value in asdict(config).items() if key in fixed}
+    return options | {"data": GENERATED if data is None else str(data.resolve())}
+
+
+def _content(model_config: dict[str, Any]) -> dict[str, str]:
+    return {"model": repr(sorted(model_config.items()))}
 
 
 def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None) -> TrainReport:

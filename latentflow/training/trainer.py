@@ -1,9 +1,7 @@
 """The training loop: one record an update, and a state from which it continues exactly."""
 
-import math
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from latentflow.errors import DivergedError, InputError, first_line
+from latentflow.errors import InputError, first_line
 from latentflow.inversion.metrics import image_metrics, psnr
 from latentflow.inversion.objective import Objective
 from latentflow.losses import Load
@@ -25,10 +23,9 @@ from latentflow.training.config import TrainConfig
 from latentflow.training.data import Crops, Pictures, Remarks, batches
 from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge_loss, last_layer
 from latentflow.training.models import Autoencoding, build, has_posterior, load_weights, weighted_regularization
+from latentflow.training.optimizing import adamw, averaging, building, diverged, learning_rate, step_seed
 
-WARMUP_STEPS, WARMUP_FRACTION = 300, 0.05  # the warm-up ends after so many steps or this fraction of the training
 SHEET_IMAGES = 8
-_building = threading.Lock()  # torch draws initial weights from the random state of the process
 
 
 class Trainer:
@@ -48,16 +45,16 @@ class Trainer:
         self.step, self.seconds, self.remarks = 0, 0.0, Remarks()
         model, self.discriminator = _build(config, model_config)
         self.model = model.to(self.accelerator.device, memory_format=torch.channels_last)
-        self.average = AveragedModel(self.model, multi_avg_fn=_averaging(config.ema))
+        self.average = AveragedModel(self.model, multi_avg_fn=averaging(config.ema))
         self.average.requires_grad_(False)
-        self.optimizer = _adamw(self.model.parameters(), config.lr)
+        self.optimizer = adamw(self.model.parameters(), config.lr)
         bf16 = computes_bf16(self.accelerator.device) if config.precision == "auto" else config.precision == "bf16"
         self.wrapped, self.prepared = self.accelerator.prepare(
             Autoencoding(self.model, config.latent_noise, bf16=bf16), self.optimizer
         )
         if self.discriminator is not None:
             self.discriminator.to(self.accelerator.device)
-            self.discriminator_optimizer = _adamw(self.discriminator.parameters(), config.lr / 4)
+            self.discriminator_optimizer = adamw(self.discriminator.parameters(), config.lr / 4)
             self.discriminate, self.prepared_discriminator_optimizer = self.accelerator.prepare(
                 self.discriminator, self.discriminator_optimizer
             )
@@ -95,8 +92,7 @@ class Trainer:
                 if progress >= 1:
                     return
                 self.remarks |= remarks
-                lr = config.lr * min(1.0, max((self.step + 1) / WARMUP_STEPS, progress / WARMUP_FRACTION))
-                lr *= 0.5 + 0.5 * math.cos(math.pi * progress)
+                lr = learning_rate(config.lr, self.step, progress)
                 image = crops.to(one.device, non_blocking=True).float() / 255
                 loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), lr)
                 self.step += 1
@@ -154,10 +150,7 @@ class Trainer:
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip)
         norm = torch.as_tensor(norm, device=total.device)
         if not (torch.isfinite(total) & torch.isfinite(norm)):
-            raise DivergedError(
-                f"The training diverged at step {self.step + 1}: loss {float(total):g}, gradient norm {float(norm):g}.",
-                "Use a smaller `lr`.",
-            )
+            raise diverged(self.step + 1, total, norm)
         self.prepared.step()
         self.average.update_parameters(self.model)
         if has_gan:
@@ -224,8 +217,7 @@ class Trainer:
 
 def _build(config: TrainConfig, model_config: dict[str, Any]) -> tuple[Any, Any]:
     """The model and the discriminator, if there is a GAN loss, with the same initial weights in every process."""
-    with _building, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(step_seed(config.seed, 0, 0))
+    with building(config.seed):
         model = build(model_config)
         discriminator = PatchDiscriminator() if config.gan_weight else None
     if config.start is not None:
@@ -246,22 +238,3 @@ def accelerator(config: TrainConfig) -> Accelerator:
         return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     except ValueError as error:
         raise InputError(f"`device` {config.device}: {first_line(error)}.") from error
-
-
-def _adamw(parameters: Iterator[Tensor], lr: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=1e-3)
-
-
-def _averaging(decay: float) -> Callable[..., None]:
-    """An exponential moving average whose decay is at most (1 + n) / (10 + n) after n updates."""
-
-    def average(averaged: list[Tensor], current: list[Tensor], count: Any) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averaged, current, weight)
-
-    return average
-
-
-def step_seed(seed: int, step: int, process: int) -> int:
-    """The seed of the noise of one step in one process."""
-    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> np.uint64(1))
