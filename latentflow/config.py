@@ -9,7 +9,16 @@ from typing import Any, get_args
 
 from latentflow.errors import InputError
 from latentflow.inversion.methods import BETAS, BETAS_NEAR, METHODS, OPTIMIZERS
-from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTION, MOTIONS, SENSITIVITY
+from latentflow.sound.motions import (
+    ATTACK,
+    BEATS_PER_BAR,
+    MARGIN,
+    MOTION,
+    MOTIONS,
+    REACH,
+    RELEASE,
+    SENSITIVITY,
+)
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 NAMED_STARTS = ("normal", "uniform", "zeros", "encode")
@@ -256,10 +265,15 @@ class RunConfig(ReadingOptions):
     )
 
 
+def option_of(config: type[Options], name: str) -> Any:
+    """The option of that name as a config has it, for another command's."""
+    (original,) = (each for each in fields(config) if each.name == name)
+    return field(default=original.default, metadata=original.metadata)
+
+
 def same(name: str) -> Any:
     """The option of that name as `RunConfig` has it, for another command's config."""
-    (original,) = (each for each in fields(RunConfig) if each.name == name)
-    return field(default=original.default, metadata=original.metadata)
+    return option_of(RunConfig, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,6 +435,48 @@ class SoundConfig(Options):
         maximum=1,
         shown_default=f"{SENSITIVITY:g}",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicConfig(SoundConfig):
+    """The options of what moves to a sound, to the notes of a MIDI file, or to both; raises `InputError` naming the
+    option that is wrong."""
+
+    midi: str | None = option(
+        None,
+        "MIDI file: its notes move the picture, its controllers and program changes the walk (needs the extra "
+        "latentflow[sound]).",
+        metavar="FILE",
+        names_file=True,
+    )
+    map_: str | None = option(
+        None,
+        "JSON file that says what notes, controllers and programs do: see docs/music.md.",
+        metavar="FILE",
+        names_file=True,
+    )
+    offset: float | None = option(
+        None,
+        "Seconds of the sound at which the MIDI file begins; may be negative.",
+        minimum=-3600,
+        maximum=3600,
+        shown_default="0",
+    )
+    attack: float | None = option(
+        None, "Seconds that a note takes to rise.", minimum=0, maximum=60, shown_default=f"{ATTACK:g}"
+    )
+    release: float | None = option(
+        None, "Seconds that a note takes to fade.", minimum=0, maximum=60, shown_default=f"{RELEASE:g}"
+    )
+    reach: float | None = option(
+        None,
+        "How far a note of full velocity moves the latent, in standard deviations.",
+        above=0,
+        maximum=100,
+        shown_default=f"{REACH:g}",
+    )
+    seed: int | None = option(None, "Seed of the directions of notes.", minimum=0, maximum=2**63 - 1, shown_default="0")
+    tones: bool = option(False, "Put simple tones of the notes under the picture, where there is no `audio`.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from latentflow.errors import InputError
 from latentflow.explore.concept.run import Concept, write_concept
 from latentflow.explore.config import WalkConfig
 from latentflow.explore.music import Player, check_music, read_score
+from latentflow.explore.walk import OTHER_TIMING
 from latentflow.latents.directions import channel_direction, smooth_directions, with_norm_of
 from latentflow.latents.paths import LatentPath
 from latentflow.session import Session
@@ -202,7 +203,7 @@ def test_directions_are_orthogonal_and_smooth(shape):
 def player_of(midi, config, anchors, **options):
     config = WalkConfig(midi=str(midi), **config)
     path = LatentPath(anchors, "lerp", loop=config.loop)
-    score = read_score(config, path, len(anchors), Session())
+    score = read_score(config, path, len(anchors), config.fps, Session())
     return score, Player(score, config, path, anchors, linear_autoencoder(), (16, 16))
 
 
@@ -327,7 +328,7 @@ def test_options_that_contradict_are_refused(options, message, tmp_path, monkeyp
     midi_file(tmp_path / "x.mid", [on(0, 60), off(480, 60)])
     (tmp_path / "map.json").write_text('{"programs": {"0": 7}}')
     with pytest.raises(InputError) as error:
-        check_music(WalkConfig(**options), 2)
+        check_music(WalkConfig(**options), 2, loop=False, timing=OTHER_TIMING)
     assert message in str(error.value)
 
 

@@ -509,7 +509,7 @@ def test_a_loop_closes_at_the_end_of_the_sound(tmp_path):
     anchors = torch.arange(3.0).reshape(3, 1, 1, 1)
     for motion, extra in (("percussive", {"sensitivity": 0.5}), ("energy", {}), ("constant", {})):
         config = WalkConfig(audio=str(path), motion=motion, loop=True, fps=10.0, **extra)
-        score = read_score(config, LatentPath(anchors, "lerp", loop=True), 3, Session())
+        score = read_score(config, LatentPath(anchors, "lerp", loop=True), 3, config.fps, Session())
         assert score.positions[0] == 0 and set(score.positions) >= {0.0, 1.0, 2.0}
         assert (np.diff(score.positions) >= 0).all()
         assert 3 - score.positions[-1] <= 2 * max(np.diff(score.positions))  # the first frame comes again, not twice

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latentflow.config import DEFAULT_VAE, OUTPUT_SUFFIXES, SoundConfig, ViewConfig, option, same
-from latentflow.sound.motions import ATTACK, REACH, RELEASE
+from latentflow.config import DEFAULT_VAE, OUTPUT_SUFFIXES, MusicConfig, ViewConfig, option, same
 
 FIGURE = ".png or .svg; what belongs to it goes beside it."
 SWEEPS = (*OUTPUT_SUFFIXES, "")
@@ -33,7 +32,7 @@ def distance_option() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WalkConfig(ViewConfig, SoundConfig):
+class WalkConfig(ViewConfig, MusicConfig):
     """The options of a walk, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option("walk.gif", "A .gif, .mp4, .webm or .webp, or a folder for PNGs.", metavar="PATH")
@@ -72,41 +71,6 @@ class WalkConfig(ViewConfig, SoundConfig):
     budget_seconds: float | None = option(None, "Seconds that `even` may take, instead of `budget_frames`.", above=0)
     refine: int = option(0, "Steps of optimization of each image's latent before the walk.", minimum=0)
     caption: bool = option(False, "Write the position on the path under each frame.")
-    midi: str | None = option(
-        None,
-        "MIDI file: its notes move the picture, its controllers and program changes the walk (needs the extra "
-        "latentflow[sound]).",
-        metavar="FILE",
-        names_file=True,
-    )
-    map_: str | None = option(
-        None,
-        "JSON file that says what notes, controllers and programs do: see docs/music.md.",
-        metavar="FILE",
-        names_file=True,
-    )
-    offset: float | None = option(
-        None,
-        "Seconds of the sound at which the MIDI file begins; may be negative.",
-        minimum=-3600,
-        maximum=3600,
-        shown_default="0",
-    )
-    attack: float | None = option(
-        None, "Seconds that a note takes to rise.", minimum=0, maximum=60, shown_default=f"{ATTACK:g}"
-    )
-    release: float | None = option(
-        None, "Seconds that a note takes to fade.", minimum=0, maximum=60, shown_default=f"{RELEASE:g}"
-    )
-    reach: float | None = option(
-        None,
-        "How far a note of full velocity moves the latent, in standard deviations.",
-        above=0,
-        maximum=100,
-        shown_default=f"{REACH:g}",
-    )
-    seed: int | None = option(None, "Seed of the directions of notes.", minimum=0, maximum=2**63 - 1, shown_default="0")
-    tones: bool = option(False, "Put simple tones of the notes under the picture, where there is no `audio`.")
     latent_of: str | None = same("latent_of")
     fit: str = same("fit")
     fps: float = same("fps")

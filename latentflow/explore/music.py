@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Levels
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import counted
+from latentflow.config import MusicConfig, counted
 from latentflow.errors import InputError
 from latentflow.explore.concept.run import read_concept
-from latentflow.explore.config import WalkConfig
 from latentflow.latents.directions import channel_direction, mixture, smooth_directions, with_norm_of
 from latentflow.latents.paths import LatentPath, pass_through
 from latentflow.models.autoencoder import Autoencoder
@@ -40,18 +40,18 @@ from latentflow.sound.tones import write_tones
 
 CENTER = 64  # of a controller that moves both ways
 NEEDS_MIDI = ("map_", "offset", "attack", "release", "reach", "seed")
-OTHER_TIMING = ("frames", "seconds", "hold_anchors", "even", "bounce", "ease")
 
 
-def has_music(config: WalkConfig) -> bool:
+def has_music(config: MusicConfig) -> bool:
     """Whether a walk keeps the time of a sound or of notes."""
     return config.audio is not None or config.midi is not None
 
 
-def check_music(config: WalkConfig, images: int) -> None:
+def check_music(config: MusicConfig, images: int, *, loop: bool, timing: Sequence[str]) -> None:
     """Raise `InputError` for options of music that contradict each other, that have no effect, or that name files which
-    can't be read; `images` is the number of images of the walk."""
-    segments = images if config.loop else images - 1
+    can't be read; `images` is the number of images of the walk, a `loop` or not. The options `timing` say when frames
+    are shown, which music does."""
+    segments = images if loop else images - 1
     check_sound(config, _motion(config) if config.audio is not None else None, segments)
     if config.midi is None:
         named = [name for name in NEEDS_MIDI if getattr(config, name) is not None] + ["tones"] * config.tones
@@ -63,25 +63,25 @@ def check_music(config: WalkConfig, images: int) -> None:
         far = [image for image in mapping.programs.values() if image >= images]
         if far:
             raise InputError(f"`map_`: there is no image {far[0]}; the walk has images 0 to {images - 1}.")
-    if config.loop and config.motion == "chroma":
+    if loop and config.motion == "chroma":
         raise InputError("`loop` would have no effect on `motion` chroma, which has no path.", "Leave it out.")
     if config.tones and config.audio is not None:
         raise InputError("`tones` and `audio` are both the sound of the walk.", "Give one of them.")
     if config.offset is not None and config.audio is None:
         raise InputError("`offset` places a MIDI file in a sound.", "Name the sound as `audio`.")
     if has_music(config):
-        usual = WalkConfig()
-        for name in OTHER_TIMING:
+        usual = type(config)()
+        for name in timing:
             if getattr(config, name) != getattr(usual, name):
                 music = "audio" if config.audio is not None else "midi"
                 raise InputError(f"`{name}` and `{music}` both time the walk.", "Give one of them.")
 
 
-def _motion(config: WalkConfig) -> str:
+def _motion(config: MusicConfig) -> str:
     return config.motion or MOTION
 
 
-def _mapping(config: WalkConfig) -> Mapping:
+def _mapping(config: MusicConfig) -> Mapping:
     return Mapping() if config.map_ is None else read_mapping(Path(config.map_).expanduser())
 
 
@@ -132,9 +132,18 @@ class Score:
         return lines
 
 
-def read_score(config: WalkConfig, path: LatentPath, images: int, session: Session) -> Score:
-    """Listen to the sound and read the notes of a walk; says what is odd in them. Raises `InputError` and
-    `MissingPackageError` as reading them does."""
+class Segmented(Protocol):
+    """A path through images: its number of `segments`, and whether it is a `loop`."""
+
+    loop: bool
+
+    @property
+    def segments(self) -> int: ...
+
+
+def read_score(config: MusicConfig, path: Segmented, images: int, fps: float, session: Session) -> Score:
+    """Listen to the sound and read the notes of a walk with `fps` frames per second; says what is odd in them. Raises
+    `InputError` and `MissingPackageError` as reading them does."""
     followed = None if config.audio is None else follow(config, _motion(config), session)
     played = None if config.midi is None else read_midi(Path(config.midi).expanduser())
     for notice in played.notices if played else ():
@@ -145,7 +154,7 @@ def read_score(config: WalkConfig, path: LatentPath, images: int, session: Sessi
     else:
         assert played is not None
         seconds = played.seconds + _given(config.release, RELEASE)
-    times = frame_seconds(count_frames(seconds, config.fps), config.fps)
+    times = frame_seconds(count_frames(seconds, fps), fps)
     positions = weights = None
     if followed is not None and followed.motion == "chroma":
         at = chroma_weights(followed.heard, images, smooth=followed.smooth, sensitivity=followed.sensitivity)
@@ -165,8 +174,8 @@ def _given(value: float | None, usual: float) -> float:
 
 
 def _positions(
-    config: WalkConfig,
-    path: LatentPath,
+    config: MusicConfig,
+    path: Segmented,
     followed: Followed | None,
     played: Performance | None,
     times: np.ndarray,
@@ -194,21 +203,16 @@ def _positions(
     return pass_through(positions, [float(stop) for stop in stops])
 
 
-class Player:
-    """Makes the latents of a score's frames: a place on the walk, moved along the directions of the notes that sound
-    and of the controllers, with the norm that the place has."""
+class Moves:
+    """How the notes that sound and the controllers move the latents (1, c, rows, columns) of a score's frames.
+
+    `read_direction` reads the file of a direction, for a mapping that names one.
+    """
 
     def __init__(
-        self,
-        score: Score,
-        config: WalkConfig,
-        path: LatentPath,
-        anchors: Tensor,
-        autoencoder: Autoencoder,
-        size: tuple[int, int],
+        self, score: Score, config: MusicConfig, shape: Sequence[int], read_direction: Callable[[Path], Tensor]
     ) -> None:
-        self.score, self.path, self.anchors = score, path, anchors
-        self.autoencoder, self.size = autoencoder, size
+        self.score, self.shape, self.read_direction = score, (1, *shape[1:]), read_direction
         self.reach, self.seed = _given(config.reach, REACH), config.seed or 0
         self.mapping = _mapping(config)
         self._made: dict[Any, Tensor] = {}
@@ -218,25 +222,7 @@ class Player:
         if score.performance is not None and score.performance.notes:
             self._direction(("note", 0))
 
-    def latents(self) -> Iterator[Tensor]:
-        """The latent (1, c, rows, columns) of each frame, as they are asked for."""
-        return (self.latent(frame) for frame in range(len(self.score.times)))
-
-    def latent(self, frame: int) -> Tensor:
-        """The latent (1, c, rows, columns) of one frame."""
-        score = self.score
-        if score.weights is not None:
-            base = mixture(self.anchors, torch.from_numpy(score.weights[frame]))
-        else:
-            assert score.positions is not None
-            base = self.path(float(score.positions[frame]))
-        moves = self._moves(frame)
-        if not moves:
-            return base
-        moved = base + sum(self.reach * level * self._direction(key) for key, level in moves.items())
-        return with_norm_of(moved, base)
-
-    def _moves(self, frame: int) -> dict[Any, float]:
+    def of(self, frame: int) -> dict[Any, float]:
         """How far a frame is moved along each direction, by the direction's key."""
         played, moves = self.score.performance, dict[Any, float]()
         if played is None or self.score.levels is None:
@@ -253,37 +239,77 @@ class Player:
                 moves[key] = moves.get(key, 0.0) + float(np.clip((value - CENTER) / (CENTER - 1), -1, 1))
         return moves
 
+    def move(self, base: Tensor, moves: Levels[Any, float]) -> Tensor:
+        """A latent moved along directions, with the norm that it had."""
+        if not moves:
+            return base
+        moved = base + sum(self.reach * level * self._direction(key).to(base) for key, level in moves.items())
+        return with_norm_of(moved, base)
+
     def _direction(self, key: tuple[str, Any]) -> Tensor:
         if key not in self._made:
-            self._made[key] = self._make(*key).to(self.anchors)
+            self._made[key] = self._make(*key)
         return self._made[key]
 
     def _make(self, kind: str, value: Any) -> Tensor:
-        shape = (1, *self.anchors.shape[1:])
         if kind == "channel":
-            return channel_direction(shape, value)
+            return channel_direction(self.shape, value)
         if kind == "seed":
-            return smooth_directions(shape, 1, value)
+            return smooth_directions(self.shape, 1, value)
         if kind == "direction":
-            concept = read_concept(Path(value), self.autoencoder)
-            if concept.size != self.size:
-                raise InputError(
-                    f"`map_`: the direction {value} is for pictures of {concept.size[1]} × {concept.size[0]} pixels, "
-                    f"not {self.size[1]} × {self.size[0]}."
-                )
-            return concept.direction
-        every = smooth_directions(shape, PITCHES + len(AXES), self.seed)
+            return self.read_direction(Path(value))
+        every = smooth_directions(self.shape, PITCHES + len(AXES), self.seed)
         place = value if kind == "note" else PITCHES + value
-        self._made |= {("note", pitch): every[pitch : pitch + 1].to(self.anchors) for pitch in range(PITCHES)}
+        self._made |= {("note", pitch): every[pitch : pitch + 1] for pitch in range(PITCHES)}
         return every[place : place + 1]
 
 
+class Player:
+    """Makes the latents of a score's frames: a place on the walk, moved as its notes and controllers say."""
+
+    def __init__(
+        self,
+        score: Score,
+        config: MusicConfig,
+        path: LatentPath,
+        anchors: Tensor,
+        autoencoder: Autoencoder,
+        size: tuple[int, int],
+    ) -> None:
+        self.score, self.path, self.anchors = score, path, anchors
+
+        def read_direction(file: Path) -> Tensor:
+            concept = read_concept(file, autoencoder)
+            if concept.size != size:
+                raise InputError(
+                    f"`map_`: the direction {file} is for pictures of {concept.size[1]} × {concept.size[0]} pixels, "
+                    f"not {size[1]} × {size[0]}."
+                )
+            return concept.direction
+
+        self.moves = Moves(score, config, anchors.shape, read_direction)
+
+    def latents(self) -> Iterator[Tensor]:
+        """The latent (1, c, rows, columns) of each frame, as they are asked for."""
+        return (self.latent(frame) for frame in range(len(self.score.times)))
+
+    def latent(self, frame: int) -> Tensor:
+        """The latent (1, c, rows, columns) of one frame."""
+        score = self.score
+        if score.weights is not None:
+            base = mixture(self.anchors, torch.from_numpy(score.weights[frame]))
+        else:
+            assert score.positions is not None
+            base = self.path(float(score.positions[frame]))
+        return self.moves.move(base, self.moves.of(frame))
+
+
 @contextmanager
-def soundtrack(score: Score, config: WalkConfig, session: Session) -> Iterator[Soundtrack | None]:
+def soundtrack(score: Score, config: MusicConfig, output: Path, session: Session) -> Iterator[Soundtrack | None]:
     """The sound of a walk as long as it is needed: that of `audio`, or tones of the notes, or none; says where the
-    format has none."""
+    format of `output` has none."""
     if config.audio is not None or config.tones:
-        say_silent(Path(config.output_path).expanduser(), session)
+        say_silent(output, session)
     if score.followed is not None:
         yield score.followed.heard.clip.track
     elif config.tones and score.performance is not None:

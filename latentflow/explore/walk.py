@@ -38,6 +38,7 @@ from latentflow.sound.plot import draw_heard
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OTHER_TIMING = ("frames", "seconds", "hold_anchors", "even", "bounce", "ease")  # which music does instead
 FRAMES_PER_SEGMENT = 48
 FEW_FRAMES_PER_SEGMENT = 4  # below which a walk jumps
 EVENING_ROUNDS = 4  # unless a budget is given; a round decodes every frame once
@@ -218,7 +219,7 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
     if config.frames is not None and config.seconds is not None:
         raise InputError("`frames` and `seconds` both say how long the walk is.", "Give one of them.")
     frames = _frame_count(config, _segments(config, len(sources)))
-    check_music(config, len(sources))
+    check_music(config, len(sources), loop=config.loop, timing=OTHER_TIMING)
     if frames < 2:
         raise InputError(
             f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {counted(frames, 'frame')}; a walk needs 2."
@@ -306,7 +307,7 @@ def _make(job: Job[WalkConfig]) -> None:
 def _play(path: LatentPath, anchors: Anchors, stops: Sequence[str], job: Job[WalkConfig]) -> None:
     """Write a walk to music, and the figure of what was heard."""
     config, report = job.config, job.report
-    score = read_score(config, path, len(anchors.names), job.session)
+    score = read_score(config, path, len(anchors.names), config.fps, job.session)
     player = Player(score, config, path, anchors.latents, job.autoencoder, anchors.size)
     save_figure(_draw_score(score, anchors.names if score.positions is None else stops), _heard_path(job.output))
     report.figures |= score.figures()
@@ -314,7 +315,7 @@ def _play(path: LatentPath, anchors: Anchors, stops: Sequence[str], job: Job[Wal
     words, frames = score_words(score, stops, where), len(score.times)
     longest = max((words(frame) for frame in range(frames)), key=lambda caption: len(" ".join(caption)))
     decoded = decode_frames(job.autoencoder, player.latents(), anchors.size, total=frames - 1)
-    with soundtrack(score, config, job.session) as sound:
+    with soundtrack(score, config, job.output, job.session) as sound:
         _write(decoded, frames, words, anchors.size, stops, job, captions=[longest], sound=sound)
 
 
