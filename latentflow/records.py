@@ -91,14 +91,15 @@ class Step(Frame, Figures):
 class Update(Record):
     """One update of a network in training, with the figures of its batch; the first has index 1.
 
-    `loss`, `parts` and `psnr` are as in a `Step`, of the weights before the update. `validation` holds the figures of
+    `loss`, `parts` and `psnr` are as in a `Step`, of the weights before the update; a network that makes no picture of
+    its batch has no `psnr`. `validation` holds the figures of
     held-back pictures, at the steps that look at them, and `sheet` then those pictures above their reconstructions,
     (1, 3, h, w) in [0, 1].
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
-    psnr: Tensor
+    psnr: Tensor | None
     grad_norm: Tensor
     lr: float
     seconds: float

@@ -31,7 +31,7 @@ ROWS = [
     ["inversion", "latents/decode", "latents/sources"],
     ["inversion/objective", "inversion/plugins", "latents"],
     ["models/loading", "models/memory", "models/networks"],
-    ["autoencoder", "models/autoencoder"],
+    ["autoencoder", "models/autoencoder", "models/toy"],
     ["models/weights"],
     ["models", "pictures", "generated", "records", "state_files", "widgets"],
     ["files"],
@@ -63,6 +63,8 @@ LIGHT = [
     "training/__init__.py",
     "training/config.py",
     "training/plan.py",
+    "training/text_to_image/config.py",
+    "training/text_to_image/plan.py",
     "../losses/__init__.py",
     "../losses/_registry.py",
 ]

@@ -291,7 +291,7 @@ def test_a_walk_goes_to_music_with_the_pictures_that_are_there(small, tmp_path):
     frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "v").glob("*.png"))]
     changes = [index for index in range(1, 20) if not np.array_equal(frames[index], frames[index - 1])]
     assert changes == [5, 15]  # half of the way with each click
-    with pytest.raises(InputError, match="`hold_stops` and `audio` both time the frames"):
+    with pytest.raises(InputError, match="`hold_stops` and `audio` both time the walk"):
         run_prompts(["a@1", "@2"], PromptsConfig(audio=str(song), hold_stops=1.0), Session())
 
 

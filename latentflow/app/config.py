@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import ReadingOptions, option, same
+from latentflow.config import ReadingOptions, option, option_of, same
+from latentflow.prompts.config import PromptsConfig
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -16,6 +17,7 @@ class AppConfig(ReadingOptions):
     weights: str = same("weights")
     device: str = same("device")
     dtype: str = same("dtype")
+    model: str | None = option_of(PromptsConfig, "model")
     folder: str | None = option(
         None, "Folder of images that the atlas offers, beside those that are uploaded.", metavar="FOLDER"
     )

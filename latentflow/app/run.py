@@ -36,19 +36,22 @@ def launch_app(
     *,
     port: int = AppConfig.port,
     host: str = AppConfig.host,
+    model: str | Path | None = None,
     folder: str | Path | None = None,
     browser: bool | None = None,
     session: Session | None = None,
 ) -> None:
     """Serve the app until Ctrl-C: runs, walks and views of an autoencoder in a browser, computed on this machine.
 
-    `vae` is a name, a folder, a file or an `Autoencoder`; `folder` holds images that the atlas offers. `session` takes
-    what there is to say, such as the address: `Session(print)`. Anyone who reaches `host` and `port` can use the app;
-    with the default only this machine does. Raises `MissingPackageError` without latentflow[app], `InputError` for a
+    `vae` is a name, a folder, a file or an `Autoencoder`; `model` is a pipeline for prompts, a hub name, a folder or
+    "toy"; `folder` holds images that the atlas offers. `session` takes what there is to say, such as the address:
+    `Session(print)`. Anyone who reaches `host` and `port` can use the app; with the default only this machine does.
+    Raises `MissingPackageError` without latentflow[app], `InputError` for a
     wrong option, `WeightsError` for weights that are missing.
     """
     named, given = (str(vae), None) if isinstance(vae, str | Path) else (None, vae)
-    config = AppConfig(vae=named, port=port, host=host, folder=None if folder is None else str(folder), browser=browser)
+    images, pipeline = (None if path is None else str(path) for path in (folder, model))
+    config = AppConfig(vae=named, model=pipeline, port=port, host=host, folder=images, browser=browser)
     serve(config, session or Session(), given)
 
 

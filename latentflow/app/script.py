@@ -4,11 +4,19 @@ import html
 
 import streamlit as st
 
-from latentflow.app.panels import atlas, channels, compare, concept, flow, walk
+from latentflow.app.panels import atlas, channels, compare, concept, flow, prompts, walk
 from latentflow.app.ui import page_style
 from latentflow.app.visits import the_studio
 
-PANELS = {"Flow": flow, "Walk": walk, "Channels": channels, "Atlas": atlas, "Compare": compare, "Concept": concept}
+PANELS = {
+    "Flow": flow,
+    "Walk": walk,
+    "Channels": channels,
+    "Atlas": atlas,
+    "Compare": compare,
+    "Concept": concept,
+    "Prompts": prompts,
+}
 PREFIXES = tuple(f"{name.lower()}_" for name in PANELS)  # widgets whose values stay while another panel is shown
 ACTIONS = ("_start", "_files", "_clear", "_add", "_with", "_without", "_to_show")
 

@@ -7,7 +7,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,16 @@ from latentflow.app.jobs import Job, Jobs
 from latentflow.app.media import Media
 from latentflow.errors import InputError
 from latentflow.models.loading import Models
+from latentflow.models.toy import TOY
 from latentflow.pictures.decoding import readable_suffixes
 from latentflow.pictures.files import fit, read_image, to_jpeg
+from latentflow.prompts.config import DEFAULT_MODEL
+from latentflow.session import Session
 
 if TYPE_CHECKING:
     from latentflow.models.autoencoder import Autoencoder
     from latentflow.models.loading import Loaded
+    from latentflow.prompts.pipelines import TextToImage
 
 KEPT = 150.0  # seconds that the things of a closed page are kept, in case it connects again
 THUMBNAIL = 160  # pixels
@@ -102,6 +107,8 @@ class Studio:
         self.config, self.vae = config, config.vae if vae is None else vae
         self.models, self._lock = Models(tune=True), threading.Lock()
         self.media = Media()
+        self._prompting = threading.Lock()
+        self._pipeline: TextToImage | None = None
         self.jobs = Jobs(config.runs, config.queue)
         self._visits: dict[str, Visit] = {}
 
@@ -109,6 +116,28 @@ class Studio:
         """The autoencoder and its networks, loaded once."""
         config = self.config
         return self.models.load(self.vae, config.weights, config.device, config.dtype, config.vae_config)
+
+    @contextmanager
+    def prompting(self, session: Session) -> Iterator[TextToImage]:
+        """The pipeline of prompts, loaded once, for one job at a time: it has a state. Others wait, until they are
+        stopped."""
+        from latentflow.prompts.pipelines import load_pipeline
+
+        while not self._prompting.acquire(timeout=0.2):
+            session.check()
+        try:
+            if self._pipeline is None:
+                self._pipeline = load_pipeline(self.config.model, self.config.device, say=session.say)
+            yield self._pipeline
+        finally:
+            self._prompting.release()
+
+    def model_words(self) -> str:
+        """What makes pictures from prompts, in words."""
+        if self.config.model not in (None, TOY):
+            return str(self.config.model)
+        toy = "the toy, a small model that comes with latentflow and knows few words"
+        return toy if self.config.model else f"{DEFAULT_MODEL} if it is in the cache, else by {toy}"
 
     @property
     def named_vae(self) -> str | None:

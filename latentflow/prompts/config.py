@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import SoundConfig, option, same
+from latentflow.config import MusicConfig, option, same
 
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 FRAMES_PER_SEGMENT = 16
@@ -21,7 +21,7 @@ SCHEDULERS = {  # the class of diffusers that each is
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptsConfig(SoundConfig):
+class PromptsConfig(MusicConfig):
     """The options of pictures from prompts, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -29,9 +29,10 @@ class PromptsConfig(SoundConfig):
     )
     model: str | None = option(
         None,
-        "Pipeline of diffusers: a hub name, which is downloaded if it isn't cached, or a folder.",
+        "Pipeline of diffusers: a hub name, which is downloaded if it isn't cached, a folder, or toy, a small one that "
+        "comes with latentflow.",
         metavar="NAME",
-        shown_default=f"{DEFAULT_MODEL} if it is cached",
+        shown_default=f"{DEFAULT_MODEL} if it is cached, else toy",
         affects="files",  # what is in it matters, not where it is
         names_file=True,
     )

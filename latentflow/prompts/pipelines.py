@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +22,8 @@ from latentflow.errors import InputError, MissingPackageError, WeightsError, fir
 from latentflow.files import sha256
 from latentflow.models.autoencoder import Autoencoder, read_geometry
 from latentflow.models.device import pick_device
+from latentflow.models.toy import TOY, bundled_vae, toy_folder
+from latentflow.models.weights import find_weights
 from latentflow.prompts.config import DEFAULT_MODEL, SCHEDULERS
 from latentflow.session import Say, ignore
 
@@ -48,6 +52,7 @@ FAMILIES = {
     "PixArtSigmaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL),
     "SanaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL | {"complex_human_instruction": None}, multiple=32),
 }
+SANA_TOKENS = 300  # that its pipeline pads every prompt to
 Embeddings = dict[str, Tensor]
 
 
@@ -61,13 +66,14 @@ class DenoisingStep:
 
 
 class TextToImage:
-    """A loaded pipeline. `name` is what it was loaded by, `folder` where its files are, if that is known."""
+    """A loaded pipeline. `name` is what it was loaded by, `folders` are where its files are, if that is known, and
+    `vae_file` is the one of its autoencoder's weights."""
 
-    def __init__(self, pipeline: Any, name: str, folder: Path | None = None) -> None:
+    def __init__(self, pipeline: Any, name: str, folders: Sequence[Path] = (), vae_file: Path | None = None) -> None:
         kind = type(pipeline).__name__
         if kind not in FAMILIES:
             raise InputError(f"`model` {name} is a {kind}.", f"These take prompts here: {', '.join(FAMILIES)}.")
-        self.pipeline, self.name, self.folder = pipeline, name, folder
+        self.pipeline, self.name, self.folders, self.vae_file = pipeline, name, folders, vae_file
         self.family = FAMILIES[kind]
         pipeline.set_progress_bar_config(disable=True)
 
@@ -120,10 +126,22 @@ class TextToImage:
             given["prompt_2"] = prompt
         if self.kind == "StableDiffusion3Pipeline":
             given["prompt_3"] = prompt
+        if self.kind == "SanaPipeline":  # no longer than its text model can read
+            positions = getattr(self.pipeline.text_encoder.config, "max_position_embeddings", None) or SANA_TOKENS
+            given["max_sequence_length"] = min(SANA_TOKENS, int(positions))
         with torch.no_grad():
             found = self.pipeline.encode_prompt(**given)
         pairs = zip(self.family.returns, found, strict=True)
         return {name: value.cpu() for name, value in pairs if name is not None and value is not None}
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of a prompt that the model has never seen; none where its tokenizer takes any word apart."""
+        tokenizer = self.pipeline.tokenizer
+        unknown = tokenizer.unk_token_id
+        if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+            return []
+        words = re.findall(r"\w+", prompt)
+        return [word for word in words if unknown in tokenizer(word, add_special_tokens=False).input_ids]
 
     def noise(self, seed: int, size: int) -> Tensor:
         """Noise (1, c, rows, columns) for a picture of `size` pixels on each side, drawn on the CPU, so that a seed
@@ -206,8 +224,8 @@ class TextToImage:
     def autoencoder(self) -> Autoencoder:
         """Its autoencoder, as other commands have it: the pipeline's latents are about of unit variance, too."""
         geometry = read_geometry(type(self.vae).__name__, self.vae.config, self.vae.device)
-        files = sorted((self.folder / "vae").glob("*.safetensors")) if self.folder else []
-        return Autoencoder(self.vae, geometry, self.name, sha256(files[0]) if files else "", self.vae.dtype)
+        known = "" if self.vae_file is None else sha256(self.vae_file)
+        return Autoencoder(self.vae, geometry, self.name, known, self.vae.dtype)
 
     def decode(self, latents: Tensor, size: int) -> Tensor:
         """Pictures (n, 3, size, size), unclamped, of latents as the scheduler has them."""
@@ -219,7 +237,7 @@ class TextToImage:
     def fingerprint(self) -> str:
         """A SHA-256 of the files that it was loaded from."""
         total = hashlib.sha256(self.kind.encode())
-        for path in sorted(self.folder.rglob("*")) if self.folder else []:
+        for path in sorted(path for folder in self.folders for path in folder.rglob("*")):
             if path.suffix in (".json", ".txt", ".safetensors", ".model") and path.is_file():
                 total.update(path.name.encode())
                 total.update(sha256(path).encode())
@@ -338,8 +356,8 @@ def load_pipeline(
     offload: bool = False,
     say: Say = ignore,
 ) -> TextToImage:
-    """Load a pipeline: a folder, or a hub name, which is downloaded if it isn't cached; without a name Stable
-    Diffusion 1.5 if it is cached. Only safetensors are read.
+    """Load a pipeline: a folder, a hub name, which is downloaded if it isn't cached, or "toy", the small one that comes
+    with the package; without a name Stable Diffusion 1.5 if it is cached, else the toy. Only safetensors are read.
 
     Raises `WeightsError` where it is missing or can't be loaded, `InputError` for pipelines that are not served here
     and schedulers that don't go with it, `MissingPackageError` without transformers.
@@ -348,7 +366,6 @@ def load_pipeline(
         import transformers
     except ImportError as error:
         raise MissingPackageError(f"Prompts need transformers: {error}.", "pip install latentflow[prompts]") from error
-    from diffusers import DiffusionPipeline
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
@@ -356,25 +373,18 @@ def load_pipeline(
     place = pick_device(device)
     kinds = {"auto": torch.float16 if place.type == "cuda" else torch.float32}
     number = kinds.get(dtype) or getattr(torch, dtype)
-    name = model or DEFAULT_MODEL
-    path = Path(name).expanduser()
-    if model is not None and not path.is_dir() and name.count("/") != 1:
-        raise WeightsError(f"`model` {name}: there is no such folder, and it is not a hub name.")
-    given: dict[str, Any] = {"torch_dtype": number, "use_safetensors": True}
-    given["local_files_only"] = path.is_dir() or model is None
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")  # by its name older versions know it
-            pipeline = DiffusionPipeline.from_pretrained(str(path) if path.is_dir() else name, **given)
-        folder = path if path.is_dir() else Path(DiffusionPipeline.download(name, local_files_only=True))
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError, RuntimeError) as error:
-        if model is None:
-            raise WeightsError(
-                f"No pipeline is named, and {name} is not in the cache.",
-                "Name one with `model`: a hub name, or a folder.",
-            ) from error
-        raise WeightsError(f"`model` {name} can't be loaded: {first_line(error)}") from error
-    made = TextToImage(pipeline, name, folder)
+    if model is None:
+        try:
+            made = _load(DEFAULT_MODEL, number, local=True)
+        except WeightsError:
+            say(
+                f"No `model` is named, and {DEFAULT_MODEL} is not in the cache: this is the toy, which comes with "
+                f"latentflow. It knows {len(toy_words())} words and eight kinds of scene."
+            )
+            made = _load(TOY, number)
+    else:
+        made = _load(model, number)
+    pipeline = made.pipeline
     if scheduler is not None:
         _exchange(pipeline, scheduler)
     if getattr(pipeline, "safety_checker", None) is not None:
@@ -384,6 +394,38 @@ def load_pipeline(
     else:
         pipeline.to(place)
     return made
+
+
+def toy_words() -> list[str]:
+    """The words that the toy knows."""
+    vocabulary = json.loads((toy_folder() / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"][
+        "vocab"
+    ]
+    return sorted(word for word in vocabulary if not word.startswith("<"))
+
+
+def _load(name: str, dtype: torch.dtype, *, local: bool = False) -> TextToImage:
+    """Load a pipeline by its name, or only if it is there, `local`; raises `WeightsError`."""
+    from diffusers import DiffusionPipeline
+
+    given: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True}
+    path = toy_folder() if name == TOY else Path(name).expanduser()
+    if not path.is_dir() and name.count("/") != 1:
+        raise WeightsError(f"`model` {name}: there is no such folder, and it is not a hub name.")
+    given["local_files_only"] = local or path.is_dir()
+    try:
+        if name == TOY:
+            given["vae"] = bundled_vae().to(dtype)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")  # by its name older versions know it
+            pipeline = DiffusionPipeline.from_pretrained(str(path) if path.is_dir() else name, **given)
+        folder = path if path.is_dir() else Path(DiffusionPipeline.download(name, local_files_only=True))
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError, RuntimeError) as error:
+        raise WeightsError(f"`model` {name} can't be loaded: {first_line(error)}") from error
+    vae = find_weights("bundled", "bundled").path if name == TOY else folder / "vae"
+    return TextToImage(
+        pipeline, name, [folder, vae] if name == TOY else [folder], next(iter(sorted(vae.glob("*.safetensors"))), None)
+    )
 
 
 def _exchange(pipeline: Any, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions, SoundConfig, counted, options_that
+from latentflow.config import MusicConfig, ReadingOptions, counted, options_that
 from latentflow.errors import InputError, LatentflowError, OutputError
+from latentflow.explore.music import Moves, Score, check_music, has_music, read_score, soundtrack
 from latentflow.files import WrittenFiles, check_outputs, manifest_path, sha256
 from latentflow.latents.sources import parse_source
 from latentflow.models.device import describe
@@ -24,22 +27,20 @@ from latentflow.pictures.reader import Reader
 from latentflow.prompts.config import FRAMES_PER_SEGMENT, STRENGTH, PromptsConfig
 from latentflow.prompts.pipelines import DenoisingStep, TextToImage, load_pipeline
 from latentflow.prompts.stops import Stop, parse_stops
-from latentflow.prompts.walk import IDENTITY, Generation, Pictures, PromptPath, bisect, evenly
+from latentflow.prompts.walk import IDENTITY, Generation, Pictures, PlayedPath, Point, PromptPath, bisect, evenly
 from latentflow.records import Record
 from latentflow.runs.report import readable, size_of, versions
 from latentflow.session import Session
 from latentflow.sinks import run_sinks
 from latentflow.sinks.background import Background
-from latentflow.sinks.ffmpeg import Soundtrack
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
 from latentflow.sinks.manifest import write_manifest
-from latentflow.sound.follow import Followed, check_sound, count_frames, follow, say_silent
-from latentflow.sound.motion import frame_seconds
-from latentflow.sound.motions import MOTION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OTHER_TIMING = ("hold_stops", "bounce", "show_steps")  # which music does instead
+LEVELS = 16  # of a note, from silent to full: frames whose levels are the same share a picture
 GRID_COLUMNS = 8
 GRID_INCHES = 1.6
 
@@ -90,8 +91,11 @@ class Job:
     report: PromptsReport
 
 
-def run_prompts(texts: Sequence[str], config: PromptsConfig, session: Session) -> PromptsReport:
-    """Generate the pictures of a walk through prompts, or the steps of each, and write them as frames.
+def run_prompts(
+    texts: Sequence[str], config: PromptsConfig, session: Session, model: TextToImage | None = None
+) -> PromptsReport:
+    """Generate the pictures of a walk through prompts, or the steps of each, and write them as frames; with a `model`
+    that is loaded already, or the one that the options name.
 
     Raises `InputError` for options that are wrong or contradict each other, `WeightsError` for a model that can't be
     loaded, `OutputError` where nothing can be written, and what diffusers raises. A walk that is stopped keeps its
@@ -103,13 +107,16 @@ def run_prompts(texts: Sequence[str], config: PromptsConfig, session: Session) -
     _check(stops, config, output, companion)
     check_outputs(
         [output, companion],
-        [each for each in (config.init, config.audio) if each is not None],
+        [each for each in (config.init, config.audio, config.midi, config.map_) if each is not None],
         overwrite=config.overwrite or config.resume,
     )
     report = PromptsReport(written=WrittenFiles([output, companion, manifest_path(output)]))
     loading: dict[str, Any] = {"scheduler": config.scheduler, "offload": config.offload, "say": session.say}
-    model = load_pipeline(config.model, config.device, config.dtype, **loading)
+    model = model or load_pipeline(config.model, config.device, config.dtype, **loading)
     size = _size(model, config)
+    unknown = dict.fromkeys(word for stop in stops for word in model.unknown_words(f"{stop.prompt} {stop.negative}"))
+    if unknown:
+        session.say(f"{model.name} has never seen: {', '.join(unknown)}.")
     job = Job(stops, config, session, model, size, output, companion, report)
     (_show_steps if config.show_steps else _walk)(job)
     report.figures |= {
@@ -153,15 +160,11 @@ def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion
     if config.frames is not None and config.frames < len(stops) and config.even:
         raise InputError(f"`frames` {config.frames} can't show each of {len(stops)} prompts.")
     check_frames_path(output, **_frame_options(config))
-    check_sound(
-        config, (config.motion or MOTION) if config.audio else None, len(stops) if config.loop else len(stops) - 1
-    )
-    if config.audio is not None:
-        if config.motion == "chroma":
-            raise InputError("`motion` chroma mixes the images of a walk; prompts have an order.")
-        for name in ("hold_stops", "bounce", "show_steps"):
-            if getattr(config, name) != getattr(usual, name):
-                raise InputError(f"`{name}` and `audio` both time the frames.", "Give one of them.")
+    check_music(config, len(stops), loop=config.loop, timing=OTHER_TIMING)
+    if config.motion == "chroma":
+        raise InputError("`motion` chroma mixes the images of a walk; prompts have an order.")
+    if config.midi is not None and config.even:
+        raise InputError("`even` and `midi` both say which pictures are made.", "Give one of them.")
     if not config.show_steps and (companion / IDENTITY).is_file() and not (config.resume or config.overwrite):
         raise OutputError(f"{companion} holds pictures.", "`resume` uses them, `overwrite` starts over.")
 
@@ -181,51 +184,95 @@ def _size(model: TextToImage, config: PromptsConfig) -> int:
 def _walk(job: Job) -> None:
     """Make the pictures of a walk, and write them as frames."""
     config, session, report = job.config, job.session, job.report
-    followed = None if config.audio is None else follow(config, config.motion or MOTION, session)
     path = PromptPath(job.model, job.stops, job.size, embeddings=config.embeddings, loop=config.loop)
+    score = read_score(config, path, len(job.stops), config.fps, session) if has_music(config) else None
+    if score is not None:
+        report.figures |= score.figures()
+        report.lines += score.lines()
+    if score is not None and score.performance is not None:
+        _play(job, path, score)
+        return
     pictures = Pictures(job.companion, job.model, path, _how(job))
-    there = pictures.begin(_identity(job), resume=config.resume)
-    if there:
-        session.say(f"{counted(there, 'picture', 'are')} there already.")
+    _begin(pictures, job)
     count = config.frames or FRAMES_PER_SEGMENT * path.segments + (0 if config.loop else 1)
     places = [float(place) for place in range(len(job.stops))]
     ends = [*places, float(path.segments)] if config.loop and config.even else places
-    meter = session.start_meter(count, "picture")
+    if config.even:
+        wanted = count + (1 if config.loop else 0)  # the last of a loop is the first again
+        made = bisect(pictures, ends, wanted, budget_seconds=config.budget_seconds, check=session.check)
+    else:
+        made = _in_order(pictures, evenly(count, path.segments, loop=config.loop), session)
+    positions = _made(made, count, job)
+    shown = [position for position in positions if position < path.segments or not config.loop]
+    if score is None:
+        held = 1 + round(config.hold_stops * config.fps)
+        timed = [position for position in shown for _ in range(held if position == int(position) else 1)]
+    else:
+        assert score.positions is not None
+        timed = _nearest(shown, score.positions, path)
+    steps = np.array([pictures.difference(one, two) for one, two in pairwise(positions)])
+    widest = float(steps.max() / steps.min()) if len(steps) and steps.min() > 0 else None
+    _write(_frames(timed, pictures, path), job, score=score, captions=[_words(position, path) for position in shown])
+    report.figures |= {"frames": len(timed), "pictures": len(shown), "widest_over_narrowest": widest}
+    ratio = "" if widest is None else f"; largest step over smallest: {widest:.2f}"
+    report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(shown), 'picture')}{ratio}")
+
+
+def _play(job: Job, path: PromptPath, score: Score) -> None:
+    """Make a picture for each different frame of a walk to notes, and write the frames."""
+    config = job.config
+
+    def no_direction(file: Path) -> Tensor:
+        raise InputError(f"`map_`: the direction {file} is one of latents, and notes move the noise of prompts here.")
+
+    moves = Moves(score, config, path.noise(0.0).shape, no_direction)
+    assert score.positions is not None
+    positions: Sequence[float] = [round(float(each), 8) for each in score.positions]
+    if config.frames is not None:
+        positions = _nearest(evenly(config.frames, path.segments, loop=config.loop), score.positions, path)
+    points: dict[Point, int] = {}  # each different one, and its number
+    order = []
+    for frame, position in enumerate(positions):
+        levels = {key: round(level * LEVELS) / LEVELS for key, level in sorted(moves.of(frame).items(), key=repr)}
+        point = Point(position, tuple((key, level) for key, level in levels.items() if level))
+        order.append(points.setdefault(point, len(points)))
+    played = PlayedPath(path, list(points), moves.move)
+    pictures = Pictures(job.companion, job.model, played, _how(job))
+    _begin(pictures, job, hashlib.sha256(repr((list(points), moves.reach, moves.seed)).encode()).hexdigest())
+    _made(_in_order(pictures, [float(number) for number in range(len(points))], job.session), len(points), job)
+    captions = [[*_words(position, path), *score.sounding(frame)] for frame, position in enumerate(positions)]
+    frames = (
+        Generated(index=frame, total=len(order) - 1, image=pictures.image(float(number)), caption=captions[frame])
+        for frame, number in enumerate(order)
+    )
+    _write(frames, job, score=score, captions=captions)
+    job.report.figures |= {"frames": len(order), "pictures": len(points)}
+    job.report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(points), 'picture')}")
+
+
+def _begin(pictures: Pictures, job: Job, notes: str | None = None) -> None:
+    there = pictures.begin(_identity(job) | {"notes": notes}, resume=job.config.resume)
+    if there:
+        job.session.say(f"{counted(there, 'picture', 'are')} there already.")
+
+
+def _made(made: Iterator[list[float]], count: int, job: Job) -> list[float]:
+    """Make pictures to the end, or as far as possible, and return their positions; what broke it off stands in the
+    report."""
+    meter = job.session.start_meter(count, "picture")
     positions: list[float] = []
     try:
-        if config.even:
-            wanted = count + (1 if config.loop else 0)  # the last of a loop is the first again
-            made = bisect(pictures, ends, wanted, budget_seconds=config.budget_seconds, check=session.check)
-        else:
-            made = _in_order(pictures, evenly(count, path.segments, loop=config.loop), session)
         for positions in made:
             if meter is not None:
                 meter.update(len(positions), "")
     except LatentflowError as error:
-        report.error = error
+        job.report.error = error
         if not positions:
             raise
     finally:
         if meter is not None:
             meter.close()
-    shown = [position for position in positions if position < path.segments or not config.loop]
-    sound = None
-    if followed is None:
-        held = 1 + round(config.hold_stops * config.fps)
-        timed = [position for position in shown for _ in range(held if position == int(position) else 1)]
-    else:
-        say_silent(job.output, session)
-        sound = followed.heard.clip.track
-        timed = _to_music(shown, followed, path, config)
-        report.figures |= followed.figures()
-        report.lines.append(followed.line())
-    frames = _frames(timed, pictures, path)
-    steps = np.array([pictures.difference(one, two) for one, two in pairwise(positions)])
-    widest = float(steps.max() / steps.min()) if len(steps) and steps.min() > 0 else None
-    _write(frames, job, sound=sound, captions=[_words(position, path) for position in shown])
-    report.figures |= {"frames": len(timed), "pictures": len(shown), "widest_over_narrowest": widest}
-    ratio = "" if widest is None else f"; largest step over smallest: {widest:.2f}"
-    report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(shown), 'picture')}{ratio}")
+    return positions
 
 
 def _how(job: Job) -> Generation:
@@ -244,7 +291,7 @@ def _how(job: Job) -> Generation:
 def _identity(job: Job) -> dict[str, Any]:
     """What pictures depend on."""
     config, model = job.config, job.model
-    others = {"even", "show_steps", "shown", "seeds", "negative", "init", *(each.name for each in fields(SoundConfig))}
+    others = {"even", "show_steps", "shown", "seeds", "negative", "init", *(each.name for each in fields(MusicConfig))}
     fixed = options_that(PromptsConfig, affects="result") - others
     options = {name: value for name, value in asdict(config).items() if name in fixed}
     exact = {"device": model.device.type, "dtype": str(model.vae.dtype), "threads": torch.get_num_threads()}
@@ -265,14 +312,11 @@ def _in_order(pictures: Pictures, positions: list[float], session: Session) -> I
         yield positions[: first + batch]
 
 
-def _to_music(positions: Sequence[float], followed: Followed, path: PromptPath, config: PromptsConfig) -> list[float]:
-    """The position of each frame of a walk to music: that of the picture nearest to where the music is."""
+def _nearest(positions: Sequence[float], wanted: np.ndarray, path: PromptPath) -> list[float]:
+    """For each position (n,) that is wanted, the nearest of those that are there."""
     there = np.array(positions)
-    wanted = followed.position(path.segments, loop=config.loop)(
-        frame_seconds(count_frames(followed.heard.seconds, config.fps), config.fps)
-    )
     gaps = np.abs(wanted[:, None] - there)
-    if config.loop:  # its end is its beginning
+    if path.loop:  # its end is its beginning
         gaps = np.minimum(gaps, path.segments - gaps)
     return [float(each) for each in there[gaps.argmin(1)]]
 
@@ -286,21 +330,19 @@ def _words(position: float, path: PromptPath) -> list[str]:
 def _frames(positions: Sequence[float], pictures: Pictures, path: PromptPath) -> Iterator[Generated]:
     """The frames at positions, each of which has a picture."""
     for index, position in enumerate(positions):
-        image = torch.from_numpy(pictures.pixels(position).copy()).permute(2, 0, 1)[None] / 255
-        yield Generated(index=index, total=len(positions) - 1, image=image, caption=_words(position, path))
+        image, caption = pictures.image(position), _words(position, path)
+        yield Generated(index=index, total=len(positions) - 1, image=image, caption=caption)
 
 
 def _write(
-    frames: Iterable[Generated],
-    job: Job,
-    *,
-    sound: Soundtrack | None = None,
-    captions: Sequence[list[str]] = (),
+    frames: Iterable[Generated], job: Job, *, score: Score | None = None, captions: Sequence[list[str]] = ()
 ) -> None:
-    """Write frames; all have room for the longest of the `captions`."""
-    drawing = LabeledDrawing(caption=job.config.caption, captions=captions if job.config.caption else ())
-    options = _frame_options(job.config) | {"hold": job.config.hold, "sound": sound}
-    run_sinks(frames, [Background(open_frames(job.output, **options, draw=drawing))])
+    """Write frames, with the sound of a score; all have room for the longest of the `captions`."""
+    config = job.config
+    drawing = LabeledDrawing(caption=config.caption, captions=captions if config.caption else ())
+    with nullcontext() if score is None else soundtrack(score, config, job.output, job.session) as sound:
+        options = _frame_options(config) | {"hold": config.hold, "sound": sound}
+        run_sinks(frames, [Background(open_frames(job.output, **options, draw=drawing))])
 
 
 def _show_steps(job: Job) -> None:

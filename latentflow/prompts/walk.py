@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -65,6 +65,55 @@ class PromptPath:
         return self.stops[min(int(position), len(self.stops) - 1)].seed
 
 
+class AnyPath(Protocol):
+    """What pictures are made from: noise (1, c, rows, columns), embeddings and a seed at positions from 0 to
+    `segments`."""
+
+    loop: bool
+
+    @property
+    def segments(self) -> int: ...
+
+    def noise(self, position: float) -> Tensor: ...
+
+    def embeddings(self, position: float) -> Embeddings: ...
+
+    def seed(self, position: float) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A position on a path, and how far the noise is moved from there along directions, by their keys."""
+
+    position: float
+    moves: tuple[tuple[Any, float], ...] = ()
+
+
+class PlayedPath:
+    """Points around a path, by their number: notes move the noise at their positions."""
+
+    loop = False
+
+    def __init__(
+        self, path: PromptPath, points: Sequence[Point], move: Callable[[Tensor, dict[Any, float]], Tensor]
+    ) -> None:
+        self.path, self.points, self.move = path, points, move
+        self.segments = len(points)
+
+    def noise(self, position: float) -> Tensor:
+        """The noise (1, c, rows, columns) of a point."""
+        point = self.points[int(position)]
+        return self.move(self.path.noise(point.position), dict(point.moves))
+
+    def embeddings(self, position: float) -> Embeddings:
+        """The embeddings of a point."""
+        return self.path.embeddings(self.points[int(position)].position)
+
+    def seed(self, position: float) -> int:
+        """The seed of what a scheduler adds at every step."""
+        return self.path.seed(self.points[int(position)].position)
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """How pictures are made from a path: what a call of the pipeline has beside words and noise. `start` are latents
@@ -80,7 +129,7 @@ class Generation:
 class Pictures:
     """The pictures of a path in a folder, by their position; each is made once, complete or absent."""
 
-    def __init__(self, folder: Path, model: TextToImage, path: PromptPath, how: Generation) -> None:
+    def __init__(self, folder: Path, model: TextToImage, path: AnyPath, how: Generation) -> None:
         self.folder, self.model, self.path, self.how = folder, model, path, how
 
     def begin(self, identity: dict[str, Any], *, resume: bool) -> int:
@@ -142,6 +191,10 @@ class Pictures:
                 return np.asarray(image.convert("RGB"))
         except OSError as error:
             raise InputError(f"{self.file(position)} can't be read.", "Remove it, and use `resume`.") from error
+
+    def image(self, position: float) -> Tensor:
+        """The picture (1, 3, h, w) in [0, 1] at a position."""
+        return torch.from_numpy(self.pixels(position).copy()).permute(2, 0, 1)[None] / 255
 
     def difference(self, one: float, two: float) -> float:
         """By how much the pictures at two positions differ, RMS in gray levels."""

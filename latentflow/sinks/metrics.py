@@ -25,7 +25,7 @@ def plain_figures(step: Figures | Update) -> dict[str, object]:
     values: dict[str, object] = {"step": step.index, "loss": number(step.loss)}
     values["parts"] = {label: number(value) for label, value in step.parts.items()}
     values |= {
-        "psnr": number(step.psnr),
+        **({} if step.psnr is None else {"psnr": number(step.psnr)}),
         "grad_norm": None if step.grad_norm is None else number(step.grad_norm),
         "lr": step.lr,
         **({"passes": step.passes} if isinstance(step, Figures) else {}),

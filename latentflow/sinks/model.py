@@ -29,9 +29,9 @@ def write_model(folder: Path, model: Any, scaling_factor: float, report: dict[st
         folder.mkdir(exist_ok=True)
     contents = {
         WEIGHTS_FILE: weights,
-        "config.json": _json({key: value for key, value in config.items() if key not in INTERNAL_KEYS}),
-        HASHES_FILE: _json({WEIGHTS_FILE: sha256}),
-        "report.json": _json(report),
+        "config.json": as_json({key: value for key, value in config.items() if key not in INTERNAL_KEYS}),
+        HASHES_FILE: as_json({WEIGHTS_FILE: sha256}),
+        "report.json": as_json(report),
         "README.md": card.encode(),
     }
     for name, content in contents.items():
@@ -39,5 +39,6 @@ def write_model(folder: Path, model: Any, scaling_factor: float, report: dict[st
     return sha256
 
 
-def _json(content: Any) -> bytes:
+def as_json(content: Any) -> bytes:
+    """JSON as the files beside a model have it."""
     return (json.dumps(content, indent=2, sort_keys=True, default=list) + "\n").encode()

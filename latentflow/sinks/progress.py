@@ -16,7 +16,8 @@ def step_line(record: Any) -> str:
     """Loss, every term of a sum, and PSNR."""
     values: dict[str, Any] = plain_figures(record)
     parts = "".join(f" {label} {value:.4g}" for label, value in values["parts"].items() if len(values["parts"]) > 1)
-    return f"loss {values['loss']:.4g}{parts}, {values['psnr']:.2f} dB"
+    psnr = f", {values['psnr']:.2f} dB" if "psnr" in values else ""
+    return f"loss {values['loss']:.4g}{parts}{psnr}"
 
 
 class Progress(Sink[Any]):

@@ -1,0 +1,182 @@
+"""Latents and captions to train on, of a folder or of drawn scenes, encoded once and kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentflow.config import counted
+from latentflow.errors import InputError, LatentflowError, first_line
+from latentflow.files import write_file
+from latentflow.generated.captioned import Scene, captioned, vocabulary
+from latentflow.models.autoencoder import Autoencoder
+from latentflow.pictures.files import cover
+from latentflow.pictures.folders import find_images
+from latentflow.pictures.reader import Reader
+from latentflow.session import Session
+from latentflow.state_files import pack, unpack
+from latentflow.training.data import to_bytes
+from latentflow.training.text_to_image.config import TrainPromptsConfig
+
+LATENTS = "latents.safetensors"
+VALIDATION_IMAGES = 256  # at most
+ENCODED_TOGETHER = 32
+MOST_WORDS = 4096  # of a folder's captions, the most frequent
+
+
+@dataclass(slots=True)
+class Captioned:
+    """Latents (n, c, rows, columns) of about unit variance with their captions; the first `validation` are never
+    trained on. `words` are those the model will know."""
+
+    latents: Tensor
+    captions: list[str]
+    validation: int
+    words: list[str]
+    skipped: int = 0
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text: letters and digits of any script, in lower case."""
+    return re.findall(r"\w+", text.lower())
+
+
+def open_data(
+    config: TrainPromptsConfig, data: Path | None, folder: Path, autoencoder: Autoencoder, session: Session
+) -> Captioned:
+    """Encode the images, or take what an earlier training with the same images left in `folder`.
+
+    Raises `InputError` for fewer than two images with captions.
+    """
+    reader = Reader(config, session.say)
+    pairs = [] if data is None else _pairs(data, reader, config.seed)
+    named = [config.size, autoencoder.sha256, str(autoencoder.dtype)]
+    if data is None:
+        named += [config.seed, config.pictures, hashlib.sha256(_source()).hexdigest()]
+    else:
+        named += [str(path.resolve()) + str(path.stat().st_mtime_ns) + caption for path, caption in pairs]
+    identity = hashlib.sha256(repr(named).encode()).hexdigest()
+    kept = folder / LATENTS
+    if kept.exists() and (state := unpack(kept, "encoded images"))["identity"] == identity:
+        return Captioned(state["latents"], *(state[key] for key in ("captions", "validation", "words", "skipped")))
+    if data is None:
+        found = _encoded(_drawn(config), VALIDATION_IMAGES + config.pictures, autoencoder, session)
+        made = Captioned(*found, VALIDATION_IMAGES, vocabulary())
+    else:
+        latents, captions = _encoded(_read(pairs, config.size, reader), len(pairs), autoencoder, session)
+        reader.say_notes()
+        if len(captions) < 2:
+            raise InputError(f"`data` {data}: fewer than two images can be decoded.")
+        held = min(VALIDATION_IMAGES, max(1, len(captions) // 20))
+        counts = Counter(word for caption in captions for word in words_of(caption))
+        words = sorted(word for word, _ in counts.most_common(MOST_WORDS))
+        made = Captioned(latents, captions, held, words, len(pairs) - len(captions))
+    values = {name: getattr(made, name) for name in ("latents", "captions", "validation", "words", "skipped")}
+    write_file(kept, pack({"identity": identity} | values), "`output_dir`")
+    return made
+
+
+def _source() -> bytes:
+    """The code that draws, since what it draws depends on it."""
+    from latentflow.generated import captioned as module
+
+    return Path(module.__file__).read_bytes()
+
+
+def _drawn(config: TrainPromptsConfig) -> Iterator[tuple[Image.Image, str]]:
+    first = (config.seed % 2**20) * 2**20
+    for index in range(VALIDATION_IMAGES + config.pictures):
+        image, caption, _ = captioned(first + index, config.size)
+        yield image, caption
+
+
+def _pairs(data: Path, reader: Reader, seed: int) -> list[tuple[Path, str]]:
+    """The images of a folder that have a caption, in a random order."""
+    listed = find_images(data)
+    reader.say_once(listed.passed_over)
+    pairs, without = [], 0
+    for path in listed.paths:
+        beside = path.with_suffix(".txt")
+        caption = " ".join(beside.read_text(encoding="utf-8", errors="replace").split()) if beside.is_file() else ""
+        if words_of(caption):
+            pairs.append((path, caption))
+        else:
+            without += 1
+    if len(pairs) < 2:
+        raise InputError(
+            f"`data` {data} holds {counted(len(pairs), 'image')} with a caption; at least 2 are needed.",
+            "The caption of photo.jpg stands in photo.txt beside it.",
+        )
+    if without:
+        reader.say_once(f"{counted(without, 'image')} without a caption left out.")
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [pairs[index] for index in order]
+
+
+def _read(pairs: list[tuple[Path, str]], size: int, reader: Reader) -> Iterator[tuple[Image.Image, str]]:
+    for path, caption in pairs:
+        try:
+            image = reader.read(path, "`data`")
+        except LatentflowError as error:
+            reader.say_once(f"Left out: {first_line(error)}")
+            continue
+        yield cover(image, size, size), caption
+
+
+def _encoded(
+    pairs: Iterator[tuple[Image.Image, str]], count: int, autoencoder: Autoencoder, session: Session
+) -> tuple[Tensor, list[str]]:
+    """The latents and captions of images, encoded some together."""
+    meter = session.start_meter(count, "image")
+    latents: list[Tensor] = []
+    captions: list[str] = []
+    images: list[Tensor] = []
+
+    def encode() -> None:
+        session.check()
+        with torch.no_grad():
+            latents.append(autoencoder.encode(torch.stack(images).to(autoencoder.device).float() / 255).cpu())
+        images.clear()
+        if meter is not None:
+            meter.update(len(captions), "encoded")
+
+    try:
+        for image, caption in pairs:
+            images.append(to_bytes(image))
+            captions.append(caption)
+            if len(images) == ENCODED_TOGETHER:
+                encode()
+        if images:
+            encode()
+    finally:
+        if meter is not None:
+            meter.close()
+    return torch.cat(latents) if latents else torch.empty(0), captions
+
+
+def sample_prompts(data: Captioned, *, generated: bool) -> list[str]:
+    """Eight prompts to watch a training by: of scenes that are held out, or captions of validation images."""
+    if not generated:
+        return data.captions[: min(8, data.validation)]
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    scenes: dict[str, Scene] = {}
+    while len(scenes) < 8:
+        scene = Scene.random(rng, held_out=True)
+        scenes.setdefault(scene.kind, scene)
+    return [scene.caption() for _, scene in sorted(scenes.items())]
+
+
+def as_state(data: Captioned) -> dict[str, Any]:
+    """What of the data a checkpoint must agree with."""
+    return {"images": len(data.captions), "words": len(data.words)}
