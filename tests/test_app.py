@@ -458,6 +458,56 @@ def test_the_flow_panel(studio):
     assert "\n" not in page.error[0].value
 
 
+def test_the_prompts_panel(studio):
+    pytest.importorskip("transformers", reason="needs transformers")
+    from streamlit.testing.v1 import AppTest
+
+    from latentflow.app.prompted import Prompted
+    from latentflow.prompts.config import PromptsConfig
+
+    def script():
+        from latentflow.app.panels import prompts
+
+        prompts.show()
+
+    page = AppTest.from_function(script, default_timeout=60)
+    page.run()
+    assert not page.exception
+    assert "else by the toy" in " ".join(each.value for each in page.markdown)
+    page.text_area(key="prompts_words").set_value("a red house@1")
+    page.run()
+    assert page.button(key="prompts_start").disabled  # a walk needs two
+    page.text_area(key="prompts_words").set_value("a red house@1\n\n@2\n")
+    page.number_input(key="prompts_count").set_value(3)
+    page.number_input(key="prompts_steps").set_value(2)
+    page.toggle(key="prompts_even").set_value(True)
+    page.run()
+    page.button(key="prompts_start").click().run()
+    assert not page.exception
+    prompted = page.session_state["prompted"]
+    ended(prompted.job, 120)
+    assert prompted.job.state == "done", prompted.job.error
+    page.run()
+    addresses, places = prompted.pictures()
+    assert len(addresses) == 3 and places == [f"a red house@1 to a red house@2 {share:4.0%}" for share in (0, 0.5, 1)]
+    assert set(prompted.files) >= {"prompts.mp4"}
+    status, headers, content = answer(studio, addresses[1])
+    assert status == 200 and headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(content)).size == (128, 128)
+    (line,) = (each.value for each in page.code)
+    assert line.startswith("latentflow prompts 'a red house@1' @2 --output_path prompts.mp4 --steps 2")
+    assert "--frames 3" in line and "--even" in line
+    assert any("this is the toy" in each.value for each in page.caption)
+
+    config = PromptsConfig(show_steps=True, steps=2, output_path="s.gif")
+    steps = Prompted(prompted.visit, ["a blue ball@3"], config)
+    ended(steps.job, 120)
+    assert steps.job.state == "done" and set(steps.files) >= {"s.gif", "s.steps.png"}
+    folder = steps.folder
+    steps.close()
+    assert not folder.exists() and answer(studio, addresses[1])[0] == 200
+
+
 # The page, in a browser
 
 SERVER = """

@@ -295,6 +295,72 @@ def test_a_walk_goes_to_music_with_the_pictures_that_are_there(small, tmp_path):
         run_prompts(["a@1", "@2"], PromptsConfig(audio=str(song), hold_stops=1.0), Session())
 
 
+def melody(tmp_path):
+    """Half a second of nothing, C4 for half a second, nothing, C4 again, E4 to the end of the third second."""
+    from test_midi import midi_file, off, on
+
+    notes = [on(480, 60), off(480, 60), on(480, 60), off(480, 60), on(0, 64), off(960, 64)]
+    return midi_file(tmp_path / "x.mid", notes)
+
+
+def test_notes_move_the_noise_and_frames_that_are_the_same_share_a_picture(small, tmp_path):
+    options = {"model": str(small), "midi": str(melody(tmp_path)), "frames": 2, "steps": 1, "fps": 10.0}
+    options |= {"attack": 0.0, "release": 0.0, "size": 64, "output_path": str(tmp_path / "w")}
+    report = run_prompts(["a face@1", "@2"], PromptsConfig(**options), Session())
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "w").glob("*.png"))]
+    assert report.figures["frames"] == len(frames) == 30
+    changes = [index for index in range(1, 30) if not np.array_equal(frames[index], frames[index - 1])]
+    assert changes == [5, 10, 15, 20]  # the notes; half of the way, at 1.5 s, with one of them
+    assert report.figures["pictures"] == len(list((tmp_path / "w.pictures").glob("*.png"))) == 5
+    assert any("3 notes, 2 of them different" in line for line in report.lines)
+
+    again = run_prompts(["a face@1", "@2"], PromptsConfig(**options, resume=True), Session())
+    assert again.figures["pictures"] == 5
+    with pytest.raises(InputError, match="are of another `notes`"):
+        run_prompts(["a face@1", "@2"], PromptsConfig(**options, resume=True, reach=0.5), Session())
+
+
+def test_a_note_moves_the_noise_along_its_direction_and_keeps_its_norm(small, tmp_path):
+    from latentflow.latents.directions import smooth_directions, with_norm_of
+
+    options = {"model": str(small), "midi": str(melody(tmp_path)), "frames": 2, "steps": 1, "fps": 10.0, "reach": 2.0}
+    options |= {"attack": 0.0, "release": 0.0, "size": 64, "output_path": str(tmp_path / "w")}
+    run_prompts(["a face@1", "@2"], PromptsConfig(**options), Session())
+    model = load_pipeline(str(small), "cpu")
+    noise = model.noise(1, 64)
+    direction = smooth_directions(tuple(noise.shape), 130, 0)[60:61]
+    moved = with_norm_of(noise + 2.0 * direction, noise)
+    wanted = model.generate(moved, model.encode("a face"), steps=1, seeds=[1])
+    frame = np.asarray(Image.open(sorted((tmp_path / "w").glob("*.png"))[7]), np.float32)  # within the first note
+    assert np.abs(frame / 255 - wanted[0].permute(1, 2, 0).numpy()).max() <= 1.5 / 255
+    assert moved.norm() == pytest.approx(float(noise.norm()))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"even": True}, "`even` and `midi` both say which pictures are made"),
+        ({"hold_stops": 1.0}, "`hold_stops` and `midi` both time the walk"),
+        ({"show_steps": True}, "`show_steps` and `midi` both time the walk"),
+        ({"map_": "map.json"}, "the direction smile.safetensors is one of latents, and notes move the noise"),
+    ],
+)
+def test_midi_has_its_limits(small, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "map.json").write_text('{"notes": {"C4": {"direction": "smile.safetensors"}}}')
+    config = PromptsConfig(model=str(small), midi=str(melody(tmp_path)), steps=1, **options)
+    with pytest.raises(InputError, match=message):
+        run_prompts(["a face@1", "@2"], config, Session())
+
+
+def test_words_that_the_model_has_never_seen_are_said(invoke):
+    code, _, err = invoke(
+        *("prompts", "a red zebra@1", "@2", "--model", "toy", "--frames", 2, "--steps", 2, "--output_path", "w.gif")
+    )
+    assert code == 0, err
+    assert "toy has never seen: zebra." in err and "not in the cache" not in err
+
+
 @pytest.mark.parametrize("shown", ["x0", "noisy"])
 def test_steps_are_shown_side_by_side_and_as_a_grid(small, tmp_path, shown):
     options = {"model": str(small), "show_steps": True, "shown": shown, "steps": 3}
@@ -323,8 +389,9 @@ def test_the_command_line(invoke, small, tmp_path):
 
 
 def test_nothing_is_downloaded_that_was_not_asked_for(tmp_path):
-    with pytest.raises(WeightsError, match=r"No pipeline is named, and .* is not in the cache"):
-        load_pipeline()
+    said = []
+    assert load_pipeline(device="cpu", say=said.append).name == "toy"  # loudly
+    assert [line.split(":")[0] for line in said] == [f"No `model` is named, and {DEFAULT_MODEL} is not in the cache"]
     with pytest.raises(WeightsError, match="can't be loaded"):
         load_pipeline("somebody/something")
     (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
