@@ -495,8 +495,7 @@ def test_the_prompts_panel(studio):
     assert status == 200 and headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(content)).size == (128, 128)
     (line,) = (each.value for each in page.code)
-    assert line.startswith("latentflow prompts 'a red house@1' @2 --output_path prompts.mp4 --steps 2")
-    assert "--frames 3" in line and "--even" in line
+    assert line == "latentflow prompts 'a red house@1' @2 --steps 2 --frames 3 --even --fps 8"
     assert any("this is the toy" in each.value for each in page.caption)
 
     config = PromptsConfig(show_steps=True, steps=2, output_path="s.gif")

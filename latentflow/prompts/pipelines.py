@@ -7,7 +7,6 @@ import inspect
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from latentflow.errors import InputError, MissingPackageError, WeightsError, fir
 from latentflow.files import sha256
 from latentflow.models.autoencoder import Autoencoder, read_geometry
 from latentflow.models.device import pick_device
-from latentflow.models.toy import TOY, bundled_vae, toy_folder
+from latentflow.models.toy import TOY, bundled_vae, quiet_libraries, toy_folder
 from latentflow.models.weights import find_weights
 from latentflow.prompts.config import DEFAULT_MODEL, SCHEDULERS
 from latentflow.session import Say, ignore
@@ -363,13 +362,9 @@ def load_pipeline(
     and schedulers that don't go with it, `MissingPackageError` without transformers.
     """
     try:
-        import transformers
+        import transformers  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(f"Prompts need transformers: {error}.", "pip install latentflow[prompts]") from error
-    from diffusers.utils import logging
-
-    logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
     place = pick_device(device)
     kinds = {"auto": torch.float16 if place.type == "cuda" else torch.float32}
     number = kinds.get(dtype) or getattr(torch, dtype)
@@ -414,10 +409,9 @@ def _load(name: str, dtype: torch.dtype, *, local: bool = False) -> TextToImage:
         raise WeightsError(f"`model` {name}: there is no such folder, and it is not a hub name.")
     given["local_files_only"] = local or path.is_dir()
     try:
-        if name == TOY:
-            given["vae"] = bundled_vae().to(dtype)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")  # by its name older versions know it
+        with quiet_libraries():
+            if name == TOY:
+                given["vae"] = bundled_vae(dtype)
             pipeline = DiffusionPipeline.from_pretrained(str(path) if path.is_dir() else name, **given)
         folder = path if path.is_dir() else Path(DiffusionPipeline.download(name, local_files_only=True))
     except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError, RuntimeError) as error:

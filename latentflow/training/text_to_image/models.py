@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from latentflow.models.toy import bundled_vae, quiet_libraries
 from latentflow.training.text_to_image.config import TrainPromptsConfig
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, POSITIONS = 128, 3, 4, 300  # positions: what SanaPipeline pads prompts to
@@ -138,9 +140,9 @@ def generate(
     return found.float().cpu()
 
 
-def write_pipeline(folder: Path, denoiser: Denoiser, tokenizer: Any, vae: Any) -> None:
+def write_pipeline(folder: Path, denoiser: Denoiser, tokenizer: Any) -> None:
     """Write the pipeline as a folder for `from_pretrained`, in fp16."""
-    import copy
-
     half = copy.deepcopy(denoiser).half()
-    make_pipeline(half, tokenizer, copy.deepcopy(vae).half()).save_pretrained(folder, safe_serialization=True)
+    with quiet_libraries():
+        made = make_pipeline(half, tokenizer, bundled_vae(torch.float16))
+        made.save_pretrained(folder, safe_serialization=True)

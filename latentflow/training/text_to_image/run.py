@@ -113,7 +113,7 @@ def _finish(
         error=error,
     )
     with writing(plan.folder, "`output_dir`"):
-        write_pipeline(plan.folder, average, trainer.tokenizer, trainer.vae)
+        write_pipeline(plan.folder, average, trainer.tokenizer)
     parts = ("transformer", "text_encoder")
     report.weights_bytes = sum(
         path.stat().st_size for part in parts for path in (plan.folder / part).glob("*.safetensors")
