@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -314,8 +315,10 @@ def test_notes_move_the_noise_and_frames_that_are_the_same_share_a_picture(small
     assert report.figures["pictures"] == len(list((tmp_path / "w.pictures").glob("*.png"))) == 4  # silence is the same
     assert any("3 notes, 2 of them different" in line for line in report.lines)
 
+    shutil.rmtree(tmp_path / "w")
     again = run_prompts(["a face@1", "@2"], PromptsConfig(**options, resume=True), Session())
     assert again.figures["pictures"] == 4
+    shutil.rmtree(tmp_path / "w")
     with pytest.raises(InputError, match="are of another `notes`"):
         run_prompts(["a face@1", "@2"], PromptsConfig(**options, resume=True, reach=0.5), Session())
 

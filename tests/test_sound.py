@@ -447,18 +447,20 @@ def test_options_that_contradict_are_refused(options, message, tmp_path, monkeyp
 )
 def test_a_sound_times_the_walk_alone(name, value, tmp_path):
     from latentflow.explore.music import check_music
+    from latentflow.explore.walk import OTHER_TIMING
 
     path = write_wav(tmp_path / "x.wav", np.zeros(100), 8000)
     with pytest.raises(InputError, match=f"`{name}` and `audio` both time the walk"):
-        check_music(WalkConfig(audio=str(path), **{name: value}), 3)
+        check_music(WalkConfig(audio=str(path), **{name: value}), 3, loop=False, timing=OTHER_TIMING)
 
 
 def test_a_mixture_has_no_loop(tmp_path):
     from latentflow.explore.music import check_music
+    from latentflow.explore.walk import OTHER_TIMING
 
     path = write_wav(tmp_path / "x.wav", np.zeros(100), 8000)
     with pytest.raises(InputError, match="`loop` would have no effect on `motion` chroma"):
-        check_music(WalkConfig(audio=str(path), motion="chroma", loop=True), 3)
+        check_music(WalkConfig(audio=str(path), motion="chroma", loop=True), 3, loop=True, timing=OTHER_TIMING)
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not a sound at all" * 100, b"ID3\x03" + bytes(300)])
