@@ -70,7 +70,7 @@ bundled: $(INSTALLED)
 
 # Trains the bundled text-to-image model on scenes with captions: an hour and a half on two cores. Repeat it to resume.
 toy: $(INSTALLED)
-	$(BIN)/latentflow train_prompts --data generated --steps 3600 --resume --output_dir toy
+	$(BIN)/latentflow train_prompts --data generated --steps 2480 --resume --output_dir toy
 
 $(INSTALLED): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv

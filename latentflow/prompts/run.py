@@ -387,14 +387,14 @@ def draw_steps(pictures: Sequence[Sequence[Tensor]], names: Sequence[str]) -> Fi
     """A row for each prompt, with up to eight of its pictures (1, 3, h, w), the first and the last among them."""
     count = min(map(len, pictures))
     chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(GRID_COLUMNS, count))})
-    figure = new_figure(GRID_INCHES * len(chosen), (GRID_INCHES + 0.35) * len(names))
+    figure = new_figure(GRID_INCHES * len(chosen), (GRID_INCHES + 0.5) * len(names))
     axes = figure.subplots(len(names), len(chosen), squeeze=False)
     for row, (name, column) in enumerate(zip(names, pictures)):
         for place, index in enumerate(chosen):
             axes[row, place].imshow(to_uint8(column[index]))
             axes[row, place].set_axis_off()
-            axes[row, place].set_title(
-                name if not place else "picture" if index == count - 1 else f"step {index}", fontsize=8, loc="left"
-            )
+            title = "picture" if index == count - 1 else f"step {index}"
+            # the prompt has the line above to itself, however long it is
+            axes[row, place].set_title(title if place else f"{name}\n{title}", fontsize=8, loc="left")
     write_below(figure)
     return figure
