@@ -39,7 +39,7 @@ img {{ max-width: 100%; }}
 def sources() -> dict[Path, Path]:
     """Where each text lies in the repository, and in the site."""
     texts = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
-    texts.append(ROOT / "latentflow" / "bundled" / "README.md")
+    texts += sorted((ROOT / "latentflow" / "bundled").rglob("README.md"))
     return {text: _address(text.relative_to(ROOT)) for text in texts}
 
 

@@ -90,7 +90,7 @@ def noises(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
 
 def obedience(pipeline: Any, autoencoder: Autoencoder, data: Captioned, seed: int) -> dict[str, Any]:
     """How often pictures of prompts show what these say, for combinations of kind, color and time that were trained on
-    and for those held out; `drawn` is the same for drawn scenes, and the highest that can be expected."""
+    and for those held out; `drawn` is the same for drawn scenes, for comparison."""
     classifier = train_classifier(data, seed)
     drawn = [captioned(FIRST_SEED + index, 128, held_out=index % 2 == 0) for index in range(DRAWN)]
     images = torch.stack([to_bytes(image) for image, _, _ in drawn]).float() / 255
