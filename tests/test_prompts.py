@@ -323,6 +323,24 @@ def test_notes_move_the_noise_and_frames_that_are_the_same_share_a_picture(small
         run_prompts(["a face@1", "@2"], PromptsConfig(**options, resume=True, reach=0.5), Session())
 
 
+def test_a_walk_to_notes_that_was_stopped_goes_on_to_the_same_bytes(small, tmp_path):
+    options = {"model": str(small), "midi": str(melody(tmp_path)), "steps": 1, "fps": 4.0, "size": 64}
+    run_prompts(["a face@1", "@2"], PromptsConfig(**options, output_path=str(tmp_path / "one.gif")), Session())
+
+    class Stopping(Session):
+        def check(self):
+            if len(list((tmp_path / "two.pictures").glob("*.png"))) == 3:
+                self.stop()
+            super().check()
+
+    two, said = PromptsConfig(**options, output_path=str(tmp_path / "two.gif")), []
+    with pytest.raises(Interrupted):
+        run_prompts(["a face@1", "@2"], two, Stopping(said.append))
+    assert "The pictures so far are kept; `resume` uses them." in said and not (tmp_path / "two.gif").exists()
+    run_prompts(["a face@1", "@2"], PromptsConfig(**options, output_path=two.output_path, resume=True), Session())
+    assert (tmp_path / "one.gif").read_bytes() == (tmp_path / "two.gif").read_bytes()
+
+
 def test_a_note_moves_the_noise_along_its_direction_and_keeps_its_norm(small, tmp_path):
     from latentflow.latents.directions import smooth_directions, with_norm_of
 

@@ -29,7 +29,9 @@ def toy():
 def pictures(toy, prompt, seeds=(0, 1)):
     words = toy.encode(prompt)
     noise = torch.cat([toy.noise(seed, toy.default_size) for seed in seeds])
-    return toy.generate(noise, {name: value.expand(len(seeds), *value.shape[1:]) for name, value in words.items()})
+    return toy.generate(
+        noise, {name: value.expand(len(seeds), *value.shape[1:]) for name, value in words.items()}, steps=10
+    )
 
 
 def test_it_is_small_and_an_ordinary_pipeline(toy):

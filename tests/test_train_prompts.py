@@ -44,6 +44,8 @@ def test_words_are_known_in_any_case_and_others_are_not():
     assert tokenizer("A red,  house!").input_ids == [1, 4, 6, 5, 2]
     assert tokenizer("").input_ids == [1, 2]
     assert tokenizer("a blue house").input_ids == [1, 4, 3, 5, 2]
+    assert tokenizer.model_max_length == 32 and make_tokenizer(["a"], 50).model_max_length == 52
+    assert make_tokenizer(["a"], 5000).model_max_length == 300
 
 
 def test_the_loss_is_zero_for_the_velocity_of_the_straight_path():
@@ -92,6 +94,7 @@ def test_the_folder_is_an_ordinary_pipeline(model):
     card = (made / "README.md").read_text(encoding="utf-8")
     assert "A toy" in card and "`latentflow train_prompts" in card and "150 steps" in card
     assert json.loads((made / "report.json").read_text())["steps"] == report.step == 150
+    assert json.loads((made / "tokenizer" / "tokenizer.json").read_text())["truncation"] is None
     weights = load_file(made / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
 
@@ -124,6 +127,16 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(folder, tmp_pat
     ]
     with pytest.raises(InputError, match="of another training: `width` 64 → 32"):
         trained(tmp_path / "two", folder, resume=True, **options | {"width": 32})
+
+
+def test_captions_longer_than_a_text_model_can_read_are_cut(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(2):
+        Image.new("RGB", (40, 40)).save(images / f"{index}.png")
+        (images / f"{index}.txt").write_text("word " * 400, encoding="utf-8")
+    report = trained(tmp_path / "m", images, steps=1)
+    assert report.step == 1 and report.words == 1
 
 
 def test_generated_scenes_are_trained_on_and_measured(tmp_path, monkeypatch):

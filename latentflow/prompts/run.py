@@ -240,6 +240,9 @@ def _play(job: Job, path: PromptPath, score: Score) -> None:
     pictures = Pictures(job.companion, job.model, played, _how(job))
     _begin(pictures, job, hashlib.sha256(repr((list(points), moves.reach, moves.seed)).encode()).hexdigest())
     _made(_in_order(pictures, [float(number) for number in range(len(points))], job.session), len(points), job)
+    if job.report.error is not None:
+        job.session.say("The pictures so far are kept; `resume` uses them.")
+        raise job.report.error
     captions = [[*_words(position, path), *score.sounding(frame)] for frame, position in enumerate(positions)]
     frames = (
         Generated(index=frame, total=len(order) - 1, image=pictures.image(float(number)), caption=captions[frame])

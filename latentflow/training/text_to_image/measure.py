@@ -132,7 +132,10 @@ def _between(pipeline: Any, prompt: str, other: str, noise: Tensor, weights: Ten
     """Pictures from the same noise of words between two prompts, along a line between their embeddings."""
     with torch.no_grad():
         embeddings, masks, nothing, nothing_mask = pipeline.encode_prompt(
-            [prompt, other], complex_human_instruction=None, max_sequence_length=16, device=pipeline.device
+            [prompt, other],
+            complex_human_instruction=None,
+            max_sequence_length=pipeline.tokenizer.model_max_length,
+            device=pipeline.device,
         )
         share = weights[:, None, None].to(embeddings)
         mixed = (1 - share) * embeddings[:1] + share * embeddings[1:]

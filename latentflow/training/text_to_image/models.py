@@ -18,8 +18,9 @@ PAD, BEGIN, END, UNKNOWN = "<pad>", "<begin>", "<end>", "<unknown>"
 TRAINING_NOISES = 1000  # timesteps of the scheduler, whose noise levels go from 1/1000 to 1
 
 
-def make_tokenizer(words: list[str]) -> Any:
-    """A tokenizer that gives each word a number, and all others the same one."""
+def make_tokenizer(words: list[str], longest: int = 0) -> Any:
+    """A tokenizer that gives each word a number, and all others the same one, for prompts of up to `longest` words, at
+    least 30."""
     from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
@@ -31,7 +32,9 @@ def make_tokenizer(words: list[str]) -> Any:
     ends = [(BEGIN, numbers[BEGIN]), (END, numbers[END])]
     made.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=ends)
     named = {"pad_token": PAD, "bos_token": BEGIN, "eos_token": END, "unk_token": UNKNOWN}
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=POSITIONS, padding_side="right", **named)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, model_max_length=min(POSITIONS, max(30, longest) + 2), padding_side="right", **named
+    )
 
 
 def make_text_model(tokens: int) -> Any:
@@ -134,7 +137,7 @@ def generate(
         width=side,
         complex_human_instruction=None,
         use_resolution_binning=False,
-        max_sequence_length=16 if max(len(each.split()) for each in prompts) < 14 else POSITIONS,
+        max_sequence_length=pipeline.tokenizer.model_max_length,
         output_type="latent" if latents else "pt",
     ).images
     return found.float().cpu()
@@ -143,6 +146,8 @@ def generate(
 def write_pipeline(folder: Path, denoiser: Denoiser, tokenizer: Any) -> None:
     """Write the pipeline as a folder for `from_pretrained`, in fp16."""
     half = copy.deepcopy(denoiser).half()
+    tokenizer.backend_tokenizer.no_truncation()  # as its last call left them
+    tokenizer.backend_tokenizer.no_padding()
     with quiet_libraries():
         made = make_pipeline(half, tokenizer, bundled_vae(torch.float16))
         made.save_pretrained(folder, safe_serialization=True)

@@ -16,7 +16,7 @@ from latentflow.models.toy import bundled_vae
 from latentflow.records import Update
 from latentflow.training.optimizing import adamw, averaging, building, diverged, learning_rate, step_seed
 from latentflow.training.text_to_image.config import TrainPromptsConfig
-from latentflow.training.text_to_image.data import Captioned, sample_prompts
+from latentflow.training.text_to_image.data import Captioned, sample_prompts, words_of
 from latentflow.training.text_to_image.models import (
     Denoiser,
     flow_loss,
@@ -40,14 +40,15 @@ class PromptTrainer:
         self.config, self.data, self.device = config, data, device
         self.vae = bundled_vae().to(device)
         self.step, self.seconds = 0, 0.0
-        self.tokenizer = make_tokenizer(data.words)
+        longest = max(len(words_of(caption)) for caption in data.captions)
+        self.tokenizer = make_tokenizer(data.words, longest)
         with building(config.seed):
             text_model = make_text_model(len(self.tokenizer))
             self.model = Denoiser(make_transformer(config, *data.latents.shape[1:3]), text_model).to(self.device)
         self.average = AveragedModel(self.model, multi_avg_fn=averaging(config.ema))
         self.average.requires_grad_(False)
         self.optimizer = adamw(self.model.parameters(), config.lr)
-        found = self.tokenizer(["", *data.captions], padding=True, return_tensors="pt")
+        found = self.tokenizer(["", *data.captions], padding=True, truncation=True, return_tensors="pt")
         self.tokens, self.mask = found.input_ids, found.attention_mask  # the first is of no caption
         self.samples = sample_prompts(data, generated=config.data == "generated")
 
