@@ -196,7 +196,7 @@ def test_widgets_in_a_browser(browser, jupyter):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    def soon(found, seconds=60):
+    def soon(found, seconds=180):
         return WebDriverWait(browser, seconds).until(lambda driver: found())
 
     def one(selector):

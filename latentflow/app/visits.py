@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import tempfile
@@ -128,6 +129,9 @@ class Studio:
         try:
             if self._pipeline is None:
                 self._pipeline = load_pipeline(self.config.model, self.config.device, say=session.say)
+                # Streamlit collects garbage whenever a part of the page was drawn: with all that diffusers and
+                # transformers have imported that takes most of a second, in which nothing else is computed
+                gc.freeze()
             yield self._pipeline
         finally:
             self._prompting.release()

@@ -59,7 +59,7 @@ def show() -> None:
             )
             return
         going = prompted.job.is_going_on
-        st.fragment(_follow, run_every=0.7 if going else None)(prompted, going)
+        st.fragment(_follow, run_every=1.0 if going else None)(prompted, going)
         show_line(prompted.line())
 
 
