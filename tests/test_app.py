@@ -1,6 +1,7 @@
 """The app: its parts, its page without a browser, and in one."""
 
 import asyncio
+import gc
 import io
 import json
 import os
@@ -497,6 +498,7 @@ def test_the_prompts_panel(studio):
     (line,) = (each.value for each in page.code)
     assert line == "latentflow prompts 'a red house@1' @2 --steps 2 --frames 3 --even --fps 8"
     assert any("this is the toy" in each.value for each in page.caption)
+    assert gc.get_freeze_count()  # without it, drawing the page stalls what is generated
 
     config = PromptsConfig(show_steps=True, steps=2, output_path="s.gif")
     steps = Prompted(prompted.visit, ["a blue ball@3"], config)
