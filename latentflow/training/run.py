@@ -1,5 +1,6 @@
 """One training, from a plan to its folder."""
 
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from latentflow.models.device import describe, pick_device
 from latentflow.models.networks import Networks
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.pictures.reader import Notes, Reader
+from latentflow.records import Update
 from latentflow.session import Session
 from latentflow.sinks import run_sinks
 from latentflow.sinks.checkpoint import Checkpoints
@@ -57,7 +59,13 @@ def train(plan: TrainPlan, session: Session) -> TrainReport | None:
         return None
     error = None
     if trainer.step < config.steps:
-        error = _run(plan, trainer, identity(plan.config, plan.data) | _content(model_config), session)
+        error = run_updates(
+            trainer.updates(plan.workers),
+            plan,
+            trainer,
+            identity(plan.config, plan.data) | _content(model_config),
+            session,
+        )
     if not session.quiet:
         _say_remarks(trainer.remarks, session)
     return _finish(plan, trainer, error)
@@ -74,13 +82,16 @@ def _say_remarks(remarks: Remarks, session: Session) -> None:
         session.say(f"{skipped} can't be decoded and left out, such as {min(remarks.skipped)}.")
 
 
-def _run(plan: TrainPlan, trainer: Trainer, identity: dict[str, Any], session: Session) -> LatentflowError | None:
-    """Train to the end; returns what ended the training early, but raises what ended it before its first update."""
+def run_updates(
+    updates: Generator[Update, None, None], plan: Any, trainer: Any, options: dict[str, Any], session: Session
+) -> LatentflowError | None:
+    """Let a trainer's updates go by to the end, with checkpoints that hold `options`, metrics and samples in the folder
+    of the plan; returns what ended the training early, but raises what ended it before its first update."""
     first = trainer.step
     sinks = [
         Checkpoints(
             plan.checkpoint,
-            lambda: {"options": identity, "training": trainer.state()},
+            lambda: {"options": options, "training": trainer.state()},
             plan.config.checkpoint_every,
             "`output_dir`",
         ),
@@ -89,7 +100,7 @@ def _run(plan: TrainPlan, trainer: Trainer, identity: dict[str, Any], session: S
         Progress(session, plan.config.steps),
     ]
     try:
-        with closing(trainer.updates(plan.workers)) as updates:
+        with closing(updates):
             run_sinks(session.watch(updates, "the checkpoint and the model are of that step"), sinks)
     except LatentflowError as error:
         if trainer.step == first:

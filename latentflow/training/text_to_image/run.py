@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -11,14 +10,9 @@ from latentflow.files import write_file, writing
 from latentflow.models.autoencoder import Autoencoder, load_autoencoder
 from latentflow.models.device import describe, pick_device
 from latentflow.session import Session
-from latentflow.sinks import run_sinks
-from latentflow.sinks.checkpoint import Checkpoints
-from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.model import as_json
-from latentflow.sinks.progress import Progress
-from latentflow.sinks.validation_sheets import ValidationSheets
 from latentflow.state_files import unpack
-from latentflow.training.run import changes, check_same, identity
+from latentflow.training.run import changes, check_same, identity, run_updates
 from latentflow.training.text_to_image.config import TrainPromptsConfig
 from latentflow.training.text_to_image.data import open_data
 from latentflow.training.text_to_image.measure import obedience, smoothness
@@ -52,34 +46,8 @@ def train_prompts(plan: TrainPromptsPlan, session: Session) -> TrainPromptsRepor
         session.say(f"Resuming from step {trainer.step}.")
     error = None
     if trainer.step < config.steps:
-        error = _run(plan, trainer, fixed, session)
+        error = run_updates(trainer.updates(), plan, trainer, fixed, session)
     return _finish(plan, trainer, autoencoder, error)
-
-
-def _run(
-    plan: TrainPromptsPlan, trainer: PromptTrainer, fixed: dict[str, Any], session: Session
-) -> LatentflowError | None:
-    """Train to the end; returns what ended the training early, but raises what ended it before its first update."""
-    first = trainer.step
-    sinks = [
-        Checkpoints(
-            plan.checkpoint,
-            lambda: {"options": fixed, "training": trainer.state()},
-            plan.config.checkpoint_every,
-            "`output_dir`",
-        ),
-        Metrics(plan.folder / "metrics.jsonl", after=first),
-        ValidationSheets(plan.folder / "samples", after=first),
-        Progress(session, plan.config.steps),
-    ]
-    try:
-        with closing(trainer.updates()) as updates:
-            run_sinks(session.watch(updates, "the checkpoint and the model are of that step"), sinks)
-    except LatentflowError as error:
-        if trainer.step == first:
-            raise
-        return error
-    return None
 
 
 def _read_checkpoint(plan: TrainPromptsPlan, fixed: dict[str, Any]) -> dict[str, Any] | None:
