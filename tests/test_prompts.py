@@ -445,6 +445,20 @@ def test_the_default_is_taken_from_the_cache_without_a_network(small, tmp_path):
     assert manifest["model"]["sha256"] == load_pipeline(str(small)).fingerprint()
 
 
+def test_a_default_that_is_cached_but_incomplete_is_an_error_and_not_the_toy(tmp_path, monkeypatch):
+    write_cache(tmp_path / "hub", DEFAULT_MODEL, {"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}'})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    said = []
+    with pytest.raises(WeightsError, match=f"{DEFAULT_MODEL} can't be loaded"):
+        load_pipeline(device="cpu", say=said.append)
+    assert not said
+
+
+def test_the_seed_of_notes_is_not_that_of_prompts(small):
+    with pytest.raises(InputError, match=r"`seed` is of the directions of notes\. The noise of prompts has `seeds`"):
+        run_prompts(["a@1", "@2"], PromptsConfig(model=str(small), seed=7), Session())
+
+
 def test_other_schedulers_are_taken_with_the_pipelines_settings(small):
     for name in ("euler", "euler_a", "lms", "heun", "dpm", "unipc", "pndm"):
         model = load_pipeline(str(small), scheduler=name)

@@ -46,8 +46,8 @@ def launch_app(
     `vae` is a name, a folder, a file or an `Autoencoder`; `model` is a pipeline for prompts, a hub name, a folder or
     "toy"; `folder` holds images that the atlas offers. `session` takes what there is to say, such as the address:
     `Session(print)`. Anyone who reaches `host` and `port` can use the app; with the default only this machine does.
-    Raises `MissingPackageError` without latentflow[app], `InputError` for a
-    wrong option, `WeightsError` for weights that are missing.
+    Raises `MissingPackageError` without latentflow[app], `InputError` for a wrong option, `WeightsError` for weights
+    that are missing.
     """
     named, given = (str(vae), None) if isinstance(vae, str | Path) else (None, vae)
     images, pipeline = (None if path is None else str(path) for path in (folder, model))

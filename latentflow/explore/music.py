@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Mapping as Levels
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,11 +238,13 @@ class Moves:
                 moves[key] = moves.get(key, 0.0) + float(np.clip((value - CENTER) / (CENTER - 1), -1, 1))
         return moves
 
-    def move(self, base: Tensor, moves: Levels[Any, float]) -> Tensor:
+    def move(self, base: Tensor, moves: dict[Any, float]) -> Tensor:
         """A latent moved along directions, with the norm that it had."""
         if not moves:
             return base
-        moved = base + sum(self.reach * level * self._direction(key).to(base) for key, level in moves.items())
+        for key in moves:  # on the device of the latent from now on
+            self._made[key] = self._direction(key).to(base)
+        moved = base + sum(self.reach * level * self._made[key] for key, level in moves.items())
         return with_norm_of(moved, base)
 
     def _direction(self, key: tuple[str, Any]) -> Tensor:

@@ -364,13 +364,15 @@ def load_pipeline(
         import transformers  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(f"Prompts need transformers: {error}.", "pip install latentflow[prompts]") from error
+    from huggingface_hub import try_to_load_from_cache
+
     place = pick_device(device)
     kinds = {"auto": torch.float16 if place.type == "cuda" else torch.float32}
     number = kinds.get(dtype) or getattr(torch, dtype)
     if model is None:
-        try:
+        if isinstance(try_to_load_from_cache(DEFAULT_MODEL, "model_index.json"), str):
             made = _load(DEFAULT_MODEL, number, local=True)
-        except WeightsError:
+        else:
             say(
                 f"No `model` is named, and {DEFAULT_MODEL} is not in the cache: this is the toy, which comes with "
                 f"latentflow. It knows {len(toy_words())} words and eight kinds of scene."

@@ -160,6 +160,10 @@ def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion
     if config.frames is not None and config.frames < len(stops) and config.even:
         raise InputError(f"`frames` {config.frames} can't show each of {len(stops)} prompts.")
     check_frames_path(output, **_frame_options(config))
+    if config.seed is not None and config.midi is None:
+        raise InputError(
+            "`seed` is of the directions of notes.", "The noise of prompts has `seeds`, or @7 after words."
+        )
     check_music(config, len(stops), loop=config.loop, timing=OTHER_TIMING)
     if config.motion == "chroma":
         raise InputError("`motion` chroma mixes the images of a walk; prompts have an order.")

@@ -24,7 +24,7 @@ class TrainPromptsConfig(TrainingOptions):
     pictures: int = option(24_000, "Number of generated images.", minimum=1, maximum=2**20)
     width: int = option(224, "Number of channels of the transformer, a multiple of 32.", minimum=32, maximum=4096)
     layers: int = option(6, "Number of blocks of the transformer.", minimum=1, maximum=100)
-    no_caption: float = option(
+    caption_dropout: float = option(
         0.1,
         "Fraction of images that are trained on without their caption, for classifier-free guidance.",
         minimum=0,

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -164,9 +163,10 @@ def _encoded(
 
 
 def sample_prompts(data: Captioned, *, generated: bool) -> list[str]:
-    """Eight prompts to watch a training by: of scenes that are held out, or captions of validation images."""
+    """Up to eight different prompts to watch a training by: of scenes that are held out, or captions of a folder,
+    those of validation images first."""
     if not generated:
-        return data.captions[: min(8, data.validation)]
+        return list(dict.fromkeys(data.captions))[:8]
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -175,8 +175,3 @@ def sample_prompts(data: Captioned, *, generated: bool) -> list[str]:
         scene = Scene.random(rng, held_out=True)
         scenes.setdefault(scene.kind, scene)
     return [scene.caption() for _, scene in sorted(scenes.items())]
-
-
-def as_state(data: Captioned) -> dict[str, Any]:
-    """What of the data a checkpoint must agree with."""
-    return {"images": len(data.captions), "words": len(data.words)}

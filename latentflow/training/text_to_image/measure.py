@@ -92,7 +92,8 @@ def obedience(pipeline: Any, autoencoder: Autoencoder, data: Captioned, seed: in
     """How often pictures of prompts show what these say, for combinations of kind, color and time that were trained on
     and for those held out; `drawn` is the same for drawn scenes, for comparison."""
     classifier = train_classifier(data, seed)
-    drawn = [captioned(FIRST_SEED + index, 128, held_out=index % 2 == 0) for index in range(DRAWN)]
+    size = data.latents.shape[-1] * autoencoder.stride
+    drawn = [captioned(FIRST_SEED + index, size, held_out=index % 2 == 0) for index in range(DRAWN)]
     images = torch.stack([to_bytes(image) for image, _, _ in drawn]).float() / 255
     with torch.no_grad():
         latents = torch.cat([autoencoder.encode(each.to(autoencoder.device)).cpu() for each in images.split(32)])
@@ -117,15 +118,17 @@ def obedience(pipeline: Any, autoencoder: Autoencoder, data: Captioned, seed: in
 
 def smoothness(pipeline: Any, prompts: list[str], shape: Sequence[int]) -> dict[str, float]:
     """How evenly pictures change between two noises, and between two prompts with the same noise: the largest of 16
-    steps as a share of the distance between the ends, the mean over prompts. 1 is a jump, 1/16 as even as can be."""
+    steps as a share of the distance between the ends, the mean over prompts. 1 is a jump, 1/16 as even as can be. One
+    prompt alone has no `words`."""
     weights = torch.linspace(0, 1, SEGMENTS + 1)
     found: dict[str, list[float]] = {"noise": [], "words": []}
     for index, prompt in enumerate(prompts):
         first, second = noises(shape, (2 * index, 2 * index + 1)).split(1)
         path = torch.cat([slerp(first, second, float(weight)) for weight in weights])
         found["noise"].append(_largest_step(generate(pipeline, [prompt] * len(path), path)))
-        found["words"].append(_largest_step(_between(pipeline, prompt, prompts[index - 1], first, weights)))
-    return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
+        if len(prompts) > 1:
+            found["words"].append(_largest_step(_between(pipeline, prompt, prompts[index - 1], first, weights)))
+    return {name: round(float(np.mean(values)), 4) for name, values in found.items() if values}
 
 
 def _between(pipeline: Any, prompt: str, other: str, noise: Tensor, weights: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from latentflow.errors import LatentflowError
     from latentflow.training.text_to_image.plan import TrainPromptsPlan
 
+BETWEEN = {"noise": "noises", "words": "prompts"}
+
 
 @dataclass(slots=True, kw_only=True)
 class TrainPromptsReport:
@@ -78,10 +80,8 @@ class TrainPromptsReport:
                 + " of held-out prompts"
             )
         if self.smoothness is not None:
-            lines.append(
-                f"even      largest of 16 steps {self.smoothness['noise']:.2f} of the distance between two noises, "
-                f"{self.smoothness['words']:.2f} between two prompts"
-            )
+            shares = [f"{share:.2f} between two {BETWEEN[name]}" for name, share in self.smoothness.items()]
+            lines.append(f"even      largest of 16 steps as a share of the whole way: {', '.join(shares)}")
         return "\n".join(lines)
 
     def card(self) -> str:
@@ -107,10 +107,8 @@ class TrainPromptsReport:
                     f"as the classifier tells them, {found['drawn'][name]:.1%}"
                 )
         if self.smoothness is not None:
-            rows["Largest of 16 steps"] = (
-                f"{self.smoothness['noise']:.3f} of the distance between the pictures of two noises, "
-                f"{self.smoothness['words']:.3f} of two prompts (1 is a jump, 0.063 even)"
-            )
+            shares = [f"{share:.3f} between two {BETWEEN[name]}" for name, share in self.smoothness.items()]
+            rows["Largest of 16 steps"] = f"{', '.join(shares)}, as a share of the whole way: 1 is a jump, 0.063 even"
         table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
         return (
             "# Model card\n\nA toy: a small text-to-image model trained with `latentflow train_prompts`. It knows only "

@@ -6,7 +6,6 @@ import time
 from collections.abc import Generator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -105,7 +104,7 @@ class PromptTrainer:
         generator = torch.Generator().manual_seed(step_seed(config.seed, self.step + 1, 0))
         held, count = self.data.validation, len(self.data.latents)
         index = torch.randint(held, count, (config.batch,), generator=generator)
-        told = torch.rand(config.batch, generator=generator) >= config.no_caption
+        told = torch.rand(config.batch, generator=generator) >= config.caption_dropout
         level = torch.randn(config.batch, generator=generator).sigmoid()
         noise = torch.randn(config.batch, *self.data.latents.shape[1:], generator=generator)
         loss = self._loss(self.model, index, told, level, noise)
@@ -171,4 +170,4 @@ class PromptTrainer:
 
 def parameters(model: Any) -> int:
     """The number of weights of a model."""
-    return int(np.sum([each.numel() for each in model.parameters()]))
+    return sum(each.numel() for each in model.parameters())
