@@ -25,8 +25,8 @@ from latentflow.app.flows import Flow, figures
 from latentflow.app.jobs import Job
 from latentflow.app.media import _pictures
 from latentflow.app.visits import Studio, Visit
-from latentflow.config import RunConfig
-from latentflow.pictures.files import to_uint8
+from latentflow.base.pixels import to_uint8
+from latentflow.inversion.config import RunConfig
 
 ROOT = Path(__file__).parent.parent
 

@@ -24,8 +24,9 @@ from photographs import PHOTOGRAPHS, square
 from PIL import Image
 from torch import Tensor
 
-from latentflow import Autoencoder, Objective, find_weights, fit, initial_latent, load_autoencoder, optimize, to_tensor
+from latentflow import Autoencoder, Objective, fit, initial_latent, load_autoencoder, optimize, to_tensor
 from latentflow.inversion.metrics import psnr
+from latentflow.models.weights import find_weights
 
 DRAWN = {each.__name__: each for each in DRAWINGS}
 PICTURES = (*PHOTOGRAPHS, "heroine", "cat", "panel", "hatching")

@@ -21,9 +21,9 @@ from photographs import square
 from PIL import Image, ImageSequence
 
 from latentflow import Objective, decode_frames, fit, initial_latent, load_autoencoder, optimize, to_tensor
+from latentflow.base.pixels import to_uint8
 from latentflow.latents.paths import LatentPath
 from latentflow.pictures.draw import Drawing
-from latentflow.pictures.files import to_uint8
 from latentflow.sinks.ffmpeg import ffmpeg_executable
 from latentflow.sinks.gif import Gif
 

@@ -17,12 +17,13 @@ import torch
 from photographs import PHOTOGRAPHS, photograph
 from PIL import Image
 
-from latentflow import find_weights, load_autoencoder
+from latentflow import load_autoencoder
+from latentflow.base.session import Session
 from latentflow.explore.distances import DISTANCES
 from latentflow.explore.similar import nearest
 from latentflow.latents.index import FolderLatents, index_path, read_latents
 from latentflow.models.device import describe, pick_device
-from latentflow.session import Session
+from latentflow.models.weights import find_weights
 
 SIDE = 224
 SIZE = 256

@@ -17,10 +17,11 @@ from naive import naive
 from photographs import square
 from torch import Tensor
 
-from latentflow import Autoencoder, Objective, find_weights, initial_latent, load_autoencoder, optimize
+from latentflow import Autoencoder, Objective, initial_latent, load_autoencoder, optimize
 from latentflow.models.autoencoder import read_geometry
 from latentflow.models.device import pick_device, pick_dtype
 from latentflow.models.memory import update_bytes
+from latentflow.models.weights import find_weights
 
 ROOT = Path(__file__).parent.parent
 STEADY = 3  # updates timed, after a first one

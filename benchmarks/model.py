@@ -16,7 +16,8 @@ from photographs import PHOTOGRAPHS, square
 from PIL import Image
 from torch import Tensor
 
-from latentflow import Autoencoder, find_weights, image_metrics, load_autoencoder, to_tensor
+from latentflow import Autoencoder, image_metrics, load_autoencoder, to_tensor
+from latentflow.models.weights import find_weights
 
 STEP = 0.1  # of a small random step, in standard deviations of the latent
 

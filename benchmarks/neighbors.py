@@ -22,8 +22,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from latentflow import Autoencoder, fit, principal_components, read_image, to_tensor
+from latentflow import Autoencoder, fit, read_image, to_tensor
 from latentflow.explore.distances import DISTANCES, Space, pooled
+from latentflow.latents import principal_components
 from latentflow.pictures.folders import find_images
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))

@@ -7,15 +7,9 @@ none of them; Adam at a constant 0.1 from a random normal start, as the defaults
 import torch
 from photographs import PHOTOGRAPHS, square
 
-from latentflow import (
-    Objective,
-    RunConfig,
-    find_weights,
-    image_metrics,
-    initial_latent,
-    load_autoencoder,
-    optimize,
-)
+from latentflow import Objective, image_metrics, initial_latent, load_autoencoder, optimize
+from latentflow.inversion.config import RunConfig
+from latentflow.models.weights import find_weights
 
 CHECKPOINTS = (50, 100, 200)
 

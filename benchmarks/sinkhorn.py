@@ -9,17 +9,8 @@ from pathlib import Path
 import skimage
 import torch
 
-from latentflow import (
-    Objective,
-    find_weights,
-    fit,
-    image_metrics,
-    initial_latent,
-    load_autoencoder,
-    optimize,
-    read_image,
-    to_tensor,
-)
+from latentflow import Objective, fit, image_metrics, initial_latent, load_autoencoder, optimize, read_image, to_tensor
+from latentflow.models.weights import find_weights
 
 POINTS = (8, 16, 24, 32, 45, 64)
 TIMED = 5

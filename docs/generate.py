@@ -1,20 +1,48 @@
-"""Write docs/commands.md and docs/api.md from the program: `python docs/generate.py` (`--check` only compares)."""
+"""Write docs/commands.md, docs/api.md and the types of functions with the options of commands, from the program.
+
+`python docs/generate.py`; with `--check` it only compares.
+"""
 
 import inspect
 import re
 import sys
 import textwrap
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from click import Command, Group
 from click.testing import CliRunner
 
 import latentflow
+import latentflow.views
+from latentflow._moved import PLACES
 from latentflow.cli import DEFAULT, command_names, find_command, group
+from latentflow.explore.views import VIEWS
 
 DOCS = Path(__file__).parent
 COMMANDS_PAGE, API_PAGE = DOCS / "commands.md", DOCS / "api.md"
+PACKAGE = DOCS.parent / "latentflow"
+IMPORTS = {  # of stubs, by the name that is imported
+    "Iterator": "from collections.abc import Iterator",
+    "Sequence": "from collections.abc import Sequence",
+    "PathLike": "from os import PathLike",
+    "Any": "from typing import Any",
+    "Literal": "from typing import Literal",
+    "np": "import numpy as np",
+    "torch": "import torch",
+    "Evaluation": "from latentflow.explore.evaluate.run import Evaluation",
+    "Report": "from latentflow.runs.job import Report",
+    "AnchorLike": "from latentflow.latents.sources import AnchorLike",
+    "Autoencoder": "from latentflow.models.autoencoder import Autoencoder",
+    "Labeled": "from latentflow.base.records import Labeled",
+    "Session": "from latentflow.base.session import Session",
+}
+ROOMS = ("views", "sound", "latents", "pictures", "sinks")
+TYPES = {"latentflow.inversion.metrics": ("Metrics",), "latentflow.inversion.target": ("Target",)}  # in signatures
+TORCH_TYPES = {"device": " | torch.device", "dtype": " | torch.dtype"}  # which options take too
 
 
 def help_text(*words: str) -> str:
@@ -42,23 +70,40 @@ def commands_page() -> str:
     return "\n\n".join(["# Commands and their options", *sections]) + "\n"
 
 
+def public() -> dict[str, list[str]]:
+    """The public names by the module they are imported from; a name that the package itself has is not named again."""
+    found = {"latentflow": [name for name in _listed(latentflow) if not inspect.ismodule(getattr(latentflow, name))]}
+    for place in [f"latentflow.{room}" for room in ROOMS] + sorted({*PLACES, *TYPES}):
+        names = _listed(import_module(place)) if place.rpartition(".")[2] in ROOMS else PLACES.get(place, "").split()
+        names = [*names, *TYPES.get(place, ())]
+        if place not in found:
+            found[place] = [name for name in names if name not in {*found["latentflow"], *VIEWS}]
+    return found
+
+
+def _listed(module: ModuleType) -> list[str]:
+    """The names of a module in the order of its stub, or as it lists them."""
+    stub = Path(module.__file__ or "").with_suffix(".pyi")
+    names = re.findall(r"^from .* as (\w+)$", stub.read_text(encoding="utf-8"), re.MULTILINE) if stub.exists() else []
+    return names or list(module.__all__)
+
+
 def api_page() -> str:
     """Every public name with its signature and its docstring, from the source."""
     lines = [
         "# Python",
-        "Everything below is imported from `latentflow`. Pictures are (n, 3, height, width) in [0, 1], latents (n, "
-        "channels, rows, columns) of about unit variance. Errors are subclasses of `LatentflowError`.",
+        "What is used most is in `latentflow` itself, the rest in its modules: `latentflow.sound.listen`. Pictures are "
+        "(n, 3, height, width) in [0, 1], latents (n, channels, rows, columns) of about unit variance. Errors are "
+        "subclasses of `LatentflowError`.",
     ]
-    modules: dict[str, list[str]] = {}
-    stub = (DOCS.parent / "latentflow" / "__init__.pyi").read_text(encoding="utf-8")
-    for name in re.findall(r"^from .* as (\w+)$", stub, re.MULTILINE):
-        value = getattr(latentflow, name)
-        modules.setdefault(value.__module__, []).append(name)
-    for module, names in modules.items():
-        title = (inspect.getdoc(sys.modules[module]) or "").splitlines()[0]
-        lines += [f"## {module.removeprefix('latentflow.')}", title]
+    for place, names in public().items():
+        module = import_module(place)
+        lines += [f"## {place}", (inspect.getdoc(module) or "").splitlines()[0]]
+        if place == "latentflow.views":
+            lines.append("The options of these functions are those of [the commands](commands.md):")
+            lines.append("\n".join(f"- `views.{name}`: {view.summary}" for name, view in VIEWS.items()))
         for name in names:
-            lines += entry(name, getattr(latentflow, name))
+            lines += entry(name, getattr(module, name))
     return "\n\n".join(lines) + "\n"
 
 
@@ -146,9 +191,54 @@ def documentation(value: Any) -> str:
     return inspect.getdoc(value) or ""
 
 
+def stub(functions: Iterable[Callable[..., Any]], first: str = "") -> str:
+    """The types of functions, as type checkers read them: every option by name."""
+    body = "\n".join(map(_stubbed, functions))
+    used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\b", body)]
+    return "\n".join(["# Written by docs/generate.py: make docs", *used, first, body])
+
+
+def _stubbed(function: Callable[..., Any]) -> str:
+    found = inspect.signature(function)
+    lines = [f"def {function.__name__}("]
+    named = False
+    for each in found.parameters.values():
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and not named:
+            lines += (
+                ["    *,"] if not any(each.kind is each.VAR_POSITIONAL for each in found.parameters.values()) else []
+            )
+            named = True
+        stars = "*" if each.kind is inspect.Parameter.VAR_POSITIONAL else ""
+        default = "" if each.default is inspect.Parameter.empty else f" = {each.default!r}"
+        kind = annotation(each.annotation) + TORCH_TYPES.get(each.name, "")
+        lines.append(f"    {stars}{each.name}: {kind}{default},")
+    text = textwrap.indent(f'"""{inspect.getdoc(function)}"""', "    ")
+    return "\n".join([*lines, f") -> {annotation(found.return_annotation)}:", text, "    ...", ""])
+
+
+def annotation(kind: Any) -> str:
+    """A type as it is written."""
+    if isinstance(kind, str):
+        return kind
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join(map(annotation, get_args(kind)))
+    return "None" if kind is NoneType else plain(inspect.formatannotation(kind)).replace("'", '"')
+
+
+def stubs() -> dict[Path, str]:
+    """The stubs that are written for type checkers."""
+    views = [getattr(latentflow.views, name) for name in VIEWS.own]
+    parts = "\n".join(f"from latentflow.explore import {name} as {name}" for name in latentflow.explore.__all__)
+    in_memory = PACKAGE / "explore" / "in_memory.pyi"
+    return {
+        PACKAGE / "views.pyi": stub(views, parts),
+        in_memory: stub([latentflow.walk, latentflow.evaluate]),
+    }
+
+
 def pages() -> dict[Path, str]:
     """What each page should be."""
-    return {COMMANDS_PAGE: commands_page(), API_PAGE: api_page()}
+    return {COMMANDS_PAGE: commands_page(), API_PAGE: api_page(), **stubs()}
 
 
 if __name__ == "__main__":

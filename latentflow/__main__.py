@@ -1,6 +1,6 @@
 """`python -m latentflow` is the `latentflow` command."""
 
-from latentflow.cli import main
+from latentflow.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

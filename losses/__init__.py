@@ -6,7 +6,10 @@ loss, subclass `Loss` and `register` it: in a file of this folder, or in a file 
 
 from typing import TYPE_CHECKING, Any
 
+from latentflow.losses._registry import LOSSES as LOSSES
 from latentflow.losses._registry import Declaration as Declaration
+from latentflow.losses._registry import built_in as built_in
+from latentflow.losses._registry import exact as exact
 from latentflow.losses._registry import find as find
 from latentflow.losses._registry import is_known as is_known
 from latentflow.losses._registry import names as names
@@ -15,31 +18,46 @@ from latentflow.losses._registry import register as register
 if TYPE_CHECKING:
     from latentflow.losses._base import Load as Load
     from latentflow.losses._base import Loss as Loss
+    from latentflow.losses._base import WeightedSum as WeightedSum
+    from latentflow.losses._base import check_mask as check_mask
     from latentflow.losses._base import composed as composed
-    from latentflow.losses._base import share_of as share_of
+    from latentflow.losses._base import label_of as label_of
+    from latentflow.losses._base import sum_label as sum_label
+    from latentflow.losses._base import terms_of as terms_of
+    from latentflow.losses._base import weighted_mean as weighted_mean
     from latentflow.losses._features import Features as Features
 
 __all__ = [
+    "LOSSES",
     "Declaration",
     "Features",
     "Load",
     "Loss",
+    "WeightedSum",
+    "built_in",
+    "check_mask",
     "composed",
+    "exact",
     "find",
     "is_known",
+    "label_of",
     "names",
     "register",
-    "share_of",
+    "sum_label",
+    "terms_of",
+    "weighted_mean",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Load", "Loss", "composed", "share_of"):  # on first use, since they need torch
-        from latentflow.losses import _base
+def __getattr__(name: str) -> "type[Loss]":
+    """Import the names that need torch on first use: the parts of losses, and the built-in classes such as LPIPS."""
+    found: Any = None
+    if name in __all__:
+        from latentflow.losses import _base, _features
 
-        return getattr(_base, name)
-    if name == "Features":
-        from latentflow.losses._features import Features
-
-        return Features
-    raise AttributeError(f"module 'latentflow.losses' has no attribute {name!r}")
+        found = getattr(_base, name, None) or getattr(_features, name)
+    elif name[:1].isupper():
+        found = next((cls for cls in built_in() if cls.__name__ == name), None)
+    if found is None:
+        raise AttributeError(f"module 'latentflow.losses' has no attribute {name!r}")
+    return found  # type: ignore[no-any-return]

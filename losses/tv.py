@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from latentflow.losses._base import Loss
+from latentflow.losses._neighbors import mean_difference
 from latentflow.losses._registry import register
 
 
@@ -13,6 +14,7 @@ from latentflow.losses._registry import register
     min_size=2,
     reads_target=False,
     symmetric=False,
+    mask="mean over pairs of neighbors, each weighted by the darker gray of the two",
     reference="Rudin, Osher & Fatemi 1992, doi:10.1016/0167-2789(92)90242-F; anisotropic",
 )
 class TotalVariation(Loss):
@@ -24,6 +26,5 @@ class TotalVariation(Loss):
     def prepare(self, target: Tensor) -> Any:
         return None
 
-    def forward(self, image: Tensor, prepared: Any) -> Tensor:
-        across, down = image.diff(dim=-1).abs(), image.diff(dim=-2).abs()
-        return across.mean(dim=(1, 2, 3)) + down.mean(dim=(1, 2, 3))
+    def forward(self, image: Tensor, prepared: Any, mask: Tensor | None = None) -> Tensor:
+        return mean_difference(image, mask, "tv")

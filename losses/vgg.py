@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from latentflow.losses._base import Load, Loss
-from latentflow.losses._features import Features
+from latentflow.losses._base import Loss, weighted_mean
+from latentflow.losses._features import pooled
 from latentflow.losses._registry import register
 
 
@@ -12,20 +12,14 @@ from latentflow.losses._registry import register
     input_range=(-1.0, 1.0),
     min_size=32,
     weights=("vgg",),
+    mask="mean over positions of the activations, each weighted by the mean gray of its pixels",
     reference="Johnson, Alahi & Fei-Fei 2016, arXiv:1603.08155",
 )
 class VGG(Loss):
     """Mean squared difference of VGG16's activations at relu3_3."""
 
-    def __init__(self, load: Load | None = None) -> None:
-        super().__init__(load)
-        if load is None:
-            raise RuntimeError("vgg needs a network: pass load=, such as latentflow.models.networks.Networks()")
-        self.network: Features = load("vgg")
-        self.label = self.network.label
-
     def prepare(self, target: Tensor) -> Tensor:
-        return self.network.stages(target)[-1].detach()
+        return self.networks["vgg"].stages(target)[-1].detach()
 
-    def forward(self, image: Tensor, prepared: Tensor) -> Tensor:
-        return (self.network.stages(image)[-1] - prepared).square().mean(dim=(1, 2, 3))
+    def forward(self, image: Tensor, prepared: Tensor, mask: Tensor | None = None) -> Tensor:
+        return weighted_mean((self.networks["vgg"].stages(image)[-1] - prepared).square(), pooled(mask, prepared))

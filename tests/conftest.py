@@ -1,14 +1,20 @@
 """What all tests share: no network, empty caches, one thread, small pictures."""
 
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+TOOL = "tools.toy"  # `python -m tools.toy`, in tables of commands
+COMPARES = re.compile(r"approx\(|close\(|equal\(| [<>]=? |\babs\(|\.max\(|\.mean\(")
 # one folder for all workers, removed by the process that made it; a worker's own caches are a folder inside
 if "LATENTFLOW_TESTS" not in os.environ:
     _home = tempfile.TemporaryDirectory(prefix="latentflow-tests-")
@@ -50,12 +56,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--network", action="store_true", help="run the tests that need the network")
 
 
+# The longest of the slow ones begin first, so that both workers end at about the same time.
+LONGEST = ("test_export", "test_training", "test_batch", "test_options", "test_sinks", "test_sound")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The quick tests come before the slow ones. With `--dist loadgroup` one worker has all quick tests of a file, or
+    all slow ones: what these share, such as a trained model or a library's import, is made once."""
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        slow = "slow" in item.keywords
+        return slow, LONGEST.index(item.path.stem) if slow and item.path.stem in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
     for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem + (" slow" if "slow" in item.keywords else "")))
         if "network" in item.keywords and not config.getoption("--network"):
             item.add_marker(pytest.mark.skip(reason="needs the network: pytest --network"))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        if _compares_figures(item):
+            item.add_marker("numeric")
+
+
+def _compares_figures(item: pytest.Item) -> bool:
+    """Whether a quick test computes with torch or numpy and then compares by size or within a tolerance, which is what
+    another processor may answer otherwise."""
+    module, function = getattr(item, "module", None), getattr(item, "function", None)
+    if function is None or not {"np", "torch"} & vars(module).keys() or {"slow", "browser"} & set(item.keywords):
+        return False
+    return COMPARES.search(inspect.getsource(inspect.unwrap(function))) is not None
 
 
 @pytest.fixture(autouse=True)
@@ -111,14 +143,29 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     from latentflow.cli import run
 
     monkeypatch.chdir(tmp_path)
+    return partial(_run_here, run, capfd)
 
-    def call(*args: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([str(each) for each in args])
-        out, err = capfd.readouterr()
-        return code, out, err
 
-    return call
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable:
+    """Run `python -m tools.toy` in this process, in `tmp_path`, as `invoke` does."""
+    from tools.toy.__main__ import run
+
+    monkeypatch.chdir(tmp_path)
+    return partial(_run_here, run, capfd)
+
+
+@pytest.fixture
+def run_line(invoke: Callable, tool: Callable) -> Callable:
+    """Run a line of a command, or of the tool where its first word is `TOOL`, as `invoke` does."""
+    return lambda *line: tool(*line[1:]) if line[0] == TOOL else invoke(*line)
+
+
+def _run_here(run: Callable, capfd: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    capfd.readouterr()
+    code = run([str(each) for each in args])
+    out, err = capfd.readouterr()
+    return code, out, err
 
 
 @pytest.fixture
@@ -139,19 +186,18 @@ def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable:
-    """Run `python cli.py` of the checkout as a subprocess, in `tmp_path`: command(*args) → CompletedProcess."""
+    """Run the command line in a process of its own, in `tmp_path`: command(*args) → CompletedProcess."""
+    from processes import run_command
 
-    def call(*args: object, **kwargs: object) -> "subprocess.CompletedProcess[str]":
-        line = [sys.executable, str(ROOT / "cli.py"), *map(str, args)]
-        options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120} | kwargs
-        return subprocess.run(line, **options)  # type: ignore[call-overload, no-any-return]
+    def call(*args: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+        return run_command(args, tmp_path, **options)
 
     return call
 
 
-@pytest.fixture
-def browser(tmp_path):
-    """A headless Chromium whose driver is on this machine; what it downloads goes to `tmp_path`."""
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """One headless Chromium for all tests of a process."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
     from selenium.webdriver.chrome.service import Service
 
@@ -160,17 +206,31 @@ def browser(tmp_path):
         pytest.skip("needs Chromium and chromedriver on the PATH")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1200,900",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-    ):
-        options.add_argument(argument)
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=1200,900")
+    for argument in (*flags, "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"):
+        options.add_argument(f"--{argument}")
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options=options, service=Service(driver))
+    found.downloads = downloads
     yield found
     found.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """The browser, as new: nothing open, nothing emulated, nothing in its folder `downloads`."""
+    own = chromium.current_window_handle
+    chromium.switch_to.new_window("tab")  # a tab's session storage is its own
+    for each in chromium.downloads.iterdir():
+        each.unlink()
+    chromium.get_log("browser")
+    yield chromium
+    for window in chromium.window_handles:
+        if window != own:
+            chromium.switch_to.window(window)
+            chromium.close()
+    chromium.switch_to.window(own)
+    chromium.set_window_size(1200, 900)
+    chromium.delete_all_cookies()

@@ -30,8 +30,9 @@ from safetensors.torch import save  # noqa: E402
 from standins import TINY_KL, model_files, write_folder  # noqa: E402
 from toys import linear_autoencoder, picture  # noqa: E402
 
-from latentflow.config import BatchConfig  # noqa: E402
-from latentflow.errors import LatentflowError  # noqa: E402
+from latentflow.base.errors import LatentflowError  # noqa: E402
+from latentflow.base.session import Session  # noqa: E402
+from latentflow.base.state import pack  # noqa: E402
 from latentflow.explore.concept.run import SCORE_KEYS, Concept, read_concept, write_concept  # noqa: E402
 from latentflow.explore.evaluate.score_table import Evaluated, ScoreTable  # noqa: E402
 from latentflow.explore.evaluate.scores import Score  # noqa: E402
@@ -45,11 +46,10 @@ from latentflow.models.pickles import convert  # noqa: E402
 from latentflow.models.weights import present  # noqa: E402
 from latentflow.pictures.files import read_image  # noqa: E402
 from latentflow.runs.batch.plan import make_batch_plan  # noqa: E402
+from latentflow.runs.config import BatchConfig  # noqa: E402
 from latentflow.runs.resume import read_checkpoint  # noqa: E402
-from latentflow.session import Session  # noqa: E402
 from latentflow.sinks.manifest import read_manifest  # noqa: E402
 from latentflow.sinks.trajectory import Trajectory, read_trajectory  # noqa: E402
-from latentflow.state_files import pack  # noqa: E402
 from latentflow.training.models import read_config  # noqa: E402
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "ICO", "TGA", "PPM", "SGI", "JPEG2000", "PCX")

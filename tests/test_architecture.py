@@ -4,6 +4,7 @@ import ast
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,33 +22,34 @@ ROWS = [
     ["cli", "__main__"],
     ["commands"],
     ["app"],
-    ["explore", "page", "notebook", "prompts"],
+    ["explore", "page", "notebook", "prompts", "views"],
     ["runs/batch", "runs/compare", "runs/render"],
     ["runs/run", "training", "bundled"],
     ["runs"],
-    ["inversion/invert", "inversion/refine", "latents/index", "latents/planes", "export", "sound"],
+    ["inversion/invert", "inversion/refine", "inversion/target", "latents/index", "latents/planes"],
+    ["page/export", "sound"],
     ["sinks"],
-    ["session"],
+    ["base/session"],
     ["inversion", "latents/decode", "latents/sources"],
     ["inversion/objective", "inversion/plugins", "latents"],
     ["models/loading", "models/memory", "models/networks"],
-    ["autoencoder", "models/autoencoder", "models/toy"],
+    ["models/autoencoder", "models/toy"],
     ["models/weights"],
-    ["models", "pictures", "generated", "records", "state_files", "widgets"],
-    ["files"],
-    ["config"],
-    ["inversion/methods", "sound/motions"],
+    ["models", "pictures", "generated", "base/records", "widgets"],
+    ["inversion/config"],
+    ["inversion/methods", "sound/motions", "models/config", "pictures/config", "sinks/config", "latents/config"],
     ["losses"],
-    ["errors"],
-    ["__init__"],
+    ["base"],
+    ["__init__", "_moved"],
 ]
 HEAVY = {"torch", "diffusers", "PIL", "matplotlib", "numpy", "torchvision", "lpips", "huggingface_hub", "safetensors"}
 LIGHT = [
     "cli.py",
-    "config.py",
-    "errors.py",
-    "files.py",
-    "session.py",
+    "base/[!prs]*.py",
+    "base/registry.py",
+    "base/session.py",
+    "base/surroundings.py",
+    "*/config.py",
     "inversion/methods.py",
     "sound/motions.py",
     "inversion/objective.py",
@@ -56,17 +58,21 @@ LIGHT = [
     "models/weights.py",
     "commands/*.py",
     "explore/config.py",
+    "explore/calls.py",
+    "explore/in_memory.py",
     "explore/views.py",
+    "views.py",
     "page/config.py",
     "prompts/config.py",
     "prompts/stops.py",
     "training/__init__.py",
     "training/config.py",
     "training/plan.py",
-    "training/text_to_image/config.py",
-    "training/text_to_image/plan.py",
     "../losses/__init__.py",
     "../losses/_registry.py",
+    "../tools/toy/__main__.py",
+    "../tools/toy/config.py",
+    "../tools/toy/plan.py",
 ]
 
 
@@ -75,6 +81,10 @@ UNNEEDED = {"diffusers", "scipy", "torch._dynamo", "transformers", "torchvision"
 
 def modules():
     return sorted((ROOT / "latentflow").rglob("*.py"))
+
+
+def package_and_tools():
+    return [*modules(), *(ROOT / "losses").glob("*.py"), *(ROOT / "tools").rglob("*.py")]
 
 
 def imported(path, *, everywhere=True):
@@ -125,10 +135,16 @@ def test_imports_point_one_way(path):
             assert row(room(path)) <= row(target), f"{path.name} imports {'.'.join(target)}, which is above it"
 
 
-def test_losses_import_each_other_and_the_errors_alone():
+def test_the_package_needs_no_tool():
+    for path in [*modules(), *(ROOT / "losses").glob("*.py")]:
+        assert not [module for module, _ in imported(path) if (module or "").split(".")[0] == "tools"], path
+
+
+def test_losses_import_each_other_the_registry_and_the_errors_alone():
     for path in (ROOT / "losses").glob("*.py"):
         ours = [module for module, _ in imported(path) if (module or "").startswith("latentflow")]
-        assert all(module.startswith(("latentflow.losses", "latentflow.errors")) for module in ours), path
+        below = tuple(f"latentflow.{name}" for name in ("losses", "base.registry", "base.errors"))
+        assert all(module.startswith(below) for module in ours), path
 
 
 @pytest.mark.parametrize("pattern", LIGHT)
@@ -166,14 +182,14 @@ def test_every_public_name_resolves():
     import latentflow
     import latentflow.runs.run  # a submodule of the same name would hide a function from now on
 
-    for name in latentflow.__all__:
-        assert not inspect.ismodule(getattr(latentflow, name))
+    rooms = {"latents", "pictures", "sinks", "sound", "views"}
+    assert {name for name in latentflow.__all__ if inspect.ismodule(getattr(latentflow, name))} == rooms
     with pytest.raises(AttributeError):
         latentflow.nothing  # noqa: B018
 
 
 def test_only_commands_and_the_progress_line_print():
-    for path in [*modules(), *(ROOT / "losses").glob("*.py")]:
+    for path in package_and_tools():
         if path.parent.name == "commands" or path.name == "cli.py":
             continue
         calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
@@ -181,7 +197,7 @@ def test_only_commands_and_the_progress_line_print():
 
 
 def test_every_public_function_is_explained():
-    for path in [*modules(), *(ROOT / "losses").glob("*.py")]:
+    for path in package_and_tools():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path.name}: {node.name}"
@@ -217,3 +233,10 @@ def test_the_wheel_owns_one_name_and_holds_every_package():
     found = setuptools.find_packages(str(ROOT), **project["tool"]["setuptools"]["packages"]["find"])
     packages = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in ROOT.glob("latentflow/**/__init__.py")}
     assert set(found) == packages | {"latentflow.losses"}
+
+
+def test_rooms_are_few_and_arrows_lead_down():
+    """Limits on how the package may grow; see tools/structure.py. A session makes the models that it shares."""
+    counted = runpy.run_path(str(ROOT / "tools" / "structure.py"))["count"]()
+    assert counted["arrows that run back up"] == ["base → models"]
+    assert counted["rooms"] <= 23 and counted["floors"] <= 11 and counted["arrows"] <= 100

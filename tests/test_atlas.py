@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from latentflow.base.errors import InputError
 from latentflow.cli import run
-from latentflow.errors import InputError
 from latentflow.explore.atlas.embedding import (
     Clusters,
     Embedding,
@@ -713,6 +713,77 @@ def test_the_card_leaves_the_map_of_a_phone_to_see(drawn, browser):
     x, y, side = page.boxes()[0]
     assert y + side <= page.find("#card")[0].rect["y"] + 1 and x >= 0 and x + side <= 390
     assert all(button.rect["height"] >= 40 for button in page.find("#near button"))
+
+
+def phone(browser, height=844):
+    size = {"width": 390, "height": height, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 5})
+
+
+@pytest.mark.browser
+def test_the_map_follows_fingers(drawn, browser):
+    phone(browser)
+    page = Shown(browser, drawn)
+    x, y, width, height = page.run(
+        "const box = stage.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
+    )
+
+    def touch(kind, *fingers):
+        points = [{"id": number, "x": x + at[0], "y": y + at[1]} for number, at in enumerate(fingers)]
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    page.run("zoom(3)")
+    left, top, scale = page.view()
+    touch("touchStart", (100, 300))
+    for moved in range(20, 161, 20):
+        touch("touchMove", (100 + moved, 300 - moved / 2))
+    touch("touchEnd")
+    now = page.view()
+    assert now == pytest.approx([left + 160, top - 80, scale], abs=2)
+    assert page.run("return pinned") is None and page.run("return fingers.size") == 0
+
+    # what is between two fingers stays there, and grows as they part
+    page.run("showAll()")
+    left, top, scale = page.view()
+    middle = width / 2, height / 2
+    touch("touchStart", (middle[0] - 20, middle[1]), (middle[0] + 20, middle[1]))
+    for apart in range(40, 121, 10):
+        touch("touchMove", (middle[0] - apart / 2, middle[1]), (middle[0] + apart / 2, middle[1]))
+    touch("touchEnd")
+    now = page.view()
+    assert now[2] / scale == pytest.approx(3, rel=0.03)
+    under = [(middle[axis] - [left, top][axis]) / scale for axis in (0, 1)]
+    assert [now[axis] + under[axis] * now[2] for axis in (0, 1)] == pytest.approx(list(middle), abs=3)
+    assert page.run("return [pinned, fingers.size]") == [None, 0]
+
+    # a tap pins, and a keyboard that covers half of the page leaves the middle where it was
+    index = 2
+    page.run("travel(arguments[0])", index)
+    page.wait("flight > 0")
+    browser.execute_async_script("setTimeout(arguments[0], 500)")
+    before = page.run("const [x, y, side] = box(2); return [x + side / 2 - stage.clientWidth / 2, view.scale]")
+    phone(browser, 500)
+    page.settle()
+    after = page.run("const [x, y, side] = box(2); return [x + side / 2 - stage.clientWidth / 2, view.scale]")
+    assert after == pytest.approx(before, abs=1)
+
+
+@pytest.mark.browser
+def test_a_search_goes_to_what_it_finds(drawn, browser):
+    page = Shown(browser, drawn)
+    first = page.view()
+    wanted = page.names[4][:-4]
+    hits = [index for index, name in enumerate(page.names) if wanted.lower() in name.lower()]
+    page.run("view.x = -1e4; zoom(3)")  # elsewhere
+    page.find("#query")[0].send_keys(wanted)
+    browser.execute_async_script("setTimeout(arguments[0], 600)")
+    page.settle()
+    around = page.run("const box = stage.getBoundingClientRect(); return [box.left, box.top, box.right, box.bottom]")
+    for left, top, side in (page.boxes()[index] for index in hits):
+        assert left >= around[0] and left + side <= around[2] and top >= around[1] and top + side <= around[3]
+    assert page.view()[2] > first[2] and page.run("return pinned") is None
+    assert page.complaints() == []
 
 
 @pytest.mark.browser

@@ -24,7 +24,7 @@ from standins import (
     write_header,
 )
 
-from latentflow.errors import WeightsError
+from latentflow.base.errors import InputError, WeightsError
 from latentflow.models import autoencoder as module
 from latentflow.models import deep_compression
 from latentflow.models.autoencoder import LatentGeometry, load_autoencoder
@@ -188,7 +188,7 @@ def save_contiguous(state, path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("names", single_files(TINY_KL, 2))
+@pytest.mark.parametrize("names", ["diffusers", "old names", "ldm", "whole checkpoint", "whole checkpoint, vae."])
 @pytest.mark.parametrize("beside", [True, False], ids=["config beside it", "alone"])
 def test_a_single_file_under_any_names_holds_the_same_weights(tmp_path, names, beside):
     config = TINY_KL | {"scaling_factor": 0.25} if beside else LONE_KL
@@ -273,9 +273,9 @@ def test_the_scale_of_a_lone_file_is_told_or_assumed_and_said(tmp_path, case):
     ("config", "others", "words"),
     [
         (LONE_16, {}, "may be the autoencoder of Stable Diffusion 3 or FLUX.1.*Say which: `vae_config` sd3 or flux"),
-        (LONE_16 | {"latent_channels": 32}, {}, "32 channels and stride 8, whose scale isn't known"),
-        (TINY_KL, {}, "4 channels and stride 2, whose scale isn't known.*`vae_config` config.json"),
-        (LONE_KL, {"edm_mean": (4,), "conditioner.x": (1,)}, "whose scale isn't known"),
+        (LONE_16 | {"latent_channels": 32}, {}, "32 channels and stride 8; its scale isn't known"),
+        (TINY_KL, {}, "4 channels and stride 2; its scale isn't known.*`vae_config` config.json"),
+        (LONE_KL, {"edm_mean": (4,), "conditioner.x": (1,)}, "its scale isn't known"),
         (TINY["asymmetric"], {}, "no autoencoder that its tensors tell.*`vae_config` config.json"),
         (TINY["dc"], {}, "no autoencoder that its tensors tell"),
     ],
@@ -667,3 +667,20 @@ def test_broken_bundled_weights_are_one_clear_line(tmp_path, broken):
     with pytest.raises(WeightsError, match=words) as caught:
         load_autoencoder(replace(bundled(), path=write_folder(tmp_path, files)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"weights": 3}, "`weights` is a name, a path or what find_weights"),
+        ({"device": "abacus"}, "`device` must be auto, cpu"),
+        ({"dtype": "float7"}, "`dtype` is auto, float32 or bfloat16, not float7"),
+    ],
+)
+def test_what_load_autoencoder_cannot_take_is_an_input_error(given, words):
+    with pytest.raises(InputError, match=words):
+        load_autoencoder(**given)
+
+
+def test_load_autoencoder_takes_torchs_own_type():
+    assert load_autoencoder("bundled", torch.device("cpu"), torch.bfloat16).dtype is torch.bfloat16

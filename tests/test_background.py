@@ -8,7 +8,7 @@ import pytest
 import torch
 from toys import step, steps
 
-from latentflow.errors import OutputError
+from latentflow.base.errors import OutputError
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
 from latentflow.sinks.resample import ResampleByChange

@@ -6,8 +6,8 @@ import struct
 import pytest
 from PIL import Image
 
-from latentflow import RunConfig
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.inversion.config import RunConfig
 
 QUICK = ("--weights", "bundled", "--size", 48, "--steps", 3)
 
@@ -18,6 +18,8 @@ def refused(invoke, small):
 
     def call(code, *options, image=small):
         (small.parent / "grad_result.gif").write_bytes(b"precious")
+        manifest = {"format_version": 2, "options": {}, "written": ["grad_result.gif"]}
+        (small.parent / "grad_result.gif.manifest.json").write_text(json.dumps(manifest))
         before = {path: path.read_bytes() for path in small.parent.rglob("*") if path.is_file()}
         actual, out, err = invoke(*(("--image_path", image) if image else ()), *options)
         assert actual == code, err
@@ -38,7 +40,7 @@ def declared_huge():
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "zero bytes"), (b"hello", "not an image"), (declared_huge(), ""), (b"GIF89a", "not an image")],
+    [(b"", "zero bytes"), (b"hello", "not an image"), (declared_huge(), ""), (b"GIF89a", "a damaged GIF picture")],
     ids=["empty", "no image", "50000 x 50000", "cut short"],
 )
 def test_files_that_are_no_image(refused, tmp_path, content, words):
@@ -137,6 +139,7 @@ def test_overwrite_allows_a_folder_that_holds_files(invoke, small):
         (2, ("--stepz", 3), "--steps"),
         (2, ("--steps",), "--steps"),
         (2, ("extra.png",), "Did you mean --image_path extra.png?"),
+        (2, ("l1",), "Unexpected argument 'l1'. Options begin with --."),
         (2, ("--from_manifest", "small.png"), "--from_manifest"),
         (2, ("--from_manifest", "none.json"), "--from_manifest"),
         (4, ("--vae", "no/such/folder"), "--vae"),
@@ -146,6 +149,26 @@ def test_overwrite_allows_a_folder_that_holds_files(invoke, small):
 )
 def test_options_that_cannot_be(refused, code, options, words):
     assert words in refused(code, *QUICK, *options)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("No such option '--hepl'. Did you mean '--help'?.", "No such option '--hepl'. Did you mean '--help'?"),
+        ("It can't be written: ffmpeg said: no packets..", "It can't be written: ffmpeg said: no packets."),
+        ("It says stop!.", "It says stop!"),
+        ("The folder is ..", "The folder is .."),
+        ("Loading ...", "Loading ..."),
+    ],
+)
+def test_a_sentence_ends_once(text, shown):
+    assert str(InputError(text)) == shown and str(InputError("A.", text)) == f"A. {shown}"
+
+
+@pytest.mark.parametrize("words", [("--hepl",), ("walk", "--hepl"), ("--imagepath", "x.png"), ("weights", "lits")])
+def test_no_hint_of_click_ends_twice(invoke, words):
+    code, _, said = invoke(*words)
+    assert code == 2 and "Did you mean" in said and "?." not in said and not said.rstrip().endswith("..")
 
 
 @pytest.mark.parametrize(
@@ -206,3 +229,10 @@ def test_python_is_told_the_same_as_the_command_line(wrong):
     with pytest.raises(InputError, match=f"^`{next(iter(wrong))}`") as caught:
         RunConfig(**wrong)
     assert caught.value.parameter == next(iter(wrong))
+
+
+def test_an_option_that_is_not_there_is_one_line_with_the_nearest(invoke):
+    assert invoke("--image_pth", "x")[2] == (
+        "latentflow: There is no option --image_pth. Did you mean --image_path, --method, --save_image?\n"
+    )
+    assert invoke("walk", "--zzzz")[2] == "latentflow: There is no option --zzzz.\n"

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import Command
 
-from latentflow.config import BatchConfig
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 from latentflow.runs.batch import worker
 from latentflow.runs.batch.plan import image_seed, make_batch_plan
+from latentflow.runs.batch.table import Table
+from latentflow.runs.config import BatchConfig
 from latentflow.sinks.trajectory import read_trajectory
 
 ROOT = Path(__file__).parent.parent
@@ -86,8 +88,12 @@ def last_latent(path):
     return last.latent
 
 
-def test_together_is_as_one_by_one(invoke, folder, tmp_path):
+def test_together_is_as_one_by_one(invoke, folder, tmp_path, monkeypatch):
+    sizes, original = [], worker.make_inversion
+    monkeypatch.setattr(worker, "batch_size", lambda *given: 1)  # what memory has room for
+    monkeypatch.setattr(worker, "make_inversion", lambda *given: sizes.append(len(given[-1])) or original(*given))
     assert invoke("batch", folder, "--output_dir", "out", *QUICK, "--seed", 5, "--batch_size", 3)[0] == 1
+    assert sorted(sizes) == [1, 1, 3]
     for name, row in rows(tmp_path / "out").items():
         if row["status"] == "done":
             assert row["seed"] == image_seed(5, name)
@@ -96,6 +102,28 @@ def test_together_is_as_one_by_one(invoke, folder, tmp_path):
             one, two = (last_latent(tmp_path / f"{path}.trajectory") for path in ("alone.gif", row["output"]))
             assert torch.allclose(one, two, atol=2e-2), name  # Adam makes much of a last bit
             assert float((one - two).abs().mean()) < 1e-3
+
+
+def test_a_method_that_couples_images_takes_one_at_a_time(invoke, folder, tmp_path, monkeypatch):
+    sizes, original = [], worker.make_inversion
+    monkeypatch.setattr(worker, "make_inversion", lambda *given: sizes.append(len(given[-1])) or original(*given))
+    (folder / "broken.png").unlink()
+    line = ("batch", folder, "--output_dir", "out", "--weights", "bundled", "--size", 48, "--steps", 1, "--quiet")
+    assert invoke(*line, "--optimizer", "lbfgs", "--batch_size", 3)[0] == 0
+    assert sizes == [1] * 5
+
+
+def test_of_several_lines_for_an_image_the_last_counts(tmp_path):
+    path = tmp_path / "batch.jsonl"
+    path.write_text(
+        '{"image": "a", "psnr": 1}\n{"image": "b", "psnr": 2}\n{"image": "a", "psnr": 3}\n{"image": "c", "p'
+    )
+    table = Table(path)
+    assert {name: row["psnr"] for name, row in table.rows.items()} == {"a": 3, "b": 2}
+    table.add({"image": "aa", "psnr": 4})  # begins a line of its own after the one that was cut off
+    assert {name: row["psnr"] for name, row in Table(path).rows.items()} == {"a": 3, "b": 2, "aa": 4}
+    table.write()
+    assert [json.loads(line)["image"] for line in path.read_text().splitlines()] == ["a", "aa", "b"]
 
 
 def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, folder, tmp_path):
@@ -118,20 +146,37 @@ def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, 
     assert code == 0 and json.loads(out)["done"] == 6
 
 
+def test_results_of_two_data_types_are_not_mixed(invoke, tmp_path, monkeypatch):
+    image = draw(tmp_path / "a.png", 16, 16, seed=1)
+    line = ("batch", image, "--output_dir", "out", "--weights", "bundled", "--size", 16, "--steps", 1, "--json")
+    monkeypatch.setattr("latentflow.models.device.computes_bf16", lambda device: False)
+    assert invoke(*line, "--dtype", "float32")[0] == 0
+    code, _, err = invoke(*line, "--dtype", "bfloat16")
+    assert code == 2 and "holds results of other options: --dtype float32 → bfloat16. Add --overwrite" in err
+    assert json.loads(invoke(*line)[1])["skipped"] == 1  # auto is float32 here
+    monkeypatch.setattr("latentflow.models.device.computes_bf16", lambda device: True)
+    code, _, err = invoke(*line)
+    assert code == 2 and "--dtype float32 → bfloat16" in err
+    manifest = tmp_path / "out" / "a.png.gif.manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["options"]["dtype"]  # as 0.1.0 has it
+    manifest.write_text(json.dumps(content))
+    assert json.loads(invoke(*line)[1])["skipped"] == 1
+
+
 @pytest.mark.parametrize("more", [(), ("--checkpoint_every", "2")])
 @pytest.mark.slow
 def test_a_killed_batch_goes_on(invoke, folder, tmp_path, more):
     (folder / "broken.png").unlink()
-    options = [str(each) for each in ("--weights", "bundled", "--size", 48, "--steps", 16, "--batch_size", 1, *more)]
-    line = [sys.executable, str(ROOT / "cli.py"), "batch", str(folder), "--output_dir", "out", *options]
-    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    options = [str(each) for each in ("--weights", "bundled", "--size", 32, "--steps", 16, "--batch_size", 1, *more)]
+    process = Command(["batch", folder, "--output_dir", "out", *options], tmp_path)
     deadline = time.monotonic() + 90
     marks = "*.checkpoint.safetensors" if more else "batch.jsonl"
     while not list((tmp_path / "out").rglob(marks)) or len(list((tmp_path / "out").rglob("*.trajectory"))) < 2:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     time.sleep(1)  # its ffmpeg, which only now finds its pipe closed, may yet begin the file it was asked for
     code, out, err = invoke("batch", folder, "--output_dir", "out", *options, "--json")
     assert code == 0 and json.loads(out)["done"] + json.loads(out)["skipped"] == 5, err
@@ -219,6 +264,8 @@ def plan(tmp_path, *sources, **options):
 
 def test_shards_are_all_the_images_and_each_once(folder, tmp_path):
     whole = [item.output for item in plan(tmp_path, folder).items]
+    names = [item.name for item in plan(tmp_path, folder).items]
+    assert [item.name for item in plan(tmp_path, folder, shard="2/3").items] == names[1::3]  # by turns
     parts = [[item.output for item in plan(tmp_path, folder, shard=f"{index}/3").items] for index in (1, 2, 3)]
     assert sorted(chain(*parts)) == sorted(whole) and len(set(whole)) == len(whole) == 6
     for wrong in ("0/3", "4/3", "a/3", "3", "1/0"):
@@ -258,16 +305,18 @@ def test_the_scripts_of_the_examples_work(folder, tmp_path):
     array = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3"}
     (folder / "broken.png").unlink()
     for script, arguments in (
-        ("loop.sh", ["in", "loop"]),
         ("job_array.sh", ["in", "array"]),
         ("smoke.sh", ["in/a.png"]),
+        ("loop.sh", ["in", "loop"]),
     ):
+        if script == "loop.sh":  # two images suffice, and a.webp would be written over a.png
+            (folder / "a.png").unlink()
         done = subprocess.run(
             ["bash", str(ROOT / "examples" / script), *arguments],
             **{"cwd": tmp_path, "env": os.environ | paths | array, "capture_output": True, "text": True},
         )
         assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "loop").glob("*.gif"))) == 2  # a.webp and a.png share a name here
+    assert len(list((tmp_path / "loop").glob("*.gif"))) == 2
     assert len(list((tmp_path / "array").rglob("*.gif"))) == 2
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentflow.config import BatchConfig
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 from latentflow.runs.batch.names import LONGEST, image_seed, output_path
 from latentflow.runs.batch.plan import make_batch_plan
 from latentflow.runs.batch.sources import list_lines
+from latentflow.runs.config import BatchConfig
 
 QUICK = ("--weights", "bundled", "--size", 32, "--steps", 2, "--quiet")
 
@@ -47,6 +47,62 @@ def test_long_names_that_begin_alike_stay_apart(tmp_path):
     assert output_path(tmp_path, "../../etc/a.png", ".gif").is_relative_to(tmp_path)
 
 
+def test_the_seed_of_an_image_is_of_its_name():
+    """The first eight hexadecimal digits of sha256sum of "0:a.png" and of "7:deeper/ä.jpg": earlier results are found
+    by them."""
+    assert image_seed(0, "a.png") == 0xA2D18BD9
+    assert image_seed(7, "deeper/ä.jpg") == 0x53BFDEB6
+
+
+@pytest.mark.parametrize("suffix", [".gif", ""])
+@pytest.mark.parametrize("name", ["../a.png", "b/../../a.png", "/etc/a.png", "..", "../.."])
+def test_no_name_leaves_the_output_folder(tmp_path, name, suffix):
+    out = (tmp_path / "out").resolve()
+    path = output_path(out, name, suffix)
+    assert out in path.resolve().parents and path.name not in ("", suffix)
+
+
+def test_names_that_differ_in_what_is_left_out_stay_apart(tmp_path):
+    assert len({output_path(tmp_path, name, ".gif") for name in ("a.png", "../a.png", "../../a.png")}) == 3
+
+
+def test_the_table_is_sorted_by_name_whatever_was_done_first(invoke, tmp_path):
+    draw(tmp_path / "in" / "b.png")
+    draw(tmp_path / "in" / "d.png", 1)
+    assert invoke("batch", "in", "--output_dir", "out", *QUICK)[0] == 0
+    for number, name in enumerate(("c.png", "a.png")):
+        draw(tmp_path / "in" / name, number + 2)
+    assert invoke("batch", "in", "--output_dir", "out", *QUICK)[0] == 0
+    lines = (tmp_path / "out" / "batch.jsonl").read_text().splitlines()
+    table = (tmp_path / "out" / "batch.csv").read_text().splitlines()
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    assert [json.loads(line)["image"] for line in lines] == names
+    assert table[0].split(",")[0] == "image" and [line.split(",")[0] for line in table[1:]] == names
+
+
+def test_a_shard_has_every_nth_image_by_name(tmp_path):
+    for name in ("c", "a", "e", "b", "d"):
+        draw(tmp_path / "in" / f"{name}.png")
+    shards = [
+        [item.name for item in make_batch_plan([str(tmp_path / "in")], BatchConfig(
+            output_dir=str(tmp_path / "out"), weights="bundled", shard=f"{index}/2")).items]
+        for index in (1, 2)
+    ]  # fmt: skip
+    assert shards == [["a.png", "c.png", "e.png"], ["b.png", "d.png"]]
+
+
+def test_images_with_one_name_in_several_sources_all_have_a_row(tmp_path, monkeypatch):
+    """`b/x.png` is the name of one image in its folder, and the path of another one."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("all/x.png", "all/b/x.png", "b/x.png", "c/x.png")):
+        draw(tmp_path / name, number)
+    plan = make_batch_plan(["all", "b/x.png", "c"], BatchConfig(output_dir="out", weights="bundled"))
+    assert sorted(item.path for item in plan.items) == sorted(
+        tmp_path / name for name in ("all/x.png", "all/b/x.png", "b/x.png", "c/x.png")
+    )
+    assert len({item.name for item in plan.items}) == len({item.output for item in plan.items}) == 4
+
+
 def test_a_folder_that_grows_is_continued(invoke, tmp_path):
     draw(tmp_path / "in" / "a.png")
     assert invoke("batch", "in", "--output_dir", "out", *QUICK)[0] == 0
@@ -63,7 +119,9 @@ def test_results_under_their_earlier_names_are_recognized(invoke, tmp_path):
     draw(tmp_path / "in" / "a.png")
     assert invoke("batch", "in", "--output_dir", "out", *QUICK)[0] == 0
     for path in (tmp_path / "out").glob("a.png.gif*"):
-        path.rename(path.with_name(path.name.replace("a.png.gif", "a.gif")))
+        earlier = path.rename(path.with_name(path.name.replace("a.png.gif", "a.gif")))
+        if earlier.suffix == ".json":
+            earlier.write_text(earlier.read_text().replace("a.png.gif", "a.gif"))
     draw(tmp_path / "in" / "a.jpg", 1)  # its frames would have had that name too
     code, out, err = invoke("batch", "in", "--output_dir", "out", *QUICK, "--json")
     assert code == 0 and (json.loads(out)["done"], json.loads(out)["skipped"]) == (1, 1), err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from latentflow.generated.captioned import COLORS, KINDS, TIMES, Scene, captioned, vocabulary
+from tools.toy.captioned import COLORS, KINDS, TIMES, Scene, captioned, vocabulary
 
 
 def drawn(scene, seed=0):

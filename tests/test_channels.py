@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder, picture
 
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Labeled
 from latentflow.explore.channels import (
     decode_channels,
     draw_channels,
@@ -19,9 +21,7 @@ from latentflow.explore.channels import (
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import read_anchors
 from latentflow.pictures.draw import GAP, LabeledDrawing, tiled
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
-from latentflow.records import Labeled
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from latentflow.base.errors import InputError, OutputError, as_options
+from latentflow.base.files import WrittenFiles, check_outputs, manifest_path
+from latentflow.base.options import options_that
 from latentflow.cli import command_names, find_command
 from latentflow.commands._terminal import PLAIN
-from latentflow.config import RunConfig, options_that
-from latentflow.errors import InputError, OutputError, as_options
-from latentflow.files import WrittenFiles, check_outputs, manifest_path
+from latentflow.inversion.config import RunConfig
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--weights", "bundled", "--size", 24, "--steps", 2, "--seed", 1, "--quiet")
@@ -39,16 +40,11 @@ def test_every_command_is_a_file_or_a_view_and_has_a_line_in_the_list(invoke):
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437"])
-def test_a_stream_that_lacks_arrows_gets_plain_text_and_the_work_is_finished(small, tmp_path, encoding):
-    line = [sys.executable, str(ROOT / "cli.py"), "--image_path", str(small), *map(str, QUICK)]
-    environment = os.environ | {"PYTHONIOENCODING": encoding}
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True)
+def test_a_stream_that_lacks_arrows_gets_plain_text_and_the_work_is_finished(command, small, encoding):
+    done = command("--image_path", small, *QUICK, encoding=encoding)
     assert done.returncode == 0, done.stderr
-    text = done.stdout.decode(encoding)
-    assert " -> " in text and "?" not in text
-    losses = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), "losses"], env=environment, cwd=tmp_path, capture_output=True
-    )
+    assert " -> " in done.stdout and "?" not in done.stdout
+    losses = command("losses", encoding=encoding)
     assert losses.returncode == 0, losses.stderr
     assert all(letter.isascii() for letter in "".join(PLAIN.values()))
 
@@ -56,7 +52,7 @@ def test_a_stream_that_lacks_arrows_gets_plain_text_and_the_work_is_finished(sma
 RESUMABLE = {
     "--checkpointing": ("on",),
     "--no_compile": (),
-    "--keep": ("best",),
+    "--keep": ("best", "--save_image", "i.png"),
     "--overwrite": (),
     "--fps": ("9",),
     "--hold": ("2",),
@@ -125,7 +121,7 @@ def test_an_output_never_replaces_or_joins_its_sources(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="in the place of what it is made from"):
         check_outputs([tmp_path / "a.png"], [tmp_path / "a.png"])
-    with pytest.raises(InputError, match="whose images are the input"):
+    with pytest.raises(InputError, match="which holds the input images"):
         check_outputs([tmp_path / "folder" / "b.png"], [tmp_path / "folder"])
 
 
@@ -202,7 +198,7 @@ def test_reports_name_what_was_written_and_nothing_else(tmp_path):
         (("--metrics", "nowhere/{stem}.jsonl"), 6, "the folder nowhere does not exist"),
         (("--init", "nowhere.png"), 2, "there is no file 'nowhere.png'"),
         (("--optimizer", "km"), 2, "--optimizer km is not for --method gradient"),
-        (("--suffix", ".gif", "--fps", 80), 2, "a GIF shows at most 50 frames a second"),
+        (("--suffix", ".gif", "--fps", 80), 2, "a GIF shows at most 50 frames per second"),
     ],
 )
 def test_batch_finds_wrong_options_once_and_before_a_model_is_loaded(
@@ -264,7 +260,7 @@ def test_the_size_that_a_loss_asks_for_is_enough(invoke, tmp_path, loss, size, s
 
 
 def test_one_of_something_is_said_in_the_singular():
-    from latentflow.config import counted
+    from latentflow.base.options import counted
 
     assert [counted(1, "image", "are"), counted(2, "image", "are")] == ["1 image is", "2 images are"]
     assert [counted(1, "", "were"), counted(3, "", "were")] == ["1 was", "3 were"]

@@ -1,6 +1,7 @@
 """`compare`: one start, one target, a panel a loss."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ from PIL import Image
 from toys import linear_autoencoder, picture
 
 from latentflow import compare, optimize
-from latentflow.config import CompareConfig
-from latentflow.errors import DivergedError, InputError
+from latentflow.base.errors import DivergedError, InputError
+from latentflow.base.session import Session
 from latentflow.inversion.objective import Objective
 from latentflow.pictures.draw import GAP, columns_for, contact_sheet
 from latentflow.runs.compare import make_compare_plan, run_compare, split
-from latentflow.session import Session
+from latentflow.runs.config import CompareConfig
 from latentflow.sinks.contact_sheet import shown_steps
 
 QUICK = ("--weights", "bundled", "--size", 48, "--steps", 4, "--seed", 1)
@@ -122,6 +123,8 @@ def test_a_stopped_comparison_leaves_complete_files(small, tmp_path, monkeypatch
     [
         (["--losses", ""], 2, "names no loss"),
         (["--losses", "mse,mse"], 2, "mse is named twice"),
+        (["--losses", "mse,1*mse"], 2, "1*mse is mse again"),
+        (["--losses", "l1 + mse,ssim,mse+1.0*l1"], 2, "mse+1.0*l1 is l1 + mse again"),
         (["--losses", "mse,mes"], 2, "Did you mean mse?"),
         (["--losses", "mse,ms_ssim"], 2, "at least 161 × 161 pixels"),
         (["--output_path", "c.txt"], 2, "not as .txt"),
@@ -132,6 +135,87 @@ def test_a_stopped_comparison_leaves_complete_files(small, tmp_path, monkeypatch
 def test_bad_input_is_one_line(invoke, small, options, code, words):
     found, out, err = invoke("compare", "--image_path", small, *QUICK, *options)
     assert (found, out, err.count("\n")) == (code, "", 1) and words in err, err
+
+
+MINE = """
+from latentflow.losses import Loss, register
+
+@register("mine")
+class Mine(Loss):
+    def __init__(self, load=None):
+        super().__init__(load)
+        self.label = LABEL
+
+    def forward(self, image, prepared):
+        return (image - prepared).abs().amax(dim=(1, 2, 3))
+"""
+
+
+def test_weights_that_differ_in_the_eighth_digit_are_two_runs(invoke, small, tmp_path):
+    weights = ("0.12345678*mse", "0.12345679*mse")
+    code, out, err = invoke("compare", "--image_path", small, *QUICK, "--losses", ",".join(weights), "--json")
+    assert code == 0 and list(json.loads(out)["runs"]) == list(weights), err
+
+
+@pytest.mark.parametrize(("label", "code", "words"), [("mine", 0, "mine"), ("mse", 2, "two have the label mse")])
+def test_a_loss_of_a_plugin_is_compared_unless_it_has_the_name_of_another(invoke, small, tmp_path, label, code, words):
+    (tmp_path / "mine.py").write_text(MINE.replace("LABEL", repr(label)))
+    found, out, err = invoke("compare", "--image_path", small, *QUICK, "--losses", "mse,mine", "--plugin", "mine.py")
+    assert found == code and words in out + err
+
+
+def test_the_manifest_has_every_option_as_it_was_used(invoke, small, tmp_path):
+    """Each given another value than its default."""
+    Image.new("L", (48, 40), 200).save(tmp_path / "mask.png")
+    given = {
+        "losses": "mine,l1",
+        "output_path": "c.gif",
+        "steps": 2,
+        "skip_step": 2,
+        "lr": 0.05,
+        "size": 40,
+        "fit": "cover",
+        "init": "zeros",
+        "seed": 7,
+        "optimizer": "adamw",
+        "betas": [0.6, 0.9],
+        "schedule": "cosine",
+        "vae": "bundled",
+        "weights": "bundled",
+        "device": "cpu",
+        "dtype": "float32",
+        "plugin": "mine.py",
+        "fps": 10.0,
+        "hold": 0.5,
+        "loop": 2,
+        "bounce": True,
+        "palette": "global",
+        "overwrite": True,
+        "background": "gray",
+        "max_pixels": 99_999_999,
+    }
+    left_out = {"image_path", "mask", "latent_of", "vae_config"}  # files, and what belongs to other files
+    assert {each.name for each in fields(CompareConfig)} == set(given) | left_out
+    defaults = {each.name: each.default for each in fields(CompareConfig)}
+    assert not [name for name, value in given.items() if value == defaults[name] and name != "vae"]
+    masked = MINE.replace('"mine")', '"mine", mask="it has no effect")').replace("prepared):", "prepared, mask):")
+    (tmp_path / "mine.py").write_text(masked.replace("LABEL", "'mine'"))
+    arguments = ["compare", "--image_path", small, "--mask", "mask.png"]
+    for name, value in given.items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        arguments += [f"--{name}"] if value is True else [f"--{name}", text]
+    code, _, err = invoke(*arguments)
+    assert code == 0, err
+    found = json.loads((tmp_path / "c.gif.manifest.json").read_text())["options"]
+    paths = {"plugin": str(tmp_path / "mine.py"), "mask": str(tmp_path / "mask.png"), "image_path": str(small)}
+    assert found == given | paths | {"latent_of": None, "vae_config": None}
+
+
+def test_the_manifest_has_what_was_settled(invoke, small, tmp_path):
+    code, _, err = invoke("compare", "--image_path", small, *QUICK, "--losses", "mse", "--output_path", "c.gif")
+    assert code == 0, err
+    found = json.loads((tmp_path / "c.gif.manifest.json").read_text())["options"]
+    assert (found["optimizer"], found["lr"], found["betas"]) == ("adam", 0.1, [0.7, 0.8])
 
 
 def test_the_sheet_never_takes_the_place_of_the_image(invoke, tmp_path, small):

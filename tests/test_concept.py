@@ -10,7 +10,10 @@ from PIL import Image
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 from toys import linear_autoencoder, picture
 
-from latentflow.errors import InputError
+from latentflow import encode_folder
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
+from latentflow.base.session import Session
 from latentflow.explore.concept.directions import (
     HeldOutScore,
     cross_validate,
@@ -34,9 +37,7 @@ from latentflow.explore.config import ConceptConfig
 from latentflow.latents.files import load_latent, save_latent
 from latentflow.latents.index import index_path
 from latentflow.latents.sources import read_anchors
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import captioned
-from latentflow.session import Session
 
 QUICK = ("--weights", "bundled", "--size", 32, "--dtype", "float32", "--quiet")
 SCORE = HeldOutScore(np.ones(4), -np.ones(5), (1.0, 1.0)).figures()
@@ -204,7 +205,7 @@ def brightness(path):
 
 
 @pytest.mark.parametrize("whiten", [(), ("--whiten",)])
-def test_brightness_is_found_scored_saved_and_applied(invoke, folders, photo, tmp_path, whiten):
+def test_brightness_is_found_scored_saved_and_applied(invoke, autoencoder, folders, photo, tmp_path, whiten):
     line = ("concept", *folders, *whiten, "--apply", photo, "--strengths", "-1,1", "--frames", 8, "--json", *QUICK)
     code, out, err = invoke(*line)
     assert code == 0 and err == "", err
@@ -212,6 +213,10 @@ def test_brightness_is_found_scored_saved_and_applied(invoke, folders, photo, tm
     assert report["concept"] == "dark to bright" and report["strengths"] == [-1, 0, 1] and report["frames"] == 8
     assert report["held_out"]["tells_apart"] and report["held_out"]["of"] == [6, 6]
     assert report["held_out"]["balanced_accuracy"] == 1 and report["kind"].startswith("white") == bool(whiten)
+    groups = [encode_folder(folder, vae=autoencoder, size=32).latents for folder in folders[1::2]]
+    expected = direction_between(*groups, whiten=bool(whiten))
+    found = load_latent(tmp_path / "concept.safetensors", autoencoder)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert report["held_out"]["right"] == [6, 6]
     with Image.open(tmp_path / "concept.gif") as gif:
         assert gif.n_frames == 8 and gif.size == (32, 32 + 5 * 18)

@@ -14,7 +14,10 @@ from standins import TINY, random_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from toys import linear_autoencoder, picture
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Labeled
+from latentflow.base.session import Session
 from latentflow.explore.curvature.figure import DecodedPath, color_range, draw_curvature, make_lattice, path_titles
 from latentflow.explore.curvature.metric import (
     GRAY_LEVELS,
@@ -33,10 +36,7 @@ from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, make_plane
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry, read_geometry
 from latentflow.pictures.draw import GAP, LabeledDrawing
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.text import titled
-from latentflow.records import Labeled
-from latentflow.session import Session
 
 PIXEL = (1, 1)
 UNIT = GRAY_LEVELS / math.sqrt(3)  # gray levels, RMS over three channels, of a length of 1 in a picture
@@ -205,6 +205,21 @@ def test_the_geodesic_of_a_plane_is_straight_line():
     records = list(find_geodesic(flat, latent(0.0, 0.0), latent(1.0, 0.5), PIXEL))
     assert len(records) < 4  # it settles at once
     assert records[-1].curve.waves.abs().max() < 1e-3
+
+
+def test_a_search_that_goes_astray_keeps_its_best_curve(monkeypatch):
+    class Astray:
+        def __init__(self, parameters, **options):
+            (self.waves,) = parameters
+
+        def step(self, evaluate):
+            self.waves.data.fill_(5.0)
+            evaluate()
+
+    monkeypatch.setattr(torch.optim, "LBFGS", Astray)
+    flat = surface(lambda u, v: [u, v, u - v])
+    first, last = list(find_geodesic(flat, latent(0.0, 0.0), latent(1.0, 0.5), PIXEL))[:2]
+    assert last.energy == first.energy and last.curve.waves.abs().max() == 0
 
 
 # On planes

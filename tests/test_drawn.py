@@ -26,9 +26,11 @@ from toys import step, steps
 
 import latentflow
 from latentflow import cli, losses
+from latentflow.base.records import Labeled
+from latentflow.base.session import Session
 from latentflow.models import loading
-from latentflow.pictures.text import BACKGROUND, MIN_SIZE, captioned, font_with, line_count, text_block, titled
-from latentflow.session import Session
+from latentflow.pictures.draw import LabeledDrawing
+from latentflow.pictures.text import BACKGROUND, captioned, font_with, line_count, text_block, titled
 from latentflow.sinks import run_sinks
 from latentflow.sinks.contact_sheet import shown_steps
 from latentflow.sinks.plot import Plot
@@ -98,7 +100,7 @@ def columns(line: str) -> list[str]:
 
 
 def shown_metrics(values: dict[str, float]) -> list[str]:
-    return [f"{values['psnr']:.2f}", f"{values['ssim']:.4f}", f"{values['lpips[bundled]']:.4f}"]
+    return [f"{values['psnr']:.2f}", f"{values['ssim']:.4f}", f"{values['lpips']:.4f}"]
 
 
 @contextlib.contextmanager
@@ -181,9 +183,10 @@ def test_a_strip_shows_its_text_and_no_other():
 
 @pytest.mark.parametrize("width", [48, 96, 256, 640])
 def test_letters_have_their_size_on_a_picture_of_any_size(width):
-    """A capital is 0.7 of the font's size; on a small picture it is as large as on one twice as wide."""
+    """A capital is 0.7 of the font's size, 14 pixels at least: on a small picture it is as large as on one twice as
+    wide."""
     rows = np.flatnonzero((text_block("H", width) != BACKGROUND).any(axis=(1, 2)))
-    assert len(rows) >= round(0.7 * MIN_SIZE)
+    assert len(rows) >= 10
 
 
 @pytest.mark.parametrize("width", [64, 128, 300])
@@ -211,6 +214,25 @@ def test_parts_of_a_text_stay_together_and_a_long_name_loses_its_middle():
 
 def test_a_caption_takes_the_same_lines_whatever_its_digits_are():
     assert line_count("step 111/111 mse 0.1111", 100) == line_count("step 888/888 mse 0.8888", 100)
+
+
+def labeled(caption: str, titles: tuple[str, ...] = ("a", "b")) -> Labeled:
+    image = torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(0))
+    return Labeled(index=0, total=0, latent=image, image=image, titles=[[each] for each in titles], caption=[caption])
+
+
+def test_pictures_side_by_side_have_the_size_together():
+    drawn = LabeledDrawing(caption=False, columns=2, size=100)(labeled("", titles=()))
+    assert abs(drawn.shape[1] - 100) <= 4 and abs(drawn.shape[0] - 100 * 40 / 124) <= 2
+    assert LabeledDrawing(caption=False, columns=2)(labeled("", titles=())).shape == (40, 124, 3)
+
+
+def test_all_frames_have_room_for_the_longest_caption_that_comes():
+    long = "a caption of many words that takes more lines than one"
+    short, roomy = (LabeledDrawing(columns=2, captions=captions)(labeled("short")) for captions in ([], [long]))
+    lines = line_count(long, 124)
+    assert lines > 2 and len(roomy) - len(short) == (lines - 1) * LINE
+    assert len(LabeledDrawing(columns=2)(labeled(long))) == len(roomy)
 
 
 def make_font(path: Path, character: str) -> Path:
@@ -251,7 +273,7 @@ def test_characters_that_the_font_lacks_are_drawn_in_one_of_the_system_that_has_
     assert font_with(frozenset(character)).name == "Squares"
     strip = text_block(character, 60)
     square = np.argwhere((strip == strip.max()).all(axis=2))
-    assert len(square) > 0.7 * (0.9 * MIN_SIZE) ** 2
+    assert len(square) > 0.7 * (0.9 * 14) ** 2
     assert (strip[tuple(slice(*each) for each in zip(square.min(0), square.max(0) + 1))] > 200).all()  # filled
     assert font_with(frozenset("σ→")).name == "DejaVu Sans"
     figure = new_figure(2, 1)
@@ -370,7 +392,7 @@ def test_the_summary_says_what_the_run_came_to(the_run, autoencoder):
 
 
 def test_the_summary_has_the_metrics_of_the_run_and_of_the_encoder(the_run, autoencoder):
-    last, load = the_run.records[-1], latentflow.Networks("auto", torch.device("cpu"))
+    last, load = the_run.records[-1], latentflow.models.networks.Networks("auto", torch.device("cpu"))
     run = latentflow.image_metrics(last.image, the_run.target, load)
     own = latentflow.encoder_metrics(autoencoder, the_run.target, load)
     assert run["psnr"] == pytest.approx(psnr(last.image, the_run.target), abs=1e-3)
@@ -382,7 +404,8 @@ def test_the_summary_has_the_metrics_of_the_run_and_of_the_encoder(the_run, auto
     for line, title, values in ((first, "this run", run), (second, "encoder's own", own)):
         assert columns(line) == [title, *shown_metrics(values)]
     result = the_run.manifest["result"]
-    assert result["metrics"] == pytest.approx(run) and result["encoder_metrics"] == pytest.approx(own)
+    assert result["metrics"] == pytest.approx(run.labeled())
+    assert result["encoder_metrics"] == pytest.approx(own.labeled())
     assert result["loss_first"] == pytest.approx(float(the_run.records[0].loss[0]))
     assert result["loss_last"] == pytest.approx(float(last.loss[0]))
     assert (result["steps"], result["loss"]) == (STEPS, LOSS)
@@ -509,6 +532,11 @@ def test_dtype_is_what_the_autoencoder_computes_in(invoke, tmp_path, monkeypatch
 # Rendering
 
 
+def within_a_level(one, two):
+    """Whether two pictures are the same but for one gray level: `render` decodes several frames at once."""
+    return np.abs(one.astype(int) - two).max() <= 1
+
+
 def test_a_rendering_has_the_target_and_the_captions_of_the_run(the_run, tmp_path):
     trajectory = the_run.folder / "frames.trajectory"
     out = printed("render", trajectory, "--output_path", tmp_path / "all", "--caption", "--side_by_side")
@@ -516,7 +544,7 @@ def test_a_rendering_has_the_target_and_the_captions_of_the_run(the_run, tmp_pat
     rendered = [read(path) for path in sorted((tmp_path / "all").iterdir())]
     assert len(rendered) == STEPS + 1
     for frame, again in zip(the_run.frames, rendered, strict=True):
-        assert np.array_equal(frame, again)
+        assert within_a_level(frame, again)
 
 
 def test_captions_are_drawn_at_the_size_of_the_rendering(the_run, tmp_path):
@@ -537,10 +565,10 @@ def test_a_rendering_without_options_is_the_pictures_alone_and_size_scales_them(
     printed("render", trajectory, "--output_path", tmp_path / "large", "--size", 96, "--skip_step", 3)
     printed("render", trajectory, "--output_path", tmp_path / "x.gif", "--fps", 4, "--hold", 2)
     for index, record in enumerate(the_run.records):
-        assert np.array_equal(read(tmp_path / "plain" / f"{index:05d}.png"), pixels(record.image))
+        assert within_a_level(read(tmp_path / "plain" / f"{index:05d}.png"), pixels(record.image))
     assert sorted(path.name for path in (tmp_path / "large").iterdir()) == ["00000.png", "00003.png", "00004.png"]
     large = Image.fromarray(pixels(the_run.records[3].image)).resize((96, 80), Image.Resampling.LANCZOS)
-    assert np.array_equal(read(tmp_path / "large" / "00003.png"), np.asarray(large))
+    assert within_a_level(read(tmp_path / "large" / "00003.png"), np.asarray(large))
     with Image.open(tmp_path / "x.gif") as gif:
         assert [frame.info["duration"] for frame in ImageSequence.Iterator(gif)] == [250] * STEPS + [2000]
 
@@ -572,7 +600,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, autoencoder: Any) -> Si
         )
     texts = [text for _, _, text, *_ in drawn]
     runs = {name: records_of(image, autoencoder, name) for name in NAMES}
-    load = latentflow.Networks("auto", torch.device("cpu"))
+    load = latentflow.models.networks.Networks("auto", torch.device("cpu"))
     return SimpleNamespace(**locals(), target=target_of(image))
 
 
@@ -629,14 +657,14 @@ def test_the_table_has_losses_and_metrics_of_each_run_and_of_the_encoder(compari
     own = latentflow.encoder_metrics(autoencoder, comparison.target, comparison.load)
     assert own["psnr"] == pytest.approx(psnr(autoencoder(comparison.target), comparison.target), abs=1e-3)
     result = json.loads((comparison.folder / "frames.manifest.json").read_text())["result"]
-    assert result["encoder_metrics"] == pytest.approx(own)
+    assert result["encoder_metrics"] == pytest.approx(own.labeled())
     wanted = []
     for name, records in comparison.runs.items():
         first, last = (float(records[index].loss[0]) for index in (0, -1))
         metrics = latentflow.image_metrics(records[-1].image, comparison.target, comparison.load)
         assert metrics["psnr"] == pytest.approx(psnr(records[-1].image, comparison.target), abs=1e-3)
         wanted.append([name, f"{first:.4g}", f"{last:.4g}", *shown_metrics(metrics)])
-        assert result["runs"][name]["metrics"] == pytest.approx(metrics)
+        assert result["runs"][name]["metrics"] == pytest.approx(metrics.labeled())
         assert (result["runs"][name]["loss_first"], result["runs"][name]["loss_last"]) == pytest.approx((first, last))
     assert [row[:6] for row in rows] == [*wanted, ["encoder's own", "", "", *shown_metrics(own)]]
     printed_head, *printed_rows = [line for line in comparison.out.splitlines() if not re.match("wrote|seed", line)]

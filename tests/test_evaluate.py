@@ -13,12 +13,14 @@ from PIL import Image
 from toys import least_mse, linear_autoencoder
 
 from latentflow import losses
-from latentflow.errors import Interrupted, OutputError, WeightsError
+from latentflow.base.errors import Interrupted, OutputError, WeightsError
+from latentflow.base.pixels import to_uint8
+from latentflow.base.session import Session
 from latentflow.explore.config import EvaluateConfig
 from latentflow.explore.evaluate import fidelity
 from latentflow.explore.evaluate import run as module
 from latentflow.explore.evaluate.metrics import MAX_PSNR, ReconstructionMetrics, find_metrics
-from latentflow.explore.evaluate.reconstruction import evaluate, read_target, reconstruct
+from latentflow.explore.evaluate.reconstruction import evaluate_images, read_target, reconstruct
 from latentflow.explore.evaluate.run import run_evaluate
 from latentflow.explore.evaluate.score_table import COLUMNS, Evaluated, ScoreTable
 from latentflow.explore.evaluate.scores import METRICS, Row, Score, markdown, summarize, table_cells
@@ -26,8 +28,7 @@ from latentflow.explore.evaluate.worst import PictureRow, difference, draw_worst
 from latentflow.models import weights
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.networks import BundledFeatures
-from latentflow.pictures.files import to_tensor, to_uint8
-from latentflow.session import Session
+from latentflow.pictures.files import to_tensor
 
 QUICK = ("--weights", "bundled", "--size", 48, "--quiet")
 SAMPLES = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -69,7 +70,7 @@ def test_metrics_are_those_of_the_decoded_mean_and_the_optimum_is_the_encoder(fe
     """The linear encoder is the decoder's pseudo-inverse: no latent does better."""
     autoencoder = linear_autoencoder()
     paths = sorted(few.glob("[0-9].png"))
-    records = list(evaluate(autoencoder, paths, size=48, steps=3, metrics=metrics))
+    records = list(evaluate_images(autoencoder, paths, size=48, steps=3, metrics=metrics))
     assert [record.index for record in records] == list(range(1, 7)) and {record.total for record in records} == {6}
     for record in records:
         target = to_tensor(Image.open(record.path))
@@ -239,7 +240,7 @@ def test_the_tables_hold_what_was_measured_and_the_second_row_is_the_optimized(
     code, out, err = invoke("evaluate", few, "--optimize", 4, "--worst", 2, "--dtype", "float32", *QUICK)
     assert (code, err) == (0, "")
     paths = sorted(few.glob("*.png"))
-    measured = list(evaluate(autoencoder, paths, size=48, steps=4, metrics=metrics))
+    measured = list(evaluate_images(autoencoder, paths, size=48, steps=4, metrics=metrics))
     found = rows(tmp_path / "evaluate.csv")
     assert list(found[0]) == list(COLUMNS)
     expected = [(str(steps), record.path.name, record.scores[steps].metrics) for steps in (0, 4) for record in measured]
@@ -321,7 +322,9 @@ def test_a_stopped_evaluation_goes_on_and_ends_the_same(few, tmp_path, monkeypat
     assert caught.value.exit_code == 130 and len(rows(tmp_path / "stopped.csv")) == 6
     measured = []
     monkeypatch.setattr(
-        module, "evaluate", lambda autoencoder, paths, **options: _counted(measured, autoencoder, paths, **options)
+        module,
+        "evaluate_images",
+        lambda autoencoder, paths, **options: _counted(measured, autoencoder, paths, **options),
     )
     twice = run_evaluate([str(few)], stopped, Session())
     assert measured == ["3.png", "4.png", "5.png", "broken.png"]
@@ -332,7 +335,7 @@ def test_a_stopped_evaluation_goes_on_and_ends_the_same(few, tmp_path, monkeypat
 
 def _counted(measured, autoencoder, paths, **options):
     measured += [path.name for path in paths]
-    return evaluate(autoencoder, paths, **options)
+    return evaluate_images(autoencoder, paths, **options)
 
 
 def test_what_changed_is_measured_again(invoke, few, tmp_path):
@@ -456,9 +459,27 @@ def test_a_table_of_0_1_0_is_read_and_gone_on_with(invoke, few, tmp_path, monkey
         writer = csv.DictWriter(file, COLUMNS[:-2], lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(found)
-    monkeypatch.setattr(module, "evaluate", lambda *args, **options: pytest.fail("it was measured again"))
+    monkeypatch.setattr(module, "evaluate_images", lambda *args, **options: pytest.fail("it was measured again"))
     code, _, err = invoke("evaluate", few, *QUICK)
     assert (code, err) == (0, "") and (tmp_path / "evaluate.csv").read_bytes() == complete
+
+
+def test_images_that_0_1_0_optimized_are_measured_again(invoke, few, tmp_path):
+    """0.1.0 optimized with other betas."""
+    (few / "broken.png").unlink()
+    line, table = ("evaluate", few, *QUICK, "--optimize", 2), tmp_path / "evaluate.csv"
+    assert invoke(*line)[0] == 0
+    right = {(row["image"], row["steps"]): float(row["psnr"]) for row in rows(table)}
+    assert {steps for _, steps in right} == {"0", "2"}
+    found = [row | {"psnr": "12.5"} for row in rows(table)]
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS[:-2], lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(found)
+    code, _, err = invoke(*line)
+    assert code == 0, err
+    now = {(row["image"], row["steps"]): float(row["psnr"]) for row in rows(table)}
+    assert now == pytest.approx(right, abs=0.01)
 
 
 def test_a_file_that_is_no_table_is_never_replaced(few, tmp_path):
@@ -472,6 +493,7 @@ def test_a_file_that_is_no_table_is_never_replaced(few, tmp_path):
     ("options", "code", "words"),
     [
         (["--vae", "bundled,bundled"], 2, "names bundled twice"),
+        (["--vae", "stabilityai/sd-vae-ft-mse,bundled"], 2, "sd-vae-ft-mse and bundled are bundled"),
         (["--vae", "bundled,,x"], 2, "empty name"),
         (["--vae", "bundled,no/such/folder/at/all"], 4, "no such folder"),
         (["--output_path", "e.gif"], 2, ".png or .svg"),
@@ -526,7 +548,7 @@ def test_rfid_is_stored_for_resuming_and_warned_of_when_images_are_few(invoke, f
     features = torch.stack(
         [
             score.features
-            for record in evaluate(
+            for record in evaluate_images(
                 load_autoencoder(weights.bundled(), dtype="auto"),
                 sorted(few.glob("[0-9].png")),
                 size=48,
@@ -538,7 +560,7 @@ def test_rfid_is_stored_for_resuming_and_warned_of_when_images_are_few(invoke, f
     assert result["rows"][0]["metrics"]["rfid"]["mean"] == pytest.approx(fidelity.frechet_distance(features))
     assert any("of 6 images, and so too high" in note for note in result["notes"])
     (few / "broken.png").unlink()
-    monkeypatch.setattr(module, "evaluate", lambda *args, **options: pytest.fail("it was measured again"))
+    monkeypatch.setattr(module, "evaluate_images", lambda *args, **options: pytest.fail("it was measured again"))
     assert json.loads(invoke("evaluate", few, "--json", *QUICK)[1])["rows"] == result["rows"]
 
 

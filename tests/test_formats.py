@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from latentflow import InputError, load_latent
+from latentflow.base.state import pack, unpack
 from latentflow.latents.files import save_latent
 from latentflow.runs.resume import read_checkpoint
 from latentflow.sinks.manifest import read_manifest
 from latentflow.sinks.trajectory import read_trajectory
-from latentflow.state_files import pack, unpack
 
 OLD = Path(__file__).parent / "data" / "0.1.0"
 
@@ -43,6 +43,17 @@ def test_a_run_of_0_1_0_is_repeated_from_its_manifest(invoke, old):
     assert code == 0, err
     assert torch.allclose(final_latent(old / "again.safetensors"), before, atol=1e-4)
     assert json.loads(out)["metrics"]["psnr"] == pytest.approx(shown["quality"]["psnr"], abs=1e-3)
+
+
+def test_a_seed_of_more_bits_than_torch_uses_is_repeated_by_those_it_used(invoke, old):
+    manifest = old / "run.gif.manifest.json"
+    content = json.loads(manifest.read_text())
+    seed = content["options"]["seed"]
+    content["options"]["seed"] = seed + 5 * 2**32
+    manifest.write_text(json.dumps(content))
+    code, out, err = invoke("--from_manifest", manifest.name, "--steps", 1, "--save_latent", "z.safetensors", "--json")
+    assert code == 0, err
+    assert json.loads(out)["seed"] == seed
 
 
 def test_a_run_of_0_1_0_is_resumed_and_ends_where_it_would_have(invoke, old):

@@ -11,15 +11,15 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 from toys import linear_autoencoder, picture
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.files import WrittenFiles
+from latentflow.base.pixels import to_uint8
+from latentflow.base.session import Session
 from latentflow.explore.grid import LEFT, MARGIN, MIN_WIDTH, SIDE, TOP, decode_plane, draw_plane
-from latentflow.files import WrittenFiles
 from latentflow.latents.index import index_path, read_latents
 from latentflow.latents.pca import principal_components
 from latentflow.latents.planes import make_plane
 from latentflow.latents.sources import read_anchors
-from latentflow.pictures.files import to_uint8
-from latentflow.session import Session
 from latentflow.sinks import run_sinks
 from latentflow.sinks.mosaic import GAP, Mosaic, pan
 
@@ -307,3 +307,13 @@ def test_bad_input_is_one_line(invoke, small, tmp_path, arguments, words):
     arguments = ["empty" if each == "." else each.format(small=small) for each in arguments]
     code, out, err = invoke("grid", *arguments, *BUNDLED)
     assert code == 2 and out == "" and err.count("\n") == 1 and words in err
+
+
+@pytest.mark.parametrize(("option", "value"), [("seed", "3"), ("reach", "2")])
+def test_an_option_of_a_plane_around_one_image_is_refused_elsewhere(invoke, small, images, option, value):
+    for view in ("grid", "curvature"):
+        for sources in ([images], [small, "random:1", "random:2"]):
+            code, _, err = invoke(view, *sources, f"--{option}", value, "--weights", "bundled")
+            assert code == 2 and f"--{option} would have no effect: the plane isn't around one image" in err
+    code, _, err = invoke("curvature", images, "--seed", 3, "--subspace", 3, "--output_path", "none/x.png")
+    assert "no effect" not in err  # of the directions beyond the plane

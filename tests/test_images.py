@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -15,11 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from processes import run_command
 
-from latentflow.config import ReadingOptions
-from latentflow.errors import InputError, MissingPackageError
-from latentflow.files import open_bytes
-from latentflow.pictures.files import cover, fit, read_image, to_tensor, to_uint8
+from latentflow.base.errors import InputError, MissingPackageError
+from latentflow.base.files import open_bytes
+from latentflow.base.pixels import to_uint8
+from latentflow.pictures.config import ReadingOptions
+from latentflow.pictures.files import check_image, cover, fit, read_image, to_tensor
 from latentflow.pictures.folders import find_images
 from latentflow.pictures.reader import Reader
 
@@ -204,7 +205,7 @@ def test_a_declared_size_beyond_all_bounds_is_refused_from_the_header(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "zero bytes"), (b"not an image", "not an image"), (b"\x89PNG\r\n\x1a\n", "not an image")],
+    [(b"", "zero bytes"), (b"not an image", "not an image"), (b"\x89PNG\r\n\x1a\n", "a damaged PNG picture")],
 )
 def test_what_is_no_image_is_refused(tmp_path, content, words):
     (tmp_path / "x.png").write_bytes(content)
@@ -264,6 +265,16 @@ def test_cover_keeps_the_centre_and_stretch_keeps_the_edges():
     assert np.asarray(fit(image, 30, "cover")).min() > 200
     assert np.asarray(fit(image, 30, "stretch"))[:, :9].max() < 60
     assert cover(image, 20, 10).size == (20, 10)
+    for turned in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270):
+        assert np.asarray(fit(image.transpose(turned), 30, "cover")).min() > 200  # the same from each side
+
+
+def test_a_mask_is_scaled_without_ringing():
+    mask = Image.new("L", (60, 60), 0)
+    mask.paste(255, (30, 0, 60, 60))
+    soft, sharp = (np.asarray(fit(mask, 20, sharp=each))[10] for each in (False, True))
+    assert soft[:9].max() == 0 and soft[11:].min() == 255  # nothing counts beyond the edge
+    assert sharp[:9].max() > 0
 
 
 def test_all_levels_survive_the_way_to_a_tensor_and_back():
@@ -343,10 +354,11 @@ def test_white_is_zero_where_a_tiff_says_so(written, kind, bits):
     assert np.abs(pixels(written(tiff_of(values, bits, 1), "y.tif"))[0, :, 0] - [0, 64, 255]).max() <= 1
 
 
-def test_twelve_bits_in_sixteen_are_not_black_and_said(written):
-    picture = written(tiff_of(np.array([[0, 2048, 4095]], np.uint16), 16, 1), "x.tif")
+@pytest.mark.parametrize(("bits", "levels"), [(12, [0, 2048, 4095]), (8, [0, 128, 255])])
+def test_twelve_bits_in_sixteen_are_not_black_and_said(written, bits, levels):
+    picture = written(tiff_of(np.array([levels], np.uint16), 16, 1), "x.tif")
     assert pixels(picture)[0, :, 0].tolist() == [0, 128, 255]
-    assert picture.notes == ("16 bits taken as 12, since no value is above 4095",)
+    assert picture.notes == (f"16 bits taken as {bits}, since no value is above {levels[-1]}",)
 
 
 def test_unsigned_thirty_two_bits_are_spread_and_said(written):
@@ -359,6 +371,12 @@ def test_the_gamma_of_a_png_is_applied_and_its_primaries_are_said(written):
     picture = written(png_of([b"\x37\xff"], 8, 0, linear))
     assert abs(pixels(picture)[0, 0, 0] - 255 * (0x37 / 255) ** (1 / 2.2)) <= 1 and "gAMA 1" in picture.notes[0]
     assert pixels(written(png_of([b"\x37\xff"], 8, 0, linear, chunk(b"sRGB", b"\0"))))[0, 0, 0] == 0x37
+    other = written(png_of([b"\x37\xff"], 8, 0, chunk(b"gAMA", struct.pack(">I", 55555))))  # 1 / 1.8
+    assert abs(pixels(other)[0, 0, 0] - 255 * (0x37 / 255) ** (1.8 / 2.2)) <= 1 and "gAMA 0.55555" in other.notes[0]
+    near = written(png_of([b"\x37\xff"], 8, 0, chunk(b"gAMA", struct.pack(">I", 43478))))  # 1 / 2.3
+    assert pixels(near)[0, 0, 0] == 0x37 and near.notes == ()
+    wild = written(png_of([b"\x37\xff"], 8, 0, chunk(b"gAMA", struct.pack(">I", 400_000_000))))
+    assert pixels(wild)[0, 0, 0] == 0x37 and wild.notes == ("impossible gamma ignored (gAMA 4000)",)
     usual = written(png_of([b"\x37\xff"], 8, 0, chunk(b"gAMA", struct.pack(">I", 45455))))
     assert pixels(usual)[0, 0, 0] == 0x37 and usual.notes == ()
     wide = chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
@@ -385,6 +403,9 @@ def test_alpha_that_is_zero_everywhere_is_ignored_where_programs_leave_it_unset(
     assert pixels(picture).tolist() == [[[10, 20, 30], [40, 50, 60]]]
     assert picture.notes == ("alpha ignored, since it is zero everywhere",)
     assert written(make(255), name).notes == ()
+    half = written(make(128), name)  # an alpha that is set counts
+    over_white = [(each * 128 + 255 * 127) / 255 for each in (10, 20, 30)]
+    assert np.abs(pixels(half)[0, 0] - over_white).max() <= 1 and half.notes == ("transparency over white",)
 
 
 def test_a_png_that_is_wholly_transparent_is_white_and_said(saved):
@@ -425,7 +446,8 @@ def test_a_jpeg_that_lacks_its_end_alone_is_read_and_said(written, tmp_path):
     content = stream.getvalue()
     whole = pixels(written(content, "x.jpg"))
     picture = written(content[:-2], "y.jpg")
-    assert np.array_equal(pixels(picture), whole) and picture.notes == ("end of the file missing, but no pixel",)
+    assert np.array_equal(pixels(picture), whole)
+    assert picture.notes == ("end of the file missing, but all pixels are there",)
     (tmp_path / "z.jpg").write_bytes(content[:-40])
     assert "truncated" in refused(tmp_path / "z.jpg")
 
@@ -467,6 +489,28 @@ def test_heic_without_its_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(MissingPackageError, match=r"HEIC picture, which needs pillow-heif.*latentflow\[heif\]"):
         read_image(tmp_path / "x.heic")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"GIF89a", "GIF"),
+        (b"II*\0", "TIFF"),
+        (b"some text", ""),
+    ],
+)
+def test_a_file_that_begins_as_a_picture_is_damaged_and_no_unknown_format(tmp_path, head, name):
+    if name == "HEIC":
+        pytest.importorskip("pillow_heif")
+    (tmp_path / "x").write_bytes(head + bytes(400))
+    words = f"x is a damaged {name} picture" if name else "its content is of no known format"
+    with pytest.raises(InputError, match=words):
+        check_image(tmp_path / "x")
+    with pytest.raises(InputError, match=words):
+        read_image(tmp_path / "x")
 
 
 def test_heic_is_read_with_its_package(tmp_path):
@@ -555,20 +599,16 @@ def test_every_command_says_what_reading_changed(invoke, tmp_path, command, imag
 @pytest.mark.slow
 def test_an_image_is_read_from_a_pipe(tmp_path, small):
     content = small.read_bytes()
-    line = [sys.executable, str(ROOT / "cli.py"), "--weights", "bundled", "--size", "32", "--steps", "1", "--json"]
-    piped = subprocess.run(
-        [*line, "--image_path", "-", "--seed", "1"], input=content, cwd=tmp_path, capture_output=True, check=False
-    )
-    assert piped.returncode == 0 and b"- is a stream" in piped.stderr, piped.stderr
-    named = subprocess.run(
-        [*line, "--image_path", str(small), "--seed", "1"], cwd=tmp_path, capture_output=True, check=False
-    )
+    line = ["--weights", "bundled", "--size", "32", "--steps", "1", "--seed", "1", "--json"]
+    piped = run_command([*line, "--image_path", "-"], tmp_path, stdin=content)
+    assert piped.returncode == 0 and "- is a stream" in piped.stderr, piped.stderr
+    named = run_command([*line, "--image_path", small, "--overwrite"], tmp_path)
     results = [json.loads(each.stdout) for each in (piped, named)]
     assert results[0]["metrics"] == results[1]["metrics"]
     manifest = json.loads((tmp_path / "grad_result.gif.manifest.json").read_text())
     assert hashlib.sha256(content).hexdigest() in json.dumps(manifest)
-    empty = subprocess.run([*line, "--image_path", "-"], input=b"", cwd=tmp_path, capture_output=True, check=False)
-    assert empty.returncode == 2 and b"--image_path - is empty" in empty.stderr
+    empty = run_command([*line, "--image_path", "-"], tmp_path)
+    assert empty.returncode == 2 and "--image_path - is empty" in empty.stderr
 
 
 def test_a_file_that_declares_any_size_takes_no_memory_for_it(small):

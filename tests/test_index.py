@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder
 
-from latentflow.errors import InputError, Interrupted, OutputError
-from latentflow.files import FORMAT_VERSION, WrittenFiles, check_writable
+from latentflow.base.errors import InputError, Interrupted, OutputError
+from latentflow.base.files import FORMAT_VERSION, WrittenFiles, check_writable
+from latentflow.base.session import Session
 from latentflow.latents import index
 from latentflow.latents.index import (
     BATCH_SIZE,
@@ -24,7 +25,6 @@ from latentflow.latents.index import (
     read_squares,
 )
 from latentflow.pictures.folders import FoundImages
-from latentflow.session import Session
 
 SIZE = 8
 OLD_INDEX = Path(__file__).parent / "data" / "0.1.0" / "index.safetensors"  # of four pictures, at 16 pixels
@@ -385,7 +385,7 @@ def test_an_index_of_0_1_0_is_read_and_nothing_is_encoded_again(tmp_path, autoen
 def test_an_index_of_a_newer_format_is_refused_in_one_sentence(folder, tmp_path, monkeypatch):
     path = tmp_path / "i.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr("latentflow.state_files.FORMAT_VERSION", FORMAT_VERSION + 1)
+        patch.setattr("latentflow.base.state.FORMAT_VERSION", FORMAT_VERSION + 1)
         read(folder, path=path)
     before = path.read_bytes()
     with pytest.raises(InputError) as caught:

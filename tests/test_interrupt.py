@@ -1,6 +1,7 @@
 """Ctrl-C and termination: outputs are valid up to the last finished step."""
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from processes import Command
 from toys import step, steps
 
+from latentflow import cli
+from latentflow.base import files
+from latentflow.base.errors import Interrupted
+from latentflow.base.session import Session
 from latentflow.commands._terminal import terminal_session
-from latentflow.errors import Interrupted
-from latentflow.session import Session
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,11 +30,16 @@ def running(small):
     """A long run in a process group of its own, as a terminal makes it."""
     started = []
 
-    def start(*options):
-        line = [sys.executable, str(ROOT / "cli.py"), "--image_path", str(small), "--weights", "bundled"]
+    def start(*options, new_python=False):
+        line = ["--image_path", str(small), "--weights", "bundled"]
         line += ["--size", "48", "--steps", "100000", "--quiet", "--metrics", "m.jsonl", *options]
-        process = subprocess.Popen(
-            line,
+        process = from_nothing(line) if new_python else Command(line, small.parent, new_session=True)
+        started.append(process)
+        return process
+
+    def from_nothing(line):
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "cli.py"), *line],
             cwd=small.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -39,8 +48,6 @@ def running(small):
             # a shell starts background jobs with SIGINT ignored, and their children inherit that
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        started.append(process)
-        return process
 
     yield start
     for process in started:
@@ -80,10 +87,12 @@ def test_a_signal_leaves_valid_outputs_of_what_was_done(running, small, number, 
     assert not [path for path in small.parent.iterdir() if ".part" in path.name]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize(
+    ("delay", "number", "code"),
+    [(0.3, signal.SIGINT, 130), (0.3, signal.SIGTERM, 143), (1.0, signal.SIGTERM, 143), (2.0, signal.SIGINT, 130)],
+)
 def test_a_signal_in_the_beginning_leaves_nothing_or_valid_frames(running, small, number, code, delay):
-    process = running()
+    process = running(new_python=True)
     time.sleep(delay)
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
@@ -112,6 +121,69 @@ def test_a_signal_that_a_library_swallows_is_not_lost():
         with contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGINT)
         next(session.watch(steps(1)))
+
+
+def test_a_command_without_a_session_ends_with_one_line(invoke, monkeypatch):
+    def stopped(*given, **more):  # a signal would be ignored where a shell started the tests in the background
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentflow.models.weights.verify", stopped)
+    assert invoke("weights", "verify", "--vae", "bundled") == (130, "", "latentflow: Stopped (Ctrl-C).\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("models.weights.bundled", ("weights", "list")),
+        ("models.weights.present", ("weights", "fetch")),
+        ("models.weights.Checkpoint.fetch", ("weights", "fetch", "--vgg16")),
+        ("models.weights.present", ("weights", "verify")),
+        ("models.weights.present", ("weights", "path")),
+        ("models.weights.layout_of", ("weights", "inspect", "bundled")),
+        ("models.pickles.convert", ("weights", "convert", "x.pt")),
+        ("losses.names", ("losses",)),
+        ("app.run.begin_samples", ("app", "--vae", "bundled", "--port", "8599")),
+    ],
+)
+def test_termination_ends_a_command_without_a_session_with_one_line(invoke, monkeypatch, place, line):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*given, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(f"latentflow.{place}", terminated)
+    code, out, err = invoke(*line)
+    assert (code, out) == (143, "") and err.endswith("latentflow: Stopped (terminated).\n"), err
+    assert err.count("\n") == (2 if line[0] == "app" else 1)  # the app says its address first
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_leaves_without_freeing_what_was_imported_but_with_its_code(monkeypatch):
+    called, codes = [], []
+    monkeypatch.setattr(cli.atexit, "register", called.append)
+    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    monkeypatch.setattr(sys, "argv", ["latentflow", "losses", "--nothing"])
+    with pytest.raises(SystemExit) as ended_by:
+        cli.program()
+    called[0]()
+    assert codes == [2] and ended_by.value.code == 2
+    monkeypatch.setattr(cli, "run", lambda args: {}["a bug"])
+    with pytest.raises(KeyError):
+        cli.program()
+    called[1]()
+    assert codes == [2, 1]
+
+
+def test_a_large_file_is_hashed_in_blocks(tmp_path, monkeypatch):
+    content = bytes(range(256)) * 10
+    (tmp_path / "large").write_bytes(content)
+    asked = []
+    read = files._BoundedFile.read
+    monkeypatch.setattr(files._BoundedFile, "read", lambda file, size=-1: asked.append(size) or read(file, size))
+    monkeypatch.setattr(files, "BLOCK", 1000)
+    assert files.sha256(tmp_path / "large") == hashlib.sha256(content).hexdigest()
+    assert asked == [1000] * 4
 
 
 def test_handlers_are_put_back():

@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 from standins import TINY, TINY_KL, model_files, random_model, write_folder
 from toys import linear_autoencoder
 
-from latentflow.errors import InputError, OutputError
+from latentflow.base.errors import InputError, OutputError
+from latentflow.base.pixels import to_uint8
 from latentflow.latents.files import load_latent, save_latent
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import present
-from latentflow.pictures.files import to_tensor, to_uint8
+from latentflow.pictures.files import to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_a_latent_of_another_program_is_read_in_the_units_it_is_said_to_have(tmp
     name, write, latent_of = FOREIGN[case]
     write(tmp_path / name)
     torch.testing.assert_close(load_latent(tmp_path / name, LINEAR, latent_of), LATENT, rtol=1e-5, atol=1e-6)
-    with pytest.raises(InputError, match=r"doesn't say which autoencoder it is of\. Add `latent_of` NAME"):
+    with pytest.raises(InputError, match=r"doesn't say which autoencoder it belongs to\. Add `latent_of` NAME"):
         load_latent(tmp_path / name, LINEAR)
 
 
@@ -202,7 +203,7 @@ def test_a_latent_that_says_whose_it_is_needs_and_heeds_no_option(saved, tiny):
         ),
         ({"latent": LATENT}, ":scaled", "doesn't say all"),
         ({"latent": LATENT}, "other:scaled", "`latent_of` other: the autoencoder in use is linear"),
-        ({"latent_tensor": LATENT} | MARKER, "linear:scaled", "is ComfyUI's, whose latents are unscaled"),
+        ({"latent_tensor": LATENT} | MARKER, "linear:scaled", "is from ComfyUI, which saves latents unscaled"),
         ({"x": LATENT, "y": VALUES}, "linear:scaled", "it has 2 tensors, none called latent"),
         ({}, "linear:scaled", "it has 0 tensors"),
         ({"latent": LATENT.expand(2, 4, 3, 5).contiguous()}, "linear:scaled", r"shape \(2, 4, 3, 5\)"),
@@ -219,6 +220,52 @@ def test_what_does_not_fit_a_latent_of_another_program_is_one_line(tmp_path, ten
     assert "\n" not in str(caught.value)
 
 
+WIDE = torch.zeros(1, 4, 3, 5) + 1  # of three rows and five columns
+
+
+@pytest.mark.parametrize(
+    ("values", "cause", "remedy"),
+    [
+        (
+            WIDE.expand(2, 4, 3, 5),
+            "shape (2, 4, 3, 5): 2 latents in one file; (1, 4, 3, 5) is wanted",
+            "one of the two",
+        ),
+        (WIDE.expand(7, 4, 3, 5), "7 latents in one file; (1, 4, 3, 5) is wanted", "one of the 7"),
+        (torch.zeros(0, 4, 3, 5), "0 latents in one file; (1, 4, 3, 5) is wanted", "holds none"),
+        (torch.zeros(1, 16, 2, 3, 5), "a video: 2 frames of 16 channels; (1, 4, rows, columns) is", "Take one frame"),
+        (WIDE[0].permute(1, 2, 0), "shape (3, 5, 4), with its channels last; (1, 4, 3, 5) is", "transpose(2, 0, 1)"),
+        (WIDE.permute(0, 2, 3, 1), "(1, 3, 5, 4), with its channels last; (1, 4, 3, 5) is", "permute(0, 3, 1, 2)"),
+        (WIDE.flatten(), "has the shape (60,); (1, 4, rows, columns) is wanted", "before it was flattened"),
+        (torch.zeros(16, 3, 5), "shape (16, 3, 5): 16 channels, where latents of linear have 4", "it was made with"),
+        (WIDE * torch.tensor([1, 1, 1, 1, torch.nan]), "12 of the 60 values of the latent", "make it anew"),
+        (WIDE * 1e6, "far from any latent of linear: their RMS is 1e+06, and about 1 is usual", "scaled twice?"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_the_one_cause_is_named_with_the_shape_that_is_wanted_and_a_remedy(tmp_path, values, cause, remedy, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, values.numpy())
+    else:
+        save_file({"latent": values.contiguous()}, path)
+    with pytest.raises(InputError) as caught:
+        load_latent(path, LINEAR, "linear:scaled")
+    message = str(caught.value)
+    assert cause in message and remedy in message and message.count("wanted") <= 1 and "\n" not in message
+    assert ("finite" in message) == ("values of the latent" in message and "12 of" in message)
+
+
+def test_values_far_from_any_latent_are_bad_input_and_no_divergence(invoke, small):
+    np.save(small.parent / "huge.npy", np.full((1, 4, 5, 6), 101, np.float32))
+    np.save(small.parent / "large.npy", np.full((1, 4, 5, 6), 99, np.float32))
+    run = ("--image_path", small, "--size", 48, "--steps", 1, "--weights", "bundled", "--latent_of", "bundled:scaled")
+    code, _, err = invoke(*run, "--init", "huge.npy")
+    assert code == 2 and "their RMS is 101" in err and "Check the units in --latent_of" in err and err.count("\n") == 1
+    code, _, err = invoke(*run, "--init", "large.npy")
+    assert "their RMS" not in err
+
+
 @pytest.mark.parametrize("array", [np.array([{}]), np.array(["a"]), np.zeros(3, complex), np.zeros(())])
 def test_arrays_that_are_no_latent_are_bad_input(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
@@ -232,7 +279,8 @@ def test_a_run_starts_from_a_latent_of_another_program(invoke, autoencoder, smal
     values = latent / autoencoder.geometry.scale + autoencoder.geometry.shift
     save_file({"latent_tensor": values.contiguous()} | MARKER, small.parent / "comfy.latent")
     np.save(small.parent / "z.npy", latent.numpy())
-    run = ("--image_path", small, "--size", 48, "--steps", 1, "--seed", 1, "--vae", "bundled", "--json", "--overwrite")
+    run = ("--image_path", small, "--size", 48, "--steps", 1, "--seed", 1, "--vae", "bundled")
+    run += ("--dtype", "float32", "--json", "--overwrite")
 
     def first_loss(*start):
         code, out, err = invoke(*run, *start)
@@ -252,7 +300,10 @@ def test_whose_a_latent_is_is_asked_for_before_torch_is_imported(small):
     line = [sys.executable, "-c", code, "--image_path", small, "--init", small.parent / "z.npy"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "2 False\n"
-    assert done.stderr.endswith("of. Add --latent_of NAME:scaled or NAME:unscaled\n") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.endswith("belongs to. Add --latent_of NAME:scaled or NAME:unscaled\n")
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_views_take_latents_of_other_programs_at_their_own_size(invoke, autoencoder, tmp_path):
@@ -283,3 +334,19 @@ def test_a_latent_that_cannot_be_written_is_an_output_error_and_leaves_nothing(t
     with pytest.raises(OutputError, match="`save_latent`"):
         save_latent(tmp_path / "no" / "a.safetensors", torch.zeros(1, 4, 2, 2), tiny, (4, 4))
     assert [path.name for path in tmp_path.iterdir()] == ["taken.safetensors"]
+
+
+@pytest.mark.parametrize("start", ["normal", "random:3", "picture", "own.safetensors"])
+def test_whose_a_latent_is_is_refused_where_there_is_no_latent_of_another_program(invoke, autoencoder, small, start):
+    save_latent(small.parent / "own.safetensors", torch.zeros(1, 4, 5, 6), autoencoder, size=(40, 48))
+    start = small if start == "picture" else start
+    run = ("--image_path", small, "--vae", "bundled", "--init", start, "--latent_of", "bundled:scaled")
+    code, _, err = invoke(*run)
+    assert code == 2 and "--latent_of bundled:scaled would have no effect" in err and err.count("\n") == 1
+    code, _, err = invoke("walk", small, small, "--vae", "bundled", "--latent_of", "bundled:scaled")
+    assert code == 2 and "would have no effect" in err
+
+
+def test_which_step_is_kept_is_refused_where_nothing_is_saved(invoke, small):
+    code, _, err = invoke("--image_path", small, "--keep", "best")
+    assert code == 2 and "--keep best goes with --save_latent or --save_image" in err

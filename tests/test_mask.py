@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import latentflow
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 from latentflow.models.autoencoder import Autoencoder
 
 QUICK = ("--weights", "bundled", "--size", 64, "--steps", 12, "--seed", 1, "--quiet")
@@ -96,17 +96,17 @@ def test_a_mask_lies_on_the_picture_as_it_is_fitted(files):
     for fit in ("contain", "cover", "stretch"):
         for name in ("mask.png", "small.png"):
             run = latentflow.invert(marked, size=80, fit=fit, steps=1, mask=files / name, vae="bundled")
-            assert run.mask.shape[-2:] == run.target.shape[-2:]
-            far = (run.mask - run.target[:, :1]).abs() > 0.5
+            assert run.target.mask.shape[-2:] == run.target.image.shape[-2:]
+            far = (run.target.mask - run.target.image[:, :1]).abs() > 0.5
             assert not far.any(), (fit, name)
-            assert float(run.mask[0, 0, 0, 0]) == 0, "no ringing beyond the edge"
+            assert float(run.target.mask[0, 0, 0, 0]) == 0, "no ringing beyond the edge"
 
 
 def test_masks_in_memory(files):
     read = latentflow.read_image(files / "mask.png").image
     array = np.array(read.convert("L"))
     forms = [read, array, array > 127, torch.from_numpy(array > 127), torch.from_numpy(array)[None] / 255]
-    masks = [latentflow.invert(files / "cat.png", size=64, mask=form, vae="bundled").mask for form in forms]
+    masks = [latentflow.invert(files / "cat.png", size=64, mask=form, vae="bundled").target.mask for form in forms]
     assert all(torch.equal(each, masks[0]) for each in masks)
 
 
@@ -116,7 +116,7 @@ def test_what_is_transparent_does_not_count(files):
     white.putalpha(mask)
     white.save(files / "cutout.png")
     one, two = (
-        latentflow.invert(files / "cat.png", size=64, mask=files / name, vae="bundled").mask
+        latentflow.invert(files / "cat.png", size=64, mask=files / name, vae="bundled").target.mask
         for name in ("mask.png", "cutout.png")
     )
     assert torch.equal(one, two)

@@ -1,6 +1,6 @@
 """Ways to a latent without the gradient, and with both; what they cost, and what they compute in."""
 
-import shutil
+import functools
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from standins import TINY, model_files, write_folder
 from toys import least_mse, linear_autoencoder, picture
 
 from latentflow import invert
-from latentflow.errors import DivergedError, InputError
+from latentflow.base.errors import DivergedError, InputError
 from latentflow.inversion.hybrid import walk_length
 from latentflow.inversion.methods import METHODS, choose
 from latentflow.inversion.objective import Objective
@@ -139,7 +139,7 @@ def test_each_method_has_its_own_optimizer_and_rate():
 
 @pytest.fixture(scope="module")
 def target(request):
-    return to_tensor(fit(read_image(Path(__file__).parent.parent / "examples" / "spheres.png").image, 96))
+    return to_tensor(fit(read_image(Path(__file__).parent.parent / "examples" / "spheres.png").image, 64))
 
 
 def test_hybrid_is_as_near_after_fifteen_steps_as_the_gradient_after_sixty(autoencoder, target):
@@ -159,7 +159,7 @@ def test_bfloat16_goes_the_way_of_float32(autoencoder, target, method):
     assert rough.precision == "bfloat16" and autoencoder.precision == "float32"
     latent = initial_latent("normal", autoencoder, target, seed=0)
     curves = [
-        [float(step.psnr) for step in optimize(each, Objective("mse", target), latent, steps=40, method=method)]
+        [float(step.psnr) for step in optimize(each, Objective("mse", target), latent, steps=25, method=method)]
         for each in (autoencoder, rough)
     ]
     assert curves[1] == pytest.approx(curves[0], abs=0.1)
@@ -211,14 +211,13 @@ def test_compiling_pays_for_many_steps_on_a_gpu_alone(autoencoder):
     assert cost.saves(0.1, 10_000) and not cost.saves(0.1, 100)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for the CPU needs g++")
-@pytest.mark.slow
 def test_a_compiled_decoder_decodes_the_same(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     folder = write_folder(tmp_path / "tiny", model_files(TINY["tiny"]))
     autoencoder = load_autoencoder(present(str(folder)))
     latent = torch.randn(1, autoencoder.geometry.channels, 4, 4, generator=torch.Generator().manual_seed(0))
     plain = autoencoder.decode(latent)
+    quick = functools.partial(torch.compile, backend="aot_eager")  # inductor would call a C++ compiler for a minute
+    monkeypatch.setattr(torch, "compile", quick)
     autoencoder.compile_decoder()
     latent.requires_grad_()
     compiled = autoencoder.decode(latent)

@@ -14,18 +14,19 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.session import Session
 from latentflow.explore.concept.run import Concept, write_concept
 from latentflow.explore.config import WalkConfig
-from latentflow.explore.music import Player, check_music, read_score
-from latentflow.explore.walk import OTHER_TIMING
+from latentflow.explore.walk import OTHER_TIMING, direction_reader, where
 from latentflow.latents.directions import channel_direction, smooth_directions, with_norm_of
 from latentflow.latents.paths import LatentPath
-from latentflow.session import Session
 from latentflow.sinks.ffmpeg import ffmpeg_executable
-from latentflow.sound.midi import Note, note_name, note_number, read_mapping, read_midi
+from latentflow.sound.midi import Mapping, Note, glides, note_name, note_number, read_mapping, read_midi
 from latentflow.sound.motions import ATTACK, REACH, RELEASE
+from latentflow.sound.score import Player, check_music, read_score, score_words
 from latentflow.sound.tones import write_tones
+from latentflow.sound.unheard import without_effect
 
 ROOT = Path(__file__).parent.parent
 BUNDLED = ("--weights", "bundled", "--size", 64, "--dtype", "float32", "--quiet")
@@ -72,6 +73,12 @@ def test_a_note_that_is_never_released_lasts_to_the_end_and_is_said(tmp_path):
     assert found.notices == ["1 note is never released in x.mid, and held to the end."]
 
 
+def test_of_a_key_that_is_struck_twice_the_first_note_ends_first(tmp_path):
+    twice = [on(0, 60, 100), on(480, 60, 50), off(480, 60), off(480, 60)]
+    found = read_midi(midi_file(tmp_path / "x.mid", twice))
+    assert found.notes == [Note(60, 0.0, 1.0, 100, 0), Note(60, 0.5, 1.5, 50, 0)]
+
+
 def test_the_pedal_holds_notes_and_all_notes_off_ends_them(tmp_path):
     messages = [control(0, 64, 127), on(0, 60), off(480, 60), on(0, 62), control(480, 64, 0), off(480, 62)]
     found = read_midi(midi_file(tmp_path / "x.mid", messages))
@@ -79,6 +86,45 @@ def test_the_pedal_holds_notes_and_all_notes_off_ends_them(tmp_path):
     messages = [on(0, 60), on(0, 64), control(480, 123, 0), on(480, 60), off(480, 60)]
     found = read_midi(midi_file(tmp_path / "x.mid", messages))
     assert [note.stop for note in found.notes] == [0.5, 0.5, 1.5] and not found.notices
+
+
+@pytest.mark.parametrize("value, stop", [(64, 1.0), (63, 0.5), (127, 1.0)])
+def test_the_pedal_is_down_from_64_on(value, stop, tmp_path):
+    messages = [control(0, 64, value), on(0, 60), off(480, 60), control(480, 64, 0), on(0, 62), off(480, 62)]
+    found = read_midi(midi_file(tmp_path / "x.mid", messages))
+    assert found.notes[0] == Note(60, 0.0, stop, 127, 0)
+
+
+@pytest.mark.parametrize(
+    "command, stops",
+    [
+        (120, [1.0, 1.0]),  # all sound off: keys that are held and notes that the pedal holds
+        (121, [1.0, 1.5]),  # reset all controllers: the pedal comes up, a held key stays
+        (122, [2.0, 1.5]),  # local control is no business of notes
+        (123, [2.0, 2.0]),  # all notes off: as if keys were let go, which the pedal holds
+        (127, [2.0, 2.0]),
+    ],
+)
+def test_commands_end_notes(command, stops, tmp_path):
+    """The pedal holds 60, let go at 0.5 s, until 2 s; the key of 62 is held until 1.5 s; the command comes at 1 s."""
+    messages = [control(0, 64, 127), on(0, 60), on(0, 62), off(480, 60), control(480, command, 0), off(480, 62)]
+    if command == 122:  # without a reset the pedal holds 62 too
+        stops = [2.0, 2.0]
+    messages += [control(480, 64, 0), on(0, 40, channel=1), off(480, 40, channel=1)]
+    found = read_midi(midi_file(tmp_path / "x.mid", messages))
+    assert [note.stop for note in found.notes[:2]] == stops
+
+
+def test_commands_are_for_their_channel(tmp_path):
+    messages = [control(0, 64, 127), on(0, 60), off(480, 60), control(0, 120, 0, 1), control(0, 121, 0, 1), off(480, 1)]
+    assert read_midi(midi_file(tmp_path / "x.mid", messages)).notes == [Note(60, 0.0, 1.0, 127, 0)]
+
+
+def test_a_reset_puts_bend_and_wheel_back(tmp_path):
+    messages = [on(0, 60), bent(0, 8191), control(0, 1, 127), control(480, 121, 0), off(480, 60)]
+    found = read_midi(midi_file(tmp_path / "x.mid", messages))
+    assert found.bends[0][1].tolist() == [pytest.approx(2.0, abs=1e-3), 0.0]
+    assert found.control(1, 0.4) == 127 and found.control(1, 0.6) == 0
 
 
 def test_levels_are_those_worked_out_by_hand(tmp_path):
@@ -109,12 +155,25 @@ def test_without_envelopes_a_note_is_on_or_off(tmp_path):
 
 
 def test_a_bend_moves_a_note_towards_its_neighbor(tmp_path):
-    bend = [on(0, 60), (480, "pitchwheel", {"pitch": 2048}), (480, "pitchwheel", {"pitch": -8192}), off(480, 60)]
+    bend = [on(0, 60), *(bent(480, each) for each in (1024, -8192, -3072)), off(480, 60)]
     at = read_midi(midi_file(tmp_path / "x.mid", bend)).levels(0.0, 0.0)
     assert at(0.1)[60] == 1
-    half = at(0.6)  # a quarter of two semitones up
-    assert half[60] == pytest.approx(math.cos(math.pi / 4)) and half[61] == pytest.approx(math.sin(math.pi / 4))
+    quarter = at(0.6)  # an eighth of two semitones up: cos and sin of an eighth of half a turn
+    assert quarter[60] == pytest.approx(math.cos(math.pi / 8)) and quarter[61] == pytest.approx(math.sin(math.pi / 8))
     assert at(1.1)[58] == 1 and at(1.1).sum() == 1
+    assert at(1.6)[59] == pytest.approx(math.cos(math.pi / 8))  # ¾ down: ¼ of the way from 59 to 60
+    assert at(1.6)[60] == pytest.approx(math.sin(math.pi / 8))
+
+
+def test_a_wheel_has_fourteen_bits(tmp_path):
+    """Both bytes of a bend count: 3000 is 23 · 128 + 56 above the center, 87 · 128 + 56 in the file."""
+    found = read_midi(midi_file(tmp_path / "x.mid", [on(0, 60), bent(0, 3000), bent(240, -1), off(240, 60)]))
+    assert b"\xe0\x38\x57" in (tmp_path / "x.mid").read_bytes()
+    assert found.bends[0][1] == pytest.approx([2 * 3000 / 8192, -2 / 8192])
+
+
+def bent(ticks, pitch, channel=0):
+    return ticks, "pitchwheel", {"pitch": pitch, "channel": channel}
 
 
 def test_running_status_is_read(tmp_path):
@@ -125,19 +184,7 @@ def test_running_status_is_read(tmp_path):
     assert found.notes == [Note(60, 0.0, 1.0, 100, 0), Note(62, 0.5, 1.0, 100, 0)]
 
 
-def test_odd_files_are_refused_in_a_line(tmp_path):
-    good = midi_file(tmp_path / "good.mid", [on(0, 60), off(480, 60)]).read_bytes()
-    broken = {
-        "empty": b"",
-        "garbage": b"hello, this is no MIDI at all" * 20,
-        "cut": good[:30],
-        "no division": good[:12] + b"\0\0" + good[14:],
-    }
-    for name, content in broken.items():
-        (tmp_path / "x.mid").write_bytes(content)
-        with pytest.raises(InputError, match=r"`midi` x\.mid") as error:
-            read_midi(tmp_path / "x.mid")
-        assert len(str(error.value).splitlines()) == 1, name
+def test_files_that_play_nothing_are_refused_in_a_line(tmp_path):
     with pytest.raises(InputError, match="plays nothing"):
         read_midi(midi_file(tmp_path / "x.mid", []))
     with pytest.raises(InputError, match="of type 2"):
@@ -146,28 +193,6 @@ def test_odd_files_are_refused_in_a_line(tmp_path):
         read_midi(midi_file(tmp_path / "x.mid", [on(0, 60), off(0, 60)]))
     with pytest.raises(InputError, match="does not exist"):
         read_midi(tmp_path / "none.mid")
-
-
-def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path):
-    good = midi_file(
-        tmp_path / "good.mid",
-        [
-            (0, "set_tempo", {"tempo": 400_000}),
-            *(message for note in range(40, 60) for message in (on(20, note), off(90, note))),
-        ],
-        [control(10, 1, 5), (5, "pitchwheel", {"pitch": 100}), (9, "program_change", {"program": 3})],
-    ).read_bytes()
-    generator = np.random.default_rng(0)
-    for _ in range(400):
-        damaged = bytearray(good)
-        for place in generator.integers(0, len(good), generator.integers(1, 6)):
-            damaged[place] = generator.integers(0, 256)
-        (tmp_path / "x.mid").write_bytes(bytes(damaged))
-        try:
-            found = read_midi(tmp_path / "x.mid")
-        except InputError:
-            continue
-        assert np.isfinite(found.levels(0.01, 0.1)(0.5)).all()
 
 
 def test_live_notes_have_the_envelopes_and_the_reach_of_files():
@@ -204,7 +229,7 @@ def player_of(midi, config, anchors, **options):
     config = WalkConfig(midi=str(midi), **config)
     path = LatentPath(anchors, "lerp", loop=config.loop)
     score = read_score(config, path, len(anchors), config.fps, Session())
-    return score, Player(score, config, path, anchors, linear_autoencoder(), (16, 16))
+    return score, Player(score, config, path, anchors, direction_reader(linear_autoencoder(), (16, 16)))
 
 
 def test_the_latent_is_the_walk_moved_along_the_notes_with_its_norm(tmp_path):
@@ -243,9 +268,196 @@ def test_controllers_and_programs_move_the_walk(tmp_path):
     ]
     score, _ = player_of(midi_file(tmp_path / "program.mid", program), {"release": 0.0, "fps": 4.0}, anchors)
     assert score.positions == pytest.approx([0, 0, 0, 1, 2, 1])  # half a second from each to the next
-    instruments = [(0, "program_change", {"program": 2}), on(0, 60), off(960, 60)]
-    score, _ = player_of(midi_file(tmp_path / "i.mid", instruments), {"release": 0.0, "fps": 4.0}, anchors)
-    assert score.positions == pytest.approx([0, 0.5, 1, 2])  # they only choose instruments: the walk is even, and ends
+
+
+def program(ticks, number, channel=0):
+    return ticks, "program_change", {"program": number, "channel": channel}
+
+
+@pytest.mark.parametrize(
+    "tracks, cues",
+    [
+        ([[program(0, 2), on(0, 60), off(960, 60)]], []),  # instruments
+        ([[program(0, 2), on(0, 60), program(480, 1), off(480, 60)]], [1]),
+        # a band: each instrument is chosen before its first note, also while others play
+        ([[program(0, 2), on(0, 60), off(1920, 60)], [program(480, 1, 1), on(9, 50, channel=1), off(9, 50, 1)]], []),
+        ([[on(0, 60), off(1920, 60)], [on(480, 50, channel=1), program(480, 1, 1), off(480, 50, 1)]], [1]),
+        ([[on(0, 36, channel=9), program(480, 1, 9), off(480, 36, 9)]], []),  # drum kits
+        ([[on(0, 60), program(0, 3, 5), program(480, 1, 5), off(480, 60)]], [1]),  # a channel for nothing else
+        ([[program(480, 1), program(480, 2)]], [1, 2]),  # and a file
+    ],
+)
+def test_programs_that_choose_instruments_are_no_cues(tracks, cues, tmp_path):
+    found = read_midi(midi_file(tmp_path / "x.mid", *tracks))
+    assert found.cues[1].tolist() == cues
+
+
+def test_programs_before_the_first_note_leave_the_walk_even(tmp_path):
+    anchors = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 4, 8, 8) + 1
+    midi = midi_file(tmp_path / "i.mid", [program(0, 2), on(0, 60), off(960, 60)])
+    score, _ = player_of(midi, {"release": 0.0, "fps": 4.0}, anchors)
+    assert score.positions == pytest.approx([0, 0.5, 1, 2])
+
+
+def test_programs_after_the_first_note_of_their_channel_lead_to_images(tmp_path):
+    messages = [on(0, 60), off(480, 60), program(0, 2), on(480, 62), off(480, 62)]
+    found = read_midi(midi_file(tmp_path / "x.mid", messages))
+    assert [each.tolist() for each in found.cues] == [[0.5], [2]]
+
+
+def test_programs_beyond_the_images_begin_again(tmp_path):
+    """Of 3 images program 7 leads to image 1, and one that the mapping has to what it says."""
+    anchors = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 4, 8, 8) + 1
+    midi = midi_file(tmp_path / "x.mid", [on(0, 60), program(480, 7), program(960, 9), off(960, 60)])
+    (tmp_path / "map.json").write_text('{"programs": {"9": 2}}')
+    options = {"release": 0.0, "fps": 2.0, "map_": str(tmp_path / "map.json")}
+    score, _ = player_of(midi, options, anchors)
+    assert score.positions == pytest.approx([0, 0, 1, 1, 2])
+
+
+def test_a_program_change_on_the_way_turns_around():
+    """At 1 s to place 2, half a second long; a quarter of a second later, at 1, to 0, and then from 0.5 to 3."""
+    place = glides((np.array([1.0, 1.25, 1.5]), np.array([2.0, 0.0, 3.0])), float)
+    assert place(np.array([0.9, 1.0, 1.125, 1.25, 1.375, 1.5, 1.75, 2.0, 9.0])) == pytest.approx(
+        [0, 0, 0.5, 1, 0.75, 0.5, 1.75, 3, 3]
+    )
+
+
+def heard_of(tmp_path, messages, config=None, mapping=None):
+    """The score of three images to the messages, and what was said."""
+    said = []
+    config = dict(config or {})
+    if mapping is not None:
+        (tmp_path / "map.json").write_text(json.dumps(mapping))
+        config["map_"] = str(tmp_path / "map.json")
+    config = WalkConfig(midi=str(midi_file(tmp_path / "x.mid", messages)), **{"fps": 4.0, "release": 0.0} | config)
+    path = LatentPath(torch.randn(3, 4, 8, 8), "lerp")
+    return read_score(config, path, 3, config.fps, Session(said.append)), said
+
+
+FOUR_NOTES = [each for pitch in (60, 64, 67, 72) for each in (on(0, pitch), off(480, pitch))]
+
+
+@pytest.mark.parametrize(
+    "wheel, said",
+    [
+        ([control(0, 1, 0)], []),  # as sequencers reset it before the first note
+        ([control(0, 121, 0)], []),
+        ([control(0, 1, 48), control(240, 1, 20)], ["Controller 1 moves by 28 of 127 only, as for vibrato"]),
+        ([control(10, 1, 63)], ["Controller 1 moves by 63 of 127 only"]),  # from 0, where it is before
+    ],
+)
+def test_a_wheel_that_never_moves_far_leaves_the_walk_alone(wheel, said, tmp_path):
+    score, found = heard_of(tmp_path, wheel + FOUR_NOTES)
+    steps = np.diff(score.positions)
+    assert score.positions[-1] == 2 and (steps > 0).all()
+    assert len(found) == len(said) and all(map(str.startswith, found, said))
+
+
+def test_a_wheel_that_moves_far_or_is_mapped_leads_the_walk(tmp_path):
+    score, said = heard_of(tmp_path, [control(0, 1, 0), control(480, 1, 64), off(480, 1), *FOUR_NOTES])
+    assert score.positions[3] == pytest.approx(64 / 127 * 2) and not said
+    score, said = heard_of(tmp_path, [control(0, 1, 20), *FOUR_NOTES], mapping={"controls": {"1": "position"}})
+    assert score.positions == pytest.approx([20 / 127 * 2] * 8)
+    assert said == ["All frames are at the same place on the walk: nothing that is played moves it."]
+
+
+WHEEL = [control(0, 1, 0), control(240, 1, 127)]
+CHORD = {"notes": {"60": {"seed": 1}, "64": {"seed": 2}, "67": {"seed": 3}, "72": {"channel": 0}}}
+
+
+@pytest.mark.parametrize(
+    "messages, options, mapping, said",
+    [
+        (FOUR_NOTES, {"attack": 0.1, "release": 0.1, "reach": 1.0, "seed": 3, "tones": True}, None, []),
+        ([*WHEEL, off(480, 1)], {"release": 0.5}, None, []),  # the walk is longer
+        ([*WHEEL, off(480, 1)], {"attack": 0.1}, None, ["`attack`: without effect"]),
+        ([*WHEEL, off(480, 1)], {"tones": True, "seed": 1}, None, ["`seed`, `tones`: without effect"]),
+        ([*WHEEL, off(480, 1)], {"reach": 1.0}, None, ["`reach`: without effect"]),
+        ([*WHEEL, control(480, 16, 9)], {"reach": 1.0, "seed": 1}, None, []),
+        (FOUR_NOTES, {"seed": 3}, CHORD, ["`seed`: without effect"]),
+        (FOUR_NOTES, {}, CHORD, []),
+        (FOUR_NOTES, {}, {}, ["`map_` is empty and has no effect."]),
+        (FOUR_NOTES, {}, {"notes": {"C4": {"seed": 1}, "C2": {"seed": 1}}}, ["MIDI file doesn't play: note C2."]),
+        (FOUR_NOTES, {}, {"controls": {"74": "x"}, "programs": {"5": 0}}, ["play: controller 74, program 5."]),
+        (
+            [*WHEEL, *FOUR_NOTES, program(0, 1), off(480, 1)],
+            {},
+            None,
+            ["The walk follows controller 1: program changes have no effect."],
+        ),
+        (
+            [*WHEEL, control(0, 2, 127), *FOUR_NOTES],
+            {},
+            {"controls": {"1": "position", "2": "position"}},
+            ["The walk follows controller 1: controller 2 has no effect."],
+        ),
+        ([*FOUR_NOTES, program(0, 3), off(480, 1)], {}, None, ["All frames are at the same place"]),
+    ],
+)
+def test_what_has_no_effect_is_said(messages, options, mapping, said, tmp_path):
+    _, found = heard_of(tmp_path, messages, options, mapping)
+    assert len(found) == len(said) and all(part in line for part, line in zip(said, found)), found
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({}, []),  # the last one begins before the end
+        ({"offset": 3.0}, ["4 notes are outside the walk, which shows -3.0 to -1.2 s of the MIDI file."]),
+        ({"offset": -1.0}, ["2 notes are outside the walk, which shows 1.0 to 2.8 s of the MIDI file."]),
+    ],
+)
+def test_notes_beyond_the_sound_are_said(options, said, tmp_path):
+    from test_sound import write_wav
+
+    write_wav(tmp_path / "x.wav", np.random.default_rng(0).normal(0, 0.1, (79380, 1)), 44100)  # 1.8 s
+    sound = {"audio": str(tmp_path / "x.wav"), "motion": "constant"}
+    notes = [*FOUR_NOTES[:-2], on(240, 72), off(480, 72)]  # from 0, 0.5, 1 and 1.75 s on
+    _, found = heard_of(tmp_path, notes, sound | options)
+    assert found == said
+
+
+def test_a_motion_that_notes_replace_is_said(tmp_path):
+    from test_sound import write_wav
+
+    write_wav(tmp_path / "x.wav", np.random.default_rng(0).normal(0, 0.1, (88200, 1)), 44100)
+    sound = {"audio": str(tmp_path / "x.wav")}
+    _, found = heard_of(tmp_path, [*WHEEL, *FOUR_NOTES], sound)
+    assert found == ["The walk follows controller 1 of the MIDI file, not the sound."]
+    _, found = heard_of(tmp_path, [*WHEEL, *FOUR_NOTES], sound | {"motion": "energy", "smooth": 0.5})
+    assert len(found) == 1 and found[0].endswith(", not the sound: `motion`, `smooth` without effect.")
+    config = WalkConfig(midi="x.mid", audio="x.wav", motion="chroma")
+    (said,) = without_effect(config, Mapping(), read_midi(tmp_path / "x.mid"), (0.0, 2.0))
+    assert said == "The images are mixed by `motion` chroma: controller 1 of the MIDI file has no effect."
+
+
+def test_the_seed_chooses_the_directions_of_notes(tmp_path):
+    anchors = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    midi = midi_file(tmp_path / "x.mid", [on(0, 60), off(480, 60)])
+    options = {"attack": 0.0, "reach": 0.5, "fps": 10.0}
+    latents = {}
+    for seed in (None, 0, 1):
+        _, player = player_of(midi, options | {"seed": seed}, anchors)
+        moved = anchors[:1] + 0.5 * smooth_directions((1, 4, 8, 8), 130, seed or 0)[60:61]
+        latents[seed] = player.latent(0)
+        assert torch.allclose(latents[seed], with_norm_of(moved, anchors[:1]), atol=1e-5)
+    assert torch.equal(latents[None], latents[0]) and not torch.allclose(latents[0], latents[1], atol=0.05)
+
+
+def test_captions_say_the_place_and_the_notes(tmp_path):
+    midi = midi_file(tmp_path / "x.mid", [on(0, 60), on(480, 64), off(480, 60), off(0, 64)])
+    score, _ = player_of(midi, {"attack": 0.0, "release": 0.0, "fps": 10.0}, torch.randn(2, 4, 8, 8))
+    words = score_words(score, ["spheres", "cat"], where)
+    assert words(0) == ["spheres to cat   0%", "C4"]
+    assert words(9) == ["spheres to cat 100%", "C4 E4"]
+
+
+def test_the_last_leg_of_a_loop_has_the_steps_of_the_others(tmp_path):
+    """Ten frames around three images: 0, 1 and 2 are among them, and 3 is where the first comes again."""
+    midi = midi_file(tmp_path / "x.mid", [on(0, 60), off(480, 60)])
+    score, _ = player_of(midi, {"release": 0.0, "fps": 20.0, "loop": True}, torch.randn(3, 4, 8, 8))
+    assert score.positions == pytest.approx([0, 1 / 3, 2 / 3, 1, 1.25, 1.5, 1.75, 2, 2 + 1 / 3, 2 + 2 / 3])
 
 
 def test_a_mapping_says_what_moves(tmp_path):
@@ -296,7 +508,7 @@ def test_a_note_may_move_along_a_saved_concept(tmp_path):
     "content, message",
     [
         ("[]", "it is no object"),
-        ('{"keys": {}}', "'keys' is none of notes, controls and programs"),
+        ('{"keys": {}}', "'keys' is not one of notes, controls and programs"),
         ('{"notes": {"H2": {"channel": 1}}}', "'H2' is no number from 0 to 127"),
         ('{"notes": {"60": "x"}}', "60 has no target"),
         ('{"notes": {"60": {"channel": -1}}}', "60 has no target"),
@@ -342,6 +554,8 @@ def test_tones_sound_when_the_notes_do(tmp_path):
     spectrum = np.abs(np.fft.rfft(sound[round(0.6 * 44100) : round(0.9 * 44100)]))
     assert spectrum.argmax() / 0.3 == pytest.approx(440, abs=2)
     assert np.abs(sound).max() < 1 and np.abs(np.diff(sound)).max() < 0.2  # nothing clicks
+    one, other = (np.abs(sound[round(begin * 44100) :][:17640]).max() for begin in (0.55, 1.55))
+    assert other / one == pytest.approx(64 / 127, rel=0.02)  # as loud as its key was struck
 
 
 def test_the_command_plays_notes_with_tones(invoke, small, photo, tmp_path):
@@ -391,7 +605,7 @@ def test_a_midi_file_may_start_later_in_a_sound(tmp_path):
 def test_without_the_package_it_is_said(tmp_path, monkeypatch):
     import sys
 
-    from latentflow.errors import MissingPackageError
+    from latentflow.base.errors import MissingPackageError
 
     monkeypatch.setitem(sys.modules, "mido", None)
     with pytest.raises(MissingPackageError, match=r"pip install latentflow\[sound\]"):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from toys import picture
 
-from latentflow.errors import InputError, MissingPackageError
-from latentflow.inversion.objective import Objective, parse
+from latentflow import losses
+from latentflow.base.errors import InputError, MissingPackageError
+from latentflow.inversion.objective import Objective, parse, same_sum
 from latentflow.models import weights
 from latentflow.models.networks import Networks
 
@@ -31,13 +32,30 @@ def test_sums_are_read(text, terms):
     [
         ("", 1, "expected a loss"),
         ("mes", 1, "Did you mean mse"),
-        ("mse l1", 5, "expected \\+"),
-        ("mse + ", 7, "expected a loss"),
-        ("mse + 0.1ssim", 7, "expected a loss"),
-        ("mse + 1.2.3*l1", 7, "not a number"),
+        ("mse l1", 5, "no sum of losses .*Write it as in"),
+        ("mse + ", 7, "no sum of losses"),
+        ("mse + 0.1ssim", 9, "invalid decimal"),
+        ("mse + 1.2.3*l1", 10, "no sum of losses"),
         ("mse + mse", 7, "named twice"),
-        ("mse - l1", 5, "expected \\+"),
+        ("mse - l1", 7, "only added"),
+        ("-1*mse", 1, "the weight -1 is below 0"),
+        ("mse + -0.5 * l1", 7, "the weight -0.5 is below 0"),
+        ("0*mse", 1, "the weight of mse is 0.*Nothing would move"),
+        ("0*mse + 0.0*l1", 1, "the weight of mse and of l1 is 0"),
+        ("mse + 1e999*l1", 7, "too large"),
+        ("sinkhorn(blur=1e999)", 15, "too large"),
         ("0.5*nothing_like_it", 5, "The losses are"),
+        ("mse # + l1", 5, "expected \\+"),
+        ("mse,l1", 1, "expected a loss"),
+        ("mse*0.5", 1, "expected a weight before \\*"),
+        ("2*3*mse", 1, "expected a weight"),
+        ("True*mse", 1, "expected a weight"),
+        ("2*(mse + l1)", 4, "expected a loss"),
+        ("__import__('os').getcwd()", 1, "expected a loss"),
+        ("  mse/l1", 7, "only added"),
+        ("é*mse", 1, "expected a weight"),
+        ("ééé + 2*nothing_like_it", 1, "no loss named 'ééé'"),
+        ("mse" + "+mse" * 9000, 1, "no sum of losses"),
     ],
 )
 def test_errors_point_at_the_character(text, position, words):
@@ -55,10 +73,14 @@ def test_options_are_read_and_shown():
 @pytest.mark.parametrize(
     ("text", "position", "words"),
     [
-        ("sinkhorn(", 10, "expected an option"),
+        ("sinkhorn(", 9, "never closed"),
         ("sinkhorn(blur)", 10, "expected an option"),
-        ("sinkhorn(blur=0.1", 18, "expected , or \\)"),
+        ("sinkhorn(blur=0.1", 9, "never closed"),
         ("sinkhorn(blur=1,blur=2)", 17, "named twice"),
+        ("sinkhorn(0.1)", 10, "expected an option"),
+        ("sinkhorn(blur=l1)", 15, "expected a number after blur="),
+        ("sinkhorn(**l1)", 10, "expected an option"),
+        ("sinkhorn(blur=-1)", 1, "blur of sinkhorn must be from 0.001"),
         ("l1 + sinkhorn(reach=1)", 6, "no option 'reach'; its options: points, blur, position"),
         ("l1(power=2)", 1, "no option 'power'; its options: none"),
         ("sinkhorn(points=99)", 1, "from 1 to 64"),
@@ -74,6 +96,46 @@ def test_a_sum_is_the_sum_of_its_terms():
     total, parts = Objective("mse + 0.5*l1", target)(image)
     assert total.shape == (2,) and list(parts) == ["mse", "l1"]
     assert torch.allclose(total, parts["mse"] + 0.5 * parts["l1"])
+
+
+def test_a_weight_of_zero_beside_another_is_shown_and_moves_nothing():
+    image, target = picture(), picture(seed=4)
+    total, parts = Objective("mse + 0*l1", target)(image)
+    assert torch.equal(total, parts["mse"]) and float(parts["l1"]) > 0
+
+
+def test_labels_tell_weights_and_options_apart_that_differ_in_the_eighth_digit():
+    objectives = [Objective(f"{weight}*mse", picture()) for weight in ("0.12345678", "0.12345679", "1e-06", "2.50")]
+    assert [each.label for each in objectives] == ["0.12345678*mse", "0.12345679*mse", "1e-06*mse", "2.5*mse"]
+    assert Objective("sinkhorn(blur=0.12345678,points=8)", picture()).label == "sinkhorn(blur=0.12345678,points=8)"
+
+
+def test_two_losses_with_one_label_are_refused():
+    """Their values would be told under one name."""
+
+    @losses.register("other")
+    class Other(losses.Loss):
+        def __init__(self, load=None):
+            super().__init__(load)
+            self.label = "mse"
+
+    with pytest.raises(InputError, match="two losses have the label mse"):
+        Objective("mse + other", picture())
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("mse", "1*mse", True),
+        ("mse+l1", " 1.0*l1 + mse", True),
+        ("sinkhorn(blur=0.1,points=8)", "sinkhorn(points=8, blur=1e-1)", True),
+        ("mse", "2*mse", False),
+        ("mse", "mse + l1", False),
+        ("sinkhorn(blur=0.1)", "sinkhorn(blur=0.2)", False),
+    ],
+)
+def test_sums_that_are_written_differently(one, two, same):
+    assert same_sum(one, two) is same
 
 
 def test_stand_ins_are_marked_in_every_label():

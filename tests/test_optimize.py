@@ -7,13 +7,13 @@ import pytest
 import torch
 from toys import least_mse, linear_autoencoder, picture
 
-from latentflow.errors import DivergedError, InputError
+from latentflow.base.errors import DivergedError, InputError
+from latentflow.base.records import until
 from latentflow.inversion.methods import METHODS
 from latentflow.inversion.metrics import psnr
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import SCHEDULES, optimize
 from latentflow.latents.sources import initial_latent
-from latentflow.records import until
 
 OPTIMIZERS = [each.name for each in METHODS["gradient"].optimizers]
 

@@ -3,6 +3,7 @@
 import base64
 import functools
 import http.server
+import io
 import json
 import re
 import threading
@@ -16,16 +17,17 @@ from safetensors import safe_open
 from toys import MIDI_DEVICE
 
 from latentflow import optimize
-from latentflow.errors import InputError
-from latentflow.export.run import export_onnx
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
 from latentflow.inversion.methods import BETAS, METHODS
 from latentflow.inversion.objective import Objective
 from latentflow.latents.files import load_latent, save_latent
 from latentflow.latents.paths import slerp
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import bundled
+from latentflow.page.export.run import export_onnx
 from latentflow.page.run import page_files, read_runtime
-from latentflow.pictures.files import read_image, to_tensor, to_uint8
+from latentflow.pictures.files import fit, read_image, to_tensor
 
 SIZE = 64
 STEPS = 60
@@ -55,17 +57,17 @@ def exported(autoencoder, tmp_path_factory, worker_id):
     return torch.load(kept, weights_only=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def files(autoencoder, exported):
     """The files of the page, by its form."""
     runtime = read_runtime(None)
-    return lambda form: page_files(autoencoder, exported, runtime, inside=form == "file")
+    return functools.cache(lambda form: page_files(autoencoder, exported, runtime, inside=form == "file"))
 
 
-@pytest.fixture
-def path(files, tmp_path):
-    """The page in one file."""
-    path = tmp_path / "flow.html"
+@pytest.fixture(scope="session")
+def path(files, tmp_path_factory):
+    """The page in one file, which all tests open."""
+    path = tmp_path_factory.mktemp("page") / "flow.html"
     path.write_bytes(files("file")["index.html"])
     return path
 
@@ -88,7 +90,7 @@ class Shown:
         self.browser = browser
         self.wait = lambda condition, seconds=60: WebDriverWait(browser, seconds, 0.05).until(lambda _: condition())
         browser.get(address)
-        self.wait(lambda: self.find("body[data-ready]") or self.text("status"))
+        self.wait(lambda: self.find("body[data-ready], #status.wrong"))
         assert self.find("body[data-ready]"), self.text("status")
 
     def find(self, selector):
@@ -157,6 +159,40 @@ class Shown:
         self.the("play").click()
         self.wait(lambda: self.text("play") == "Again" or "wrong" in self.the("status").get_attribute("class"), 120)
 
+    def command(self, name, **values):
+        return self.browser.execute_cdp_cmd(name, values)
+
+    def emulate(self, width, height, touch=False):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
+        self.command("Emulation.setDeviceMetricsOverride", **metrics)
+        self.command("Emulation.setTouchEmulationEnabled", enabled=touch)
+
+    def touch(self, kind, *places):
+        """A real touch: start, move or end."""
+        points = [{"x": x, "y": y} for x, y in places]
+        self.command("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+
+    def box(self, name):
+        """Where an element is in the window: left, top, right, bottom."""
+        return self.run(
+            "const { left, top, right, bottom } = document.getElementById(arguments[0]).getBoundingClientRect();"
+            "return [left, top, right, bottom]",
+            name,
+        )
+
+    def offer(self, content, name="a.png", address=""):
+        """Drop a file, or with none an address, on the page."""
+        self.run(
+            "const [data, name, address] = arguments, transfer = new DataTransfer();"
+            "const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));"
+            "if (address) transfer.setData('text/uri-list', address); else transfer.items.add(new File([bytes], name));"
+            "const init = { dataTransfer: transfer, bubbles: true, cancelable: true };"
+            "document.documentElement.dispatchEvent(new DragEvent('drop', init))",
+            base64.b64encode(content).decode(),
+            name,
+            address,
+        )
+
     def complaints(self):
         own = ("No available adapters", "getImageData")  # a browser without a graphics processor; these tests
         return [each for each in self.browser.get_log("browser") if not any(word in each["message"] for word in own)]
@@ -172,8 +208,9 @@ def shown(browser, path):
     return Shown(browser, path.as_uri())
 
 
-def downloaded(shown, folder, ending, button):
+def downloaded(shown, ending, button):
     """The file that a click on a button saves."""
+    folder = shown.browser.downloads
     before = set(folder.iterdir())
     shown.the(button).click()
 
@@ -194,8 +231,7 @@ def test_a_flow_is_that_of_the_library(shown, target, tmp_path, autoencoder, met
     save_latent(tmp_path / "start.safetensors", start, autoencoder, (SIZE, SIZE))
     shown.set("size", SIZE)
     shown.choose("choose", target)
-    shown.wait(lambda: shown.pixels("target").shape == (SIZE, SIZE, 3))
-    assert np.array_equal(shown.pixels("target"), np.array(Image.open(target)))
+    shown.wait(lambda: np.array_equal(shown.pixels("target"), np.array(Image.open(target))))
     shown.set("method", method)
     shown.set("steps", STEPS)
     shown.choose("load-latent", tmp_path / "start.safetensors")
@@ -226,6 +262,7 @@ def test_a_larger_flow_is_that_of_the_library_where_rounding_errors_do_not_grow(
         (0.9, 0.999),
     )  # with the default (0.7, 0.8) the library differs from itself by other orders of sums
     page = path.read_text(encoding="utf-8")
+    path = tmp_path / "betas.html"
     default = f'"betas":{json.dumps(BETAS, separators=(",", ":"))}'
     assert default in page
     path.write_text(page.replace(default, f'"betas":{json.dumps(betas)}'), encoding="utf-8")
@@ -286,7 +323,7 @@ def test_a_flow_is_paused_stepped_scrubbed_and_saved(shown, tmp_path, autoencode
     shown.set("scrub", 12)
     assert shown.text("figures") == figures and np.array_equal(shown.settled(), last)
 
-    gif = Image.open(downloaded(shown, tmp_path, ".gif", "save-gif"))
+    gif = Image.open(downloaded(shown, ".gif", "save-gif"))
     assert (gif.n_frames, gif.size) == (13, (SIZE, SIZE))
     durations = []
     for index in range(13):
@@ -294,14 +331,14 @@ def test_a_flow_is_paused_stepped_scrubbed_and_saved(shown, tmp_path, autoencode
         durations.append(gif.info["duration"])
     assert durations == [50] * 12 + [1500]
     assert np.abs(np.array(gif.convert("RGB")).astype(int) - last).mean() < 4
-    assert np.array_equal(np.array(Image.open(downloaded(shown, tmp_path, ".png", "save-png")).convert("RGB")), last)
+    assert np.array_equal(np.array(Image.open(downloaded(shown, ".png", "save-png")).convert("RGB")), last)
 
-    file = downloaded(shown, tmp_path, ".safetensors", "save-latent")
+    file = downloaded(shown, ".safetensors", "save-latent")
     latent = load_latent(file, autoencoder)
     assert np.abs(to_uint8(autoencoder.decode(latent)).astype(int) - last).max() <= 1
     with safe_open(file, "pt") as content:
         assert content.metadata() | {"height": str(SIZE), "width": str(SIZE)} == content.metadata()
-    rows = downloaded(shown, tmp_path, ".csv", "save-csv").read_text().splitlines()
+    rows = downloaded(shown, ".csv", "save-csv").read_text().splitlines()
     assert rows[0].startswith("step,loss,psnr,mse") and len(rows) == 14
 
     shown.the("reset").click()
@@ -332,7 +369,7 @@ def test_one_walks_moves_channels_paints_and_drifts(shown, tmp_path, autoencoder
         shown.set("way", 0.5)
         middle = to_uint8(autoencoder.decode(slerp(first, last, 0.5)))
     shown.wait(lambda: np.abs(shown.pixels().astype(int) - middle).max() <= 2)
-    walk = Image.open(downloaded(shown, tmp_path, ".gif", "save-gif"))
+    walk = Image.open(downloaded(shown, ".gif", "save-gif"))
     assert walk.n_frames == 94
     frames = set()
     shown.the("walk-play").click()
@@ -414,28 +451,38 @@ def test_hostile_pictures_and_names_are_one_sentence(shown, tmp_path, target):
     shown.set("size", SIZE)
     shown.choose("choose", tmp_path / name)
     shown.wait(lambda: np.array_equal(shown.pixels("target"), np.array(Image.open(target))))
-    assert downloaded(shown, tmp_path, ".png", "save-png").name == "_img src_x onerror_alert_1_.png"
+    assert downloaded(shown, ".png", "save-png").name == "_img src_x onerror_alert_1_.png"
     before = shown.pixels("target")
-    for number, content in enumerate(
-        (b"", b"\x89PNG\r\n\x1a\n" + b"\xff" * 200, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
-    ):
-        broken = tmp_path / f"broken{number}.png"
-        broken.write_bytes(content)
-        shown.choose("choose", broken)
-        shown.wait(lambda: "not a picture" in shown.text("status"))
+    broken = {
+        b"": "That file is empty",
+        b"\x89PNG\r\n\x1a\n" + b"\xff" * 200: "That PNG is damaged",
+        b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>": "Export it as PNG",
+        b"\0\0\0\x18ftypheic" + b"\0" * 40: "HEIC photograph",
+        b"II*\0" + b"\0" * 40: "TIFF",
+        b"Dear reader": "text, no picture",
+    }
+    for content, words in broken.items():
+        shown.offer(content, "photograph.png")
+        shown.wait(lambda words=words: words in shown.text("status"))
         assert np.array_equal(shown.pixels("target"), before)
-        shown.choose("choose", target)
-        shown.wait(lambda: shown.text("status") == "")
+    shown.offer(b"", address="https://example.org/cat.jpg")
+    shown.wait(lambda: "Save it first, then drop the file" in shown.text("status"))
+    frames = [Image.new("RGB", (SIZE, SIZE), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    shown.choose("choose", tmp_path / "moving.gif")
+    shown.wait(lambda: "first frame is the target" in shown.text("status"))
+    assert (shown.pixels("target") == (255, 0, 0)).all()
     for content in (b"", b"\xff" * 64, (2**60).to_bytes(8, "little") + b"{}"):
         (tmp_path / "broken.safetensors").write_bytes(content)
         shown.choose("load-latent", tmp_path / "broken.safetensors")
         shown.wait(lambda: "not a .safetensors file" in shown.text("status"))
-        shown.set("size", SIZE)  # a new flow has nothing to complain of
         shown.run("document.getElementById('status').textContent = ''")
     wide = tmp_path / "wide.png"
     Image.new("RGBA", (900, 8), (0, 0, 0, 0)).save(wide)
     shown.choose("choose", wide)
     shown.wait(lambda: shown.pixels("target").shape == (16, SIZE, 3))
+    assert "Only the middle 3 % of the picture fit into 64 × 16 pixels" in shown.text("status")
+    assert "900 × 8 → 64 × 16, the middle 3 %" in shown.text("target-note")
     assert (shown.pixels("target") == 255).all()  # what is transparent is white
     shown.flow(steps=2)
     assert "step 2 of 2" in shown.text("figures")
@@ -512,16 +559,15 @@ def test_the_page_asks_nobody_for_anything(shown, path):
 @built
 @pytest.mark.parametrize(("width", "columns"), [(1280, 3), (820, 2), (390, 1)])
 def test_the_page_fits_windows_of_all_widths(shown, width, columns):
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-    shown.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    shown.emulate(width, 844, touch=width < 600)
     for tab in ("walk", "channels", "paint", "drift", "flow"):
         shown.open(tab)
         assert shown.run("return document.documentElement.scrollWidth") <= width
     shown.flow(size=SIZE, steps=30)
     if columns == 3:  # one screen
         assert shown.run("return document.documentElement.scrollHeight") <= 844
-    lefts = {shown.the(name).rect["x"] for name in ("source", "stage", "panels")}
-    assert len(lefts) == columns if columns != 2 else shown.the("source").rect["x"] < shown.the("stage").rect["x"]
+    lefts = [shown.the(name).rect["x"] for name in ("source", "tabs", "panels")]
+    assert len(set(lefts)) == columns
     unnamed = shown.run(
         "return [...document.querySelectorAll('button, input, select')].filter((it) => it.checkVisibility() &&"
         "!(it.getAttribute('aria-label') || it.textContent.trim() || it.labels?.length || it.title)).map((it) => it.id)"
@@ -551,6 +597,226 @@ def test_tabs_are_moved_by_keyboard_and_dark_is_dark(shown):
     dark = shown.run("return getComputedStyle(document.documentElement).backgroundColor")
     brightness = [sum(map(int, re.findall(r"\d+", color))) for color in (light, dark)]
     assert brightness[0] > 700 and brightness[1] < 120
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_what_is_asked_for_before_it_is_ready_is_done(browser, path, target):
+    browser.get("about:blank")
+    content = base64.b64encode(target.read_bytes()).decode()
+    drop = (
+        f"const bytes = Uint8Array.from(atob('{content}'), (letter) => letter.charCodeAt(0));"
+        "const transfer = new DataTransfer(); transfer.items.add(new File([bytes], 'early.png'));"
+        "const init = { dataTransfer: transfer, bubbles: true, cancelable: true };"
+        "const event = new DragEvent('drop', init); document.documentElement.dispatchEvent(event);"
+    )
+    # the drop as soon as there is an element, Start as soon as there is a button
+    script = (
+        "let state = { taken: null, said: '' }; window.state = state; const timer = setInterval(() => {"
+        f"if (document.body && state.taken === null) {{ {drop} state.taken = event.defaultPrevented; }}"
+        "const play = document.getElementById('play'), status = document.getElementById('status');"
+        "if (!play || !status || !status.textContent || state.taken === null) return;"
+        "state.ready = Boolean(document.body.dataset.ready); state.said = status.textContent;"
+        "play.click(); clearInterval(timer) }, 5)"
+    )
+    name = "Page.addScriptToEvaluateOnNewDocument"
+    added = browser.execute_cdp_cmd(name, {"source": script})["identifier"]
+    try:
+        shown = Shown(browser, f"{path.as_uri()}#size={SIZE}&steps=3&seed=7")
+        state = shown.run("return window.state")
+        assert state["taken"] is True and state["ready"] is False and "autoencoder is loading" in state["said"]
+        shown.wait(lambda: "step 3 of 3" in shown.text("figures"))
+        assert np.array_equal(shown.pixels("target"), np.array(Image.open(target)))
+        assert shown.text("status") == "" and not shown.complaints()
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added})
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_a_browser_that_lacks_something_is_told_which_do_not(browser, path):
+    name, source = "Page.addScriptToEvaluateOnNewDocument", "Object.defineProperty(window, '%s', { value: undefined })"
+    for missing in ("OffscreenCanvas", "DecompressionStream"):
+        added = browser.execute_cdp_cmd(name, {"source": source % missing})["identifier"]
+        try:
+            browser.get("about:blank")
+            browser.get(path.as_uri())
+            words = browser.find_element("id", "status").text
+            assert f"lacks {missing}" in words and "Firefox" in words and "Safari" in words
+            assert browser.find_element("id", "engine").text == ""
+        finally:
+            browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added})
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_on_a_phone_the_picture_stays_above_what_moves_it(shown, tmp_path):
+    shown.emulate(390, 844, touch=True)
+    shown.run("window.dispatchEvent(new Event('resize'))")
+    assert shown.box("source")[1] < 80  # one short line above
+    for name in ("target", "picture", "choosing", "play"):
+        left, top, right, bottom = shown.box(name)
+        assert left >= 0 and top >= 0 and right <= 390 and bottom <= 664, name  # what a phone's bars leave
+    first = {"walk": "way", "channels": "channel-0", "paint": "paint-undo", "drift": "drift-play"}
+    last = {"walk": "way", "channels": "channel-3", "paint": "paint-radius", "drift": "drift-pace"}
+    for tab in first:
+        shown.open(tab)
+        assert 0 <= shown.box(first[tab])[1] - shown.box("frame")[3] < 40, tab
+        shown.run("document.getElementById(arguments[0]).scrollIntoView({ block: 'end' })", last[tab])
+        assert shown.box("frame")[1] >= -1 and shown.box(last[tab])[1] >= shown.box("frame")[3], tab
+        shown.run("scrollTo(0, 9999)")
+        assert shown.box("frame")[1] >= -1, tab
+        shown.run("scrollTo(0, 0)")
+
+    shown.open("paint")  # while the pictures of the drift are encoded, which then must not appear here
+    before = shown.settled()
+    left, top, right, bottom = shown.box("picture")
+    middle = ((left + right) / 2, (top + bottom) / 2)
+    shown.touch("Start", middle)
+    shown.wait(lambda: shown.the("brush").is_displayed())
+    for by in range(1, 6):
+        shown.touch("Move", (middle[0] + 4 * by, middle[1]))
+    shown.wait(lambda: abs(sum(shown.box("brush")[::2]) / 2 - middle[0] - 20) < 1, 5)  # left and right
+    shown.touch("End")
+    shown.wait(lambda: not shown.the("brush").is_displayed())
+    painted = shown.settled()
+    assert np.abs(painted.astype(int) - before).max() > 20
+    shown.open("channels")
+    shown.open("paint")
+    shown.the("paint-undo").click()
+    shown.wait(lambda: np.array_equal(shown.pixels(), before))
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_numbers_are_refused_where_they_are_typed_and_seeds_are_seen_whole(shown):
+    shown.set("size", SIZE)
+    cases = [("lr", "-1", "above 0, not -1"), ("lr", "", "above 0"), ("steps", "1.5", "from 1 to 2000, not 1.5")]
+    cases += [("seed", "-5", "from 0 to 4294967295, not -5"), ("seed", "99999999999", "not 99999999999")]
+    cases += [("loss-mse", "-1", "0 or more, not -1")]
+    good = {"lr": "0.1", "steps": "3", "seed": "4294967295", "loss-mse": "1"}
+    for name, value, words in cases:
+        shown.set(name, value)
+        assert words in shown.text(f"{name}-refusal") and shown.the(name).get_attribute("aria-invalid") == "true"
+        shown.the("play").click()
+        shown.wait(lambda words=words: words in shown.text("status"))
+        assert shown.run("return document.activeElement.id") == name and shown.text("play") == "Start"
+        shown.set(name, good[name])
+        assert shown.text(f"{name}-refusal") == ""
+    shown.set("seed", "4294967295")
+    assert shown.run("const it = document.getElementById('seed'); return it.scrollWidth <= it.clientWidth")
+    shown.flow(steps=3)
+    assert "step 3 of 3" in shown.text("figures") and shown.text("status") == ""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_a_run_that_ended_is_kept_until_it_is_wanted_and_over_a_reload(shown, target):
+    shown.set("size", SIZE)
+    shown.choose("choose", target)
+    shown.wait(lambda: np.array_equal(shown.pixels("target"), np.array(Image.open(target))))
+    shown.flow(seed=7, steps=12)
+    shown.wait(lambda: "encoder's own" in shown.text("legend"))
+    figures, last = shown.text("figures"), shown.settled()
+    assert len(shown.find("#chart polyline.own")) == 2 and len(shown.find("#chart text")) >= 8
+    marker = shown.run("return Number(document.querySelector('#chart .now').getAttribute('x1'))")
+    shown.set("scrub", 6)
+    middle = shown.run("return Number(document.querySelector('#chart .now').getAttribute('x1'))")
+    width = shown.run("return document.getElementById('chart').clientWidth")
+    assert (middle - 46) / (marker - 46) == pytest.approx(0.5) and marker == pytest.approx(width - 34)
+    box = shown.box("chart")
+    actions = shown.actions()
+    actions.w3c_actions.pointer_action.move_to_location(round(box[0] + middle), round(box[1] + 40))
+    actions.perform()
+    assert "step 6" in shown.text("legend") and " dB" in shown.text("legend")
+
+    shown.set("method", "hybrid")  # ends the run
+    assert shown.text("play") == "Start" and shown.the("undo-run").is_displayed()
+    shown.flow()
+    assert "run before" in shown.text("legend") and shown.find("#chart polyline.before")
+    other = shown.text("figures")
+    shown.set("size", 96)
+    shown.wait(lambda: shown.pixels("target").shape == (96, 96, 3))
+    shown.set("seed", 3)
+    shown.the("undo-run").click()
+    shown.wait(lambda: shown.text("figures") == other)
+    assert shown.pixels("target").shape == (SIZE, SIZE, 3)
+    assert [shown.the(name).get_attribute("value") for name in ("method", "size", "seed")] == ["hybrid", "64", "7"]
+
+    shown.set("method", "gradient")
+    shown.flow(steps=12)
+    assert shown.text("figures") == figures and np.array_equal(shown.settled(), last)
+    shown.browser.refresh()
+    shown.wait(lambda: shown.find("body[data-ready]"))
+    assert shown.text("figures") == figures and shown.text("play") == "Again"
+    assert np.array_equal(shown.settled(), last)
+    assert np.array_equal(shown.pixels("target"), np.array(Image.open(target)))
+    shown.set("scrub", 3)
+    assert "step 3 of 12" in shown.text("figures")
+    shown.set("steps", 14)  # goes on
+    shown.the("play").click()
+    shown.wait(lambda: "step 14 of 14" in shown.text("figures"))
+    assert "seed=7" in shown.browser.current_url and "steps=14" in shown.browser.current_url
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_the_slider_stays_where_it_is_dragged_while_a_run_goes_on(shown):
+    shown.set("size", SIZE)
+    shown.set("steps", 500)
+    shown.the("play").click()
+    shown.wait(lambda: re.match(r"step \d\d of", shown.text("figures")))
+    shown.set("scrub", 3)
+    early = shown.settled()
+    assert "step 3 of 500" in shown.text("figures") and shown.the("scrub").get_attribute("value") == "3"
+    assert shown.text("play") == "Go on"
+    shown.the("play").click()
+    shown.wait(lambda: "step 3 of" not in shown.text("figures"))
+    shown.the("play").click()
+    assert not np.array_equal(shown.settled(), early)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_a_photograph_becomes_what_it_becomes_by_the_command(shown, invoke, photo, tmp_path):
+    wide = Image.open(photo).convert("RGB").crop((0, 0, 400, 300))
+    wide.save(tmp_path / "wide.png")
+    shown.set("size", SIZE)
+    shown.choose("choose", tmp_path / "wide.png")
+    shown.wait(lambda: shown.pixels("target").shape == (48, SIZE, 3))
+    assert np.abs(shown.pixels("target").astype(int) - np.asarray(fit(wide, SIZE))).max() <= 1
+    shown.flow(seed=7, steps=20)
+    page = np.asarray(Image.open(downloaded(shown, ".png", "save-png")).convert("RGB")).astype(int)
+    code, _, err = invoke(
+        "--image_path", "wide.png", "--weights", "bundled", "--size", SIZE, "--steps", 20, "--seed", 7,
+        "--output_path", "o.gif", "--save_image", "o.png", "--device", "cpu", "--dtype", "float32", "--quiet",
+    )  # fmt: skip
+    assert code == 0, err
+    assert np.abs(page - np.asarray(Image.open(tmp_path / "o.png").convert("RGB"))).max() <= 1
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@built
+def test_forced_colors_mark_the_open_tab_and_full_screen_is_black(shown):
+    shown.command("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    width = "return getComputedStyle(document.getElementById(arguments[0])).borderBottomWidth"
+    assert shown.run(width, "tab-flow") == "4px" and shown.run(width, "tab-walk") != "4px"
+    shown.command("Emulation.setEmulatedMedia", features=[])
+    shown.emulate(390, 844, touch=True)
+    shown.open("drift")
+    shown.the("drift-full").click()
+    shown.wait(lambda: shown.run("return document.fullscreenElement?.id === 'frame'"))
+    shot = Image.open(io.BytesIO(base64.b64decode(shown.command("Page.captureScreenshot")["data"]))).convert("RGB")
+    bands = np.asarray(shot)[[20, shot.height - 20]]
+    assert bands.max() < 8
 
 
 class Isolated(http.server.SimpleHTTPRequestHandler):

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentflow.base.errors import InputError
+from latentflow.base.records import Frame
 from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_through, place_evenly, slerp, step_sizes
-from latentflow.records import Frame
 
 
 def point(*values):
@@ -148,8 +149,12 @@ def test_positions_pass_through_stops_and_keep_their_shares_between_them():
     crowded = pass_through(np.array([0.0, 0.1, 0.2, 4.0]), [0, 1, 2, 4])  # each stop its own
     assert crowded.tolist() == [0, 1, 2, 4]
     assert pass_through(positions, range(9)) is positions  # fewer than stops
-    loop = pass_through(np.arange(4) / 2, [0, 1])  # the last segment of a loop goes on
+    loop = pass_through(np.arange(4) / 2, [0, 1])  # what comes after the last stop goes on
     assert loop.tolist() == [0, 0.5, 1, 1.5]
+    frames = np.arange(10) * 0.3  # of a loop that ends at 3; the nearest to 2 is 2.1, and what follows is spread
+    around = pass_through(frames, [0, 1, 2], end=3.0)
+    assert around == pytest.approx([0, 1 / 3, 2 / 3, 1, 1.25, 1.5, 1.75, 2, 2 + 1 / 3, 2 + 2 / 3])
+    assert pass_through(frames[:2], [0, 1, 2], end=3.0).tolist() == [0, 0.3]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -160,3 +165,33 @@ def test_any_positions_stay_ascending_and_have_every_stop(seed):
     positions = np.concatenate([[0], inner, [stops[-1]]])
     moved = pass_through(positions, stops)
     assert len(moved) == len(positions) and (np.diff(moved) >= 0).all() and np.isin(stops, moved).all()
+
+
+def test_slerp_of_a_batch_is_that_of_each_sample():
+    """Each has its own angle and its own norm: quarter circles of radius 1 and 2 in other planes, and a line."""
+    one, two = torch.zeros(3, 1, 1, 3), torch.zeros(3, 1, 1, 3)
+    one[0, ..., 0], two[0, ..., 1] = 1.0, 1.0
+    one[1, ..., 1], two[1, ..., 2] = 2.0, 4.0
+    two[2, ..., 2] = 6.0
+    middle, half = slerp(one, two, 0.5)[:, 0, 0], math.sqrt(0.5)
+    expected = torch.tensor([[half, half, 0.0], [0.0, 3 * half, 3 * half], [0.0, 0.0, 3.0]])
+    assert torch.allclose(middle, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: slerp(torch.zeros(2, 1, 1, 2), torch.zeros(1, 1, 1, 2), 0.5), "`one` has the shape"),
+        (lambda: slerp(torch.zeros(2), torch.zeros(2), 0.5), r"`one` must have the shape \(n, c, rows"),
+        (lambda: slerp(torch.ones(1, 1, 1, 2).int(), torch.ones(1, 1, 1, 2), 0.5), "`one` must be a tensor of floats"),
+        (lambda: slerp(torch.ones(1, 1, 1, 2), [1.0, 2.0], 0.5), "`two` must be a tensor of floats, not list"),
+        (lambda: slerp(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2), 1.5), "`fraction` must be"),
+        (lambda: LatentPath(torch.zeros(1, 1, 1, 2)), "`anchors` must hold at least 2 latents, not 1"),
+        (lambda: LatentPath(torch.zeros(2, 3)), "`anchors` must have the shape"),
+        (lambda: LatentPath(torch.zeros(2, 1, 1, 2), "arc"), "`method` is one of slerp, lerp, spline, not 'arc'"),
+        (lambda: LatentPath(torch.zeros(2, 1, 1, 2))("one"), "`position` must be a number"),
+    ],
+)
+def test_what_is_no_path_is_an_input_error(call, words):
+    with pytest.raises(InputError, match=words):
+        call()

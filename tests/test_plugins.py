@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latentflow import losses
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 from latentflow.inversion.plugins import load_plugin
 
 ROOT = Path(__file__).parent.parent

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
+from processes import Command
 from safetensors.torch import load_file, save_file
 from toys import linear_autoencoder, picture
 
-from latentflow.errors import InputError
-from latentflow.files import remove_unfinished
+from latentflow.base.errors import InputError
+from latentflow.base.files import remove_unfinished
+from latentflow.base.state import pack, unpack
 from latentflow.inversion.methods import METHODS
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import optimize
 from latentflow.latents.sources import initial_latent
 from latentflow.runs.resume import read_checkpoint
 from latentflow.sinks.trajectory import read_trajectory
-from latentflow.state_files import pack, unpack
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--weights", "bundled", "--size", 48, "--seed", 1)
@@ -63,7 +64,7 @@ def test_a_state_of_another_run_is_an_input_error():
     larger = picture(16, 16)
     other = optimize(autoencoder, Objective("mse", larger), initial_latent("zeros", autoencoder, larger))
     for wrong in (state, {}, state | {"latent": 3}, state | {"updater": {"state": 1}}):
-        with pytest.raises(InputError, match="another run"):
+        with pytest.raises(InputError, match="belongs to a different run"):
             other.restore(wrong)
 
 
@@ -74,7 +75,7 @@ def arguments(image, folder, *more):
 
 def killed(line, folder, rng, number):
     """Start the command and send it a signal at a random time after its checkpoint is there; was it still at work?"""
-    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *line], cwd=folder, stderr=subprocess.PIPE)
+    process = Command(line, folder)
     checkpoint = folder / "x.gif.checkpoint.safetensors"
     deadline = time.monotonic() + 60
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
@@ -84,7 +85,7 @@ def killed(line, folder, rng, number):
     time.sleep(rng.uniform(0, 0.4))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in (0, -number, 128 + number), err.decode()
+    assert process.returncode in (0, -number, 128 + number), err
     time.sleep(0.5)  # for its ffmpeg, which outlives it by a moment
     return process.returncode != 0
 
@@ -176,7 +177,7 @@ def test_a_checkpoint_is_not_joined_to_another_runs_trajectory(invoke, small, tm
     (tmp_path / "x.gif.checkpoint.safetensors").write_bytes(kept)
     before = (tmp_path / "x.gif").read_bytes()
     code, _, err = invoke("--resume", "x.gif.checkpoint.safetensors")
-    assert code == 2 and "another run" in err and (tmp_path / "x.gif").read_bytes() == before
+    assert code == 2 and "belong to different runs" in err and (tmp_path / "x.gif").read_bytes() == before
 
 
 def test_a_trajectory_that_ends_too_early_is_said(invoke, small, tmp_path):

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
 from latentflow.explore import similar
 from latentflow.explore.similar import Match, draw_similar, nearest
 from latentflow.latents.files import save_latent
 from latentflow.latents.index import read_squares
-from latentflow.pictures.files import to_uint8
 
 QUICK = ("--weights", "bundled", "--size", 32, "--quiet")
 

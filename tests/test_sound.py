@@ -13,19 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
-from latentflow.config import SoundConfig
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.records import Frame
 from latentflow.explore.config import WalkConfig
 from latentflow.latents.directions import mixture
 from latentflow.latents.paths import LatentPath
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry
-from latentflow.records import Frame
 from latentflow.sinks import run_sinks
 from latentflow.sinks.ffmpeg import ffmpeg_executable
 from latentflow.sinks.frames import open_frames
 from latentflow.sound.beats import find_beats
+from latentflow.sound.config import SoundConfig
 from latentflow.sound.follow import check_sound
-from latentflow.sound.listen import BINS, Heard, listen
+from latentflow.sound.hearing import BINS, Heard, listen
 from latentflow.sound.motion import chroma_weights, folded, follow_energy, follow_times, frame_count, frame_seconds
 from latentflow.sound.reading import Clip, SoundReader, read_time
 
@@ -238,6 +238,7 @@ def test_images_fall_on_beats():
     assert once(np.array([0.0, 12.0])) == pytest.approx([0, 3]) and len(whole) >= 2
     again = follow_times(beats, 12.0, 2, every=4)
     assert again(beats[::4]) == pytest.approx([0, 1, 2, 1, 0, 1])
+    assert again(np.array([11.25])) == pytest.approx([1.5])  # the last leg is as long as the others: it ends at 12.25
     around = follow_times(beats, 12.0, 3, every=4, loop=True)
     assert around(beats[::4][:3]) == pytest.approx([0, 1, 2])
     assert around(np.array([12.0]))[0] % 3 == pytest.approx(0)  # it closes
@@ -263,6 +264,27 @@ def test_pitch_classes_pull_towards_their_image():
     assert soft(0.2) == pytest.approx([0.75, 0.25])
 
 
+def test_pitch_classes_are_dealt_by_fifths_and_weigh_as_their_squares():
+    """Of two images the first has C G D A E B and the second F sharp C sharp G sharp D sharp A sharp F."""
+    chroma = np.zeros((130, 12))
+    for pitch_class in range(12):
+        chroma[10 * pitch_class : 10 * pitch_class + 10, pitch_class] = 1.0
+    chroma[120:, 0], chroma[120:, 6] = 1.0, 0.5
+    at = chroma_weights(heard_of(np.ones(1300), times=np.arange(130) / 100, chroma=chroma), 2)
+    first = {0, 7, 2, 9, 4, 11}
+    assert {each for each in range(12) if at(each / 10 + 0.05)[0] == pytest.approx(1)} == first
+    assert at(1.25) == pytest.approx([0.8, 0.2])
+
+
+def test_the_last_leg_of_a_loop_to_beats_is_not_squeezed():
+    """Nine beats half a second apart around three images, and the end 0.2 s after the last of them."""
+    around = follow_times(np.arange(9) / 2, 4.2, 3, every=1, loop=True)
+    assert around(np.array([3.5, 3.85])) == pytest.approx([1, 2])  # 0.35 s for each of the last two legs
+    assert around(np.array([3.5 + 0.175, 3.85 + 0.175])) == pytest.approx([1.5, 2.5])
+    long = follow_times(np.arange(9) / 2, 4.3, 3, every=1, loop=True)  # more than half a leg stays as it is
+    assert long(np.array([3.5, 4.0, 4.15])) == pytest.approx([1, 2, 2.5])
+
+
 def test_a_mixture_keeps_the_norm():
     anchors = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     mixed = mixture(anchors, torch.full((4,), 0.25, dtype=torch.float64))
@@ -272,20 +294,21 @@ def test_a_mixture_keeps_the_norm():
     assert torch.allclose(alone, anchors[1:2])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("tempo", [120.0, 97.3])
-def test_the_tempo_is_found_more_exactly_than_librosa_says_it(tempo, tmp_path):
+def test_the_tempo_is_found_more_exactly_than_windows_say_it(tempo, tmp_path):
     times = np.arange(0.4, 60, 60 / tempo)
     heard = listen(write_wav(tmp_path / "x.wav", clicks(60.0, times, 22050, length=0.02, channels=1), 22050))
     beats = find_beats(heard)
-    assert beats.steady and abs(beats.tempo - tempo) < max(0.02, 3 * beats.tempo_error)
+    # 5 ms over a minute are 0.01 beats a minute at 120: 60 · 0.005 / 0.5² / 119 beats
+    assert beats.steady and abs(beats.tempo - tempo) < 0.01 and 0.001 < beats.tempo_error < 0.02
+    # what 5 ms from the first beat to the last make of a gap g is 60/g² as much of the tempo
+    assert beats.tempo_error >= 0.9 * 0.005 / (len(beats.times) - 1) * tempo**2 / 60
     assert abs(beats.tempo - tempo) < abs(beats.tracked - tempo)
     inside = beats.times[(beats.times >= 0.3) & (beats.times < 59.9)]
     assert np.abs(inside[:, None] - times).min(1).max() < 0.004
-    assert f"{tempo:.2f} ±" in str(beats)
+    assert str(beats) == f"{tempo:.2f} ± 0.01 beats per minute"
 
 
-@pytest.mark.slow
 def test_bars_begin_on_the_strong_beat(tmp_path):
     rate = 22050
     times = np.arange(0.5, 40, 0.5)
@@ -299,7 +322,6 @@ def test_bars_begin_on_the_strong_beat(tmp_path):
     assert np.abs(inside[:, None] - times[3::4]).min(1).max() < 0.02 and len(inside) >= 18
 
 
-@pytest.mark.slow
 def test_silence_has_no_beats_and_a_changing_tempo_is_followed(tmp_path):
     silent = find_beats(listen(write_wav(tmp_path / "x.wav", np.zeros((22050 * 5, 1)), 22050)))
     assert silent.tempo == 0 and len(silent.times) == 0 and str(silent) == "no beats found"
@@ -318,8 +340,8 @@ def test_silence_has_no_beats_and_a_changing_tempo_is_followed(tmp_path):
 @pytest.mark.parametrize(
     "fps, suffix, seconds",
     [
-        *((20, ".wav", 300.0), (24, ".mp3", 300.0), (29.97, ".m4a", 300.0), (60, ".ogg", 300.0)),
-        *((20, ".flac", 30.0), (24, ".opus", 30.0)),
+        *((20, ".wav", 300.0), (24, ".mp3", 60.0), (29.97, ".m4a", 60.0), (60, ".ogg", 30.0)),
+        *((20, ".flac", 20.0), (24, ".opus", 20.0)),
     ],
 )
 def test_flashes_come_with_clicks_over_five_minutes(fps, suffix, seconds, tmp_path):
@@ -446,8 +468,8 @@ def test_options_that_contradict_are_refused(options, message, tmp_path, monkeyp
     "name, value", [("frames", 10), ("seconds", 2.0), ("even", True), ("ease", "in_out"), ("hold_anchors", 1.0)]
 )
 def test_a_sound_times_the_walk_alone(name, value, tmp_path):
-    from latentflow.explore.music import check_music
     from latentflow.explore.walk import OTHER_TIMING
+    from latentflow.sound.score import check_music
 
     path = write_wav(tmp_path / "x.wav", np.zeros(100), 8000)
     with pytest.raises(InputError, match=f"`{name}` and `audio` both time the walk"):
@@ -455,11 +477,11 @@ def test_a_sound_times_the_walk_alone(name, value, tmp_path):
 
 
 def test_a_mixture_has_no_loop(tmp_path):
-    from latentflow.explore.music import check_music
     from latentflow.explore.walk import OTHER_TIMING
+    from latentflow.sound.score import check_music
 
     path = write_wav(tmp_path / "x.wav", np.zeros(100), 8000)
-    with pytest.raises(InputError, match="`loop` would have no effect on `motion` chroma"):
+    with pytest.raises(InputError, match="`loop` has no effect on `motion` chroma"):
         check_music(WalkConfig(audio=str(path), motion="chroma", loop=True), 3, loop=True, timing=OTHER_TIMING)
 
 
@@ -504,8 +526,8 @@ def test_a_run_is_rendered_to_a_sound(invoke, small, tmp_path):
 
 
 def test_a_loop_closes_at_the_end_of_the_sound(tmp_path):
-    from latentflow.explore.music import read_score
-    from latentflow.session import Session
+    from latentflow.base.session import Session
+    from latentflow.sound.score import read_score
 
     path = write_wav(tmp_path / "x.wav", clicks(4.0, [0.5, 1.5, 2.5, 3.5]), 44100)
     anchors = torch.arange(3.0).reshape(3, 1, 1, 1)
@@ -532,16 +554,17 @@ def test_a_video_that_is_stopped_has_its_sound_so_far(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.wav", "y.mp4"]
 
 
-def test_only_beats_and_pitches_need_another_package(invoke, small, photo, tmp_path, monkeypatch):
+def test_only_bars_and_pitches_need_another_package(invoke, small, photo, tmp_path, monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "librosa", None)
+    for module in ("librosa", "librosa.filters"):  # which other tests may have imported
+        monkeypatch.setitem(sys.modules, module, None)
     write_wav(tmp_path / "x.wav", clicks(1.0, [0.5]), 22050)
     line = ("walk", small, photo, "--audio", "x.wav", "--fps", 5, *BUNDLED, "--overwrite")
-    for motion in ("percussive", "energy", "constant"):
+    for motion in ("percussive", "energy", "constant", "beats"):
         code, _, err = invoke(*line, "--motion", motion, "--output_path", "y.mp4")
         assert code == 0, err
-    for motion in ("beats", "bars", "chroma"):
+    for motion in ("bars", "chroma"):
         code, _, err = invoke(*line, "--motion", motion, "--output_path", "z.mp4")
         assert code == 3 and "pip install latentflow[sound]" in err and not (tmp_path / "z.mp4").exists()
 
@@ -549,16 +572,17 @@ def test_only_beats_and_pitches_need_another_package(invoke, small, photo, tmp_p
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
     code = (
-        "import sys, resource; from pathlib import Path; from latentflow.sound.listen import listen;"
-        "h = listen(Path(sys.argv[1])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import sys, resource; from pathlib import Path; from latentflow.sound.hearing import listen;"
+        "from latentflow.sound.beats import find_beats; find_beats(listen(Path(sys.argv[1])));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     import sys
 
     used = []
-    for seconds in (30, 300):
+    for seconds in (10, 120):
         path = tmp_path / f"{seconds}.wav"
         line = [ffmpeg_executable(), "-v", "error", "-y", "-f", "lavfi", "-i", f"anoisesrc=d={seconds}:r=44100", path]
         subprocess.run(line, check=True)
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
         used.append(float(done.stdout))
-    assert used[1] < used[0] + 30, used  # samples alone would be 48 MB more, and their spectrogram 200
+    assert used[1] < used[0] + 15, used  # samples alone would be 19 MB more, and their spectrogram 80

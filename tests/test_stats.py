@@ -10,13 +10,13 @@ import pytest
 import torch
 from standins import TINY_KL, model_files, write_folder
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.session import Session
 from latentflow.explore.stats import draw_statistics, statistics_in_words, statistics_rows
 from latentflow.latents.index import encode_folder, read_latents, read_squares
 from latentflow.latents.statistics import autocorrelation, channel_statistics, effective_count, latent_statistics
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.weights import find_weights
-from latentflow.session import Session
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
 
@@ -182,6 +182,11 @@ def test_the_figure_shows_the_correlations_of_the_channels_and_in_space(known):
     for (x, y), beside in zip(lines(apart, CHANNELS), (0, 0, 0.16)):  # ½ · 0.8² · ½: across alone
         assert x.tolist() == list(range(9)) and y[0] == 1 and y[1] == pytest.approx(beside, abs=0.03)
     assert apart.get_ylabel() == "correlation"
+    colors = [
+        [line.get_color() for line in axes.get_lines() if line.get_label() in CHANNELS]
+        for axes in (*figure.axes[:2], apart)
+    ]
+    assert colors == [["C0", "C1", "C2"]] * 3  # a channel has its own in all panels
 
 
 def test_the_figure_of_the_command_is_that_of_the_folders_latents(invoke, images, tmp_path, autoencoder, saved_figures):

@@ -1,23 +1,35 @@
 """Training a text-to-image model: its words, what it learns, its resumption, and the folder it writes."""
 
 import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from functools import partial, partialmethod
 
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
 
 pytest.importorskip("transformers", reason="needs transformers")
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SanaPipeline
 
-from latentflow.errors import InputError, Interrupted
-from latentflow.prompts.pipelines import TextToImage, load_pipeline
-from latentflow.session import Session
-from latentflow.training.text_to_image import measure
-from latentflow.training.text_to_image.config import TrainPromptsConfig
-from latentflow.training.text_to_image.models import flow_loss, make_tokenizer
-from latentflow.training.text_to_image.plan import make_plan
-from latentflow.training.text_to_image.run import train_prompts
+from latentflow.base.errors import InputError, Interrupted
+from latentflow.base.session import Session
+from latentflow.base.state import unpack
+from latentflow.prompts.loading import load_pipeline
+from latentflow.prompts.pipelines import TextToImage
+from latentflow.training.provenance import of_drawn
+from tools.toy import measure
+from tools.toy.__main__ import toy
+from tools.toy.config import TrainPromptsConfig
+from tools.toy.models import flow_loss, make_tokenizer
+from tools.toy.plan import make_plan
+from tools.toy.run import train_prompts
 
 SMALL = {"size": 32, "width": 64, "layers": 2, "batch": 16, "device": "cpu"}
 
@@ -58,7 +70,9 @@ def test_the_loss_is_zero_for_the_velocity_of_the_straight_path():
 def model(folder, tmp_path_factory):
     """A model of the plain images, and what was said while it was trained."""
     made, said = tmp_path_factory.mktemp("trained"), []
-    report = trained(made, folder, Session(said.append), steps=150, lr=3e-3, ema=0.95)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(measure, "SEGMENTS", 2)
+        report = trained(made, folder, Session(said.append), steps=150, lr=3e-3, ema=0.95)
     return made, report, said
 
 
@@ -92,14 +106,20 @@ def test_the_folder_is_an_ordinary_pipeline(model):
     found = ours.generate(ours.noise(3, 32), ours.encode("a red picture"), steps=4)
     assert torch.allclose(found, image, atol=1e-4)
     card = (made / "README.md").read_text(encoding="utf-8")
-    assert "A toy" in card and "`latentflow train_prompts" in card and "150 steps" in card
+    assert "A toy" in card and f"`{report.command()}`" in card and "150 steps" in card
+    words = shlex.split(report.command())
+    given = toy.make_context("toy", words[3:]).params
+    assert words[:3] == ["python", "-m", "tools.toy"]
+    assert {key: given[key] for key in asdict(report.plan.config)} == asdict(report.plan.config)
     assert json.loads((made / "report.json").read_text())["steps"] == report.step == 150
     assert json.loads((made / "tokenizer" / "tokenizer.json").read_text())["truncation"] is None
     weights = load_file(made / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(folder, tmp_path):
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.toy.run.smoothness", lambda *given: {"noise": 0.1})
+
     class Stopping(Session):
         def watch(self, records, state=""):
             for record in super().watch(records, state):
@@ -107,7 +127,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(folder, tmp_pat
                     self.stop()
                 yield record
 
-    options = {"steps": 6, "validate_every": 2}
+    options = {"steps": 6, "validate_every": 2, "layers": 1}
     trained(tmp_path / "one", folder, **options)
     stopped = trained(tmp_path / "two", folder, Stopping(), **options)
     assert isinstance(stopped.error, Interrupted) and stopped.step == 3 and stopped.smoothness is None
@@ -125,7 +145,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(folder, tmp_pat
     assert sorted(path.name for path in (tmp_path / "two" / "samples").iterdir()) == [
         *("0000002.png", "0000004.png", "0000006.png")
     ]
-    with pytest.raises(InputError, match="of another training: `width` 64 → 32"):
+    with pytest.raises(InputError, match="belongs to a different training: `width` 64 → 32"):
         trained(tmp_path / "two", folder, resume=True, **options | {"width": 32})
 
 
@@ -143,12 +163,32 @@ def test_generated_scenes_are_trained_on_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "PICTURES_EACH", 1)
     monkeypatch.setattr(measure, "DRAWN", 24)
     monkeypatch.setattr(measure, "SEGMENTS", 2)
+    # pictures of two steps in place of twenty: nobody asks how good they are
+    monkeypatch.setattr(measure, "generate", partial(measure.generate, steps=2))
+    monkeypatch.setattr(SanaPipeline, "__call__", partialmethod(SanaPipeline.__call__, num_inference_steps=2))
     report = trained(tmp_path / "m", "generated", size=128, pictures=128, steps=2, width=32, layers=1)
     found = report.summary()["obedience"]
     assert found["held_out"]["pictures"] == 24 and found["chance"] == {"kind": 0.125, "color": 0.1, "time": 0.3333}
     assert found["drawn"]["kind"] > 0.5  # though there were few to learn from
     assert "of held-out prompts" in str(report)
+    drawn_by = unpack(tmp_path / "m" / "checkpoint.safetensors")["data"]["drawn_by"]
+    assert drawn_by == of_drawn(ROOT / "tools" / "toy" / "captioned.py")["drawn_by"] != of_drawn()["drawn_by"]
     assert Image.open(tmp_path / "m" / "samples" / "0000002.png").size == (8 * 128, 2 * 128)
+
+
+def test_it_runs_from_the_root_of_a_checkout(tmp_path):
+    line = [sys.executable, "-m", "tools.toy", "--output_dir", str(tmp_path / "m")]
+    for more, code, said in ((["--help"], 0, ""), ([], 2, "Missing option --data"), (["--dat"], 2, "no option --dat")):
+        done = subprocess.run([*line, *more], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == code and said in done.stderr, done.stderr
+        assert done.stderr.count("\n") == bool(code) and ("Usage: python -m tools.toy" in done.stdout) == (not code)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("number, code, word", [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "terminated")])
+def test_a_signal_before_anything_is_loaded_ends_it(tool, monkeypatch, number, code, word):
+    monkeypatch.setattr("tools.toy.plan.make_plan", lambda config: os.kill(os.getpid(), number))
+    assert tool("--data", "generated", "--output_dir", "m") == (code, "", f"latentflow: Stopped ({word}).\n")
 
 
 @pytest.mark.parametrize(

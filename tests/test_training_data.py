@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from latentflow.errors import InputError, Interrupted
-from latentflow.session import Session
+from latentflow.base.errors import InputError, Interrupted
+from latentflow.base.session import Session
 from latentflow.training.data import Crops, Folder, Generated, batches
 
 
@@ -97,3 +97,18 @@ def test_drawing_images_can_be_stopped():
     session.stop()
     with pytest.raises(Interrupted):
         Generated(20, seed=0, workers=0, check=session.check)
+
+
+def test_crops_of_images_of_just_that_size_are_complete_images(tmp_path):
+    """The exponential of a logarithm may be larger than the number, and a crop larger than its image."""
+    for side in (24, 25, 53):
+        folder = tmp_path / str(side)
+        folder.mkdir()
+        pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        for name in ("0.png", "1.png"):
+            Image.fromarray(pixels).save(folder / name)
+        crops = Crops(Folder(folder, 0), side, seed=0)
+        whole = torch.from_numpy(pixels).permute(2, 0, 1)
+        for number in range(40):
+            crop, _ = crops[number]
+            assert torch.equal(crop, whole) or torch.equal(crop, whole.flip(-1))

@@ -1,5 +1,6 @@
 """Moving pictures as a viewer decodes them: true and still colors, repetitions, order, edges."""
 
+import json
 import re
 import struct
 from pathlib import Path
@@ -11,9 +12,9 @@ import torch
 from PIL import Image, ImageSequence
 from toys import picture, steps
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 from latentflow.pictures.draw import GAP, Drawing
-from latentflow.pictures.palette import EXACT, choose_palette, dithered, exact_pixels, sample_colors
+from latentflow.pictures.palette import EXACT, ColorSample, choose_palette, dithered, exact_pixels, sample_colors
 from latentflow.sinks import run_sinks
 from latentflow.sinks.frames import check_frames_path, open_frames
 
@@ -125,6 +126,37 @@ def test_errors_are_not_diffused_from_one_panel_into_the_next():
     assert np.array_equal(drawn[0][-SIDE:, SIDE + GAP :], drawn[0][-SIDE:, :SIDE])
 
 
+def test_a_color_of_its_own_has_a_place_in_the_palette_however_rare():
+    colors = np.repeat(np.linspace(60, 190, 3000).round().astype(np.uint8)[:, None], 3, 1)
+    colors[1234] = 250, 10, 20
+    palette = choose_palette(colors, np.ones(len(colors)), 64).astype(int)
+    assert np.abs(palette - (250, 10, 20)).sum(1).min() == 0
+
+
+def test_what_dithering_can_not_make_up_for_leaves_no_specks():
+    """Red that no color of the palette comes near adds up to errors that make 32 pixels of the black beside it red."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:, :32] = 250, 10, 10
+    palette = np.concatenate([np.repeat(EXACT[:, None], 3, 1), np.uint8([[120, 10, 10], [0, 0, 0]])])
+    nothing = np.zeros((64, 64), bool)
+    found = palette[dithered(picture, palette, nothing, ~nothing)].astype(int)
+    assert np.abs(found - picture)[:, 32:].max() <= 40
+    assert (found[:, :32] == (120, 10, 10)).all()  # the nearest, far as it is
+
+
+def test_a_long_video_has_the_colors_of_its_beginning_its_middle_and_its_end():
+    sample, rng = ColorSample(), np.random.default_rng(0)
+    middles = [(60, 60, 200)] * 11 + [(60, 200, 60)] * 10 + [(200, 60, 60)] * 24
+    for middle in middles:
+        sample.add((middle + rng.uniform(-55, 55, (128, 128, 3))).astype(np.uint8))
+    assert len(sample.colors) <= 60_000
+    assert sample.weights.sum() == pytest.approx(len(middles) * 128 * 128, rel=0.05)
+    palette = sample.palette(255).astype(int)
+    for middle, count in ((m, middles.count(m)) for m in dict.fromkeys(middles)):
+        near = (np.abs(palette - middle).max(1) <= 55).sum()
+        assert near >= 0.5 * 255 * count / len(middles), (middle, near)
+
+
 def test_a_palette_has_the_colors_of_few_and_of_many_pixels():
     pixels = np.zeros((100, 100, 3), np.uint8)
     assert np.array_equal(choose_palette(*sample_colors(pixels, np.zeros((100, 100), bool)), 255)[:, 0], EXACT)
@@ -163,6 +195,69 @@ def test_a_bounce_goes_there_and_back_without_its_ends(tmp_path, count, palette)
     assert [level for level, _ in shown] == pytest.approx(wanted, abs=2)
     assert [duration for _, duration in shown] == [1000 if level == levels[-1] else 100 for level in wanted]
     assert [path.name for path in tmp_path.iterdir()] == ["x.gif"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (3, 4), (6, 10)])
+def test_a_bounce_counts_the_frames_that_are_in_the_file(tmp_path, count, expected):
+    sink = open_frames(tmp_path / "x.gif", bounce=True)
+    run_sinks(steps(count), [sink])
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert gif.n_frames == sink.frames == sink.in_file(count) == expected
+    plain = open_frames(tmp_path / "y.gif")
+    run_sinks(steps(count), [plain])
+    assert plain.frames == plain.in_file(count) == count
+
+
+BOUNCED = {  # a command with 4 frames, its option for them, and the file
+    "run": ("--steps", 3, "--image_path"),
+    "compare": ("compare", "--losses", "mse,l1", "--steps", 3, "--image_path"),
+    "walk": ("walk", "random:1", "random:2", "--frames", 4),
+    "grid": ("grid", "random:1", "--frames", 4, "--resolution", 2, "--tile", 500),
+}
+
+
+@pytest.mark.parametrize("command", BOUNCED)
+def test_every_report_of_a_bounce_has_the_frames_of_its_file(invoke, small, tmp_path, command):
+    """4 frames there and 2 back."""
+    line = [*BOUNCED[command], *([small] if command in ("run", "compare") else [])]
+    output = ("--output_path", "x.gif")
+    options = ("--weights", "bundled", "--size", 48, "--bounce", "--quiet", "--fps", 10)
+    code, out, err = invoke(*line, *options, *output, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert gif.n_frames == report["frames"] == 6
+    if command == "walk":
+        assert report["seconds"] == 0.6
+    if command in ("walk", "grid"):
+        manifest = json.loads((tmp_path / "x.gif.manifest.json").read_text())
+        assert manifest["result"]["frames"] == 6
+    code, out, err = invoke(*line, *options, *output, "--overwrite")
+    assert code == 0 and "6 frames)" in out and "4 frames" not in out, err
+    code, out, err = invoke("render", "x.gif", "--output_path", "y.gif", "--bounce", "--json")
+    assert code == 0, err
+    with Image.open(tmp_path / "y.gif") as gif:
+        assert gif.n_frames == json.loads(out)["frames"]
+
+
+def test_a_walk_that_is_broken_off_says_how_many_frames_of_how_many(tmp_path, monkeypatch):
+    from latentflow.base.session import Session
+    from latentflow.explore.config import WalkConfig
+    from latentflow.explore.walk import run_walk
+
+    class Stopping(Session):
+        def watch(self, records, *args):
+            for record in super().watch(records, *args):
+                if record.index == 2:
+                    self.stop()
+                yield record
+
+    monkeypatch.chdir(tmp_path)
+    config = WalkConfig(output_path="w.gif", weights="bundled", size=32, frames=8, bounce=True)
+    report = run_walk(["random:1", "random:2"], config, Stopping(quiet=True))
+    with Image.open("w.gif") as gif:
+        assert gif.n_frames == report.figures["frames"]
+    assert report.error is not None and report.frames[2] == 14 and f"{report.frames[1]} of 14 frames" in str(report)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 from itertools import pairwise
@@ -14,18 +15,20 @@ import torch
 from PIL import Image
 from toys import linear_autoencoder, picture
 
-from latentflow.errors import InputError, Interrupted
+from latentflow import walk
+from latentflow.base.errors import InputError, Interrupted
+from latentflow.base.pixels import to_uint8
+from latentflow.base.session import Session
 from latentflow.explore.config import WalkConfig
-from latentflow.explore.walk import decode_path, even_out, picture_distance, run_walk, walk, where
+from latentflow.explore.evening import even_out, picture_distance
+from latentflow.explore.walk import decode_path, run_walk, where
 from latentflow.inversion.refine import refine
 from latentflow.latents.files import save_latent
 from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, step_sizes
 from latentflow.latents.sources import check_anchors, initial_latent, read_anchors
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.folders import captured
 from latentflow.pictures.text import captioned, line_count
-from latentflow.session import Session
 
 BUNDLED = ("--weights", "bundled", "--size", 48, "--dtype", "float32", "--quiet")
 
@@ -94,6 +97,17 @@ def test_refining_comes_nearer_than_the_encoder():
     assert after > before + 1.5 and found.shape == latent.shape
 
 
+def test_a_refined_walk_begins_and_ends_with_the_refined_pictures(invoke, small, photo, tmp_path):
+    line = ("walk", small, photo, "--refine", 8, "--frames", 2, "--output_path", "out", "--json", *BUNDLED)
+    code, out, err = invoke(*line)
+    assert code == 0, err
+    refined = json.loads(out)["refined"]["small"]
+    shown = np.asarray(Image.open(tmp_path / "out" / "00000.png"), float)
+    off = np.square(shown - np.asarray(Image.open(small), float)).mean()
+    assert refined["psnr_after"] > refined["psnr_before"] + 0.5
+    assert 10 * np.log10(255**2 / off) == pytest.approx(refined["psnr_after"], abs=0.1)
+
+
 def test_where_is_said_in_words():
     assert where(0.25, ["a", "b", "c"]) == "a to b  25%"
     assert where(1.0, ["a", "b", "c"]) == "b to c   0%"
@@ -142,11 +156,11 @@ def test_the_command_walks_evenly_and_closes_its_loop(invoke, small, photo, tmp_
 
 def test_a_walk_lasts_as_long_as_asked_and_begins_and_ends_at_its_anchors(invoke, small, photo, tmp_path):
     code, _, err = invoke(
-        *("walk", small, photo, "--seconds", 0.5, "--fps", 20, "--output_path", "walk.gif", "--caption", *BUNDLED)
+        *("walk", small, photo, "--seconds", 0.75, "--fps", 12.5, "--output_path", "walk.gif", "--caption", *BUNDLED)
     )
     assert code == 0, err
     frames = imageio.mimread(tmp_path / "walk.gif")
-    assert len(frames) == 10 and frames[0].shape[0] > 40  # the caption below the picture
+    assert len(frames) == 9 and frames[0].shape[0] > 40  # the caption below the picture
     original = np.asarray(Image.open(small), dtype=float)
     assert np.abs(frames[0][:40, :48, :3] - original).mean() < 25 < np.abs(frames[-1][:40, :48, :3] - original).mean()
 
@@ -307,8 +321,6 @@ def test_a_folder_is_no_anchor(tmp_path):
 
 
 def test_a_walk_from_python_has_the_frames_of_the_command_and_writes_nothing(small, tmp_path, invoke):
-    from latentflow import walk
-
     sources = [str(small), "random:3"]
     before = set(tmp_path.iterdir())
     frames = list(walk(sources, size=24, frames=5, ease="in_out"))
@@ -320,9 +332,34 @@ def test_a_walk_from_python_has_the_frames_of_the_command_and_writes_nothing(sma
         assert np.abs(written - to_uint8(frame.image)).max() <= 1
 
 
-def test_a_walk_in_a_thread_is_stopped_from_another():
-    from latentflow import Interrupted, Session, walk
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("fit", "cover"), ("fit", "stretch"), ("method", "lerp"), ("loop", True), ("ease", "in_out"), ("size", 16)],
+)
+def test_an_option_of_a_walk_in_python_has_an_effect(small, autoencoder, option, value):
+    options = {"vae": autoencoder, "size": 24, "frames": 4}
 
+    def shown(**more):
+        return [to_uint8(frame.image) for frame in walk([str(small), "random:3"], **options | more)]
+
+    usual, found = shown(), shown(**{option: value})
+    assert len(found) == len(usual) == 4
+    assert any(one.shape != two.shape or np.abs(one.astype(int) - two).max() > 1 for one, two in zip(usual, found))
+    if option == "fit":
+        assert found[0].shape == (24, 24, 3)
+
+
+def test_a_walk_in_python_loads_what_it_was_told(small):
+    class Told(Session):
+        def load(self, *given):
+            raise InputError(repr(given))
+
+    told = {"vae": "sd", "weights": "pretrained", "device": "cuda", "dtype": "bfloat16", "vae_config": "sdxl"}
+    with pytest.raises(InputError, match=re.escape(repr(tuple(told.values())))):
+        walk([str(small), "random:3"], session=Told(), **told)
+
+
+def test_a_walk_in_a_thread_is_stopped_from_another():
     session, seen, reached, stopped = Session(), [], threading.Event(), threading.Event()
 
     def work():

@@ -29,11 +29,11 @@ from standins import (
     write_folder,
 )
 
-from latentflow.config import DEFAULT_VAE
-from latentflow.errors import WeightsError
+from latentflow.base.errors import WeightsError
 from latentflow.models import hub as hub_module
 from latentflow.models import weights
 from latentflow.models.autoencoder import load_autoencoder
+from latentflow.models.config import DEFAULT_VAE
 from latentflow.models.headers import read_header
 from latentflow.models.hub import HubName
 from latentflow.models.weight_files import WEIGHTS_FILE

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from latentflow.base.records import Step
 from latentflow.models.autoencoder import Autoencoder, LatentGeometry
-from latentflow.records import Step
 
 STRIDE = 2
 

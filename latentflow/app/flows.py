@@ -15,12 +15,13 @@ import numpy as np
 from latentflow.app.jobs import Job
 from latentflow.app.lines import command_line
 from latentflow.app.visits import Upload, Visit
-from latentflow.config import RenderConfig, RunConfig
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_jpeg, to_uint8
+from latentflow.base.records import Step
+from latentflow.inversion.config import RunConfig
 from latentflow.inversion.invert import Run, loss_label
 from latentflow.latents.files import save_latent
-from latentflow.pictures.files import to_jpeg, to_uint8
-from latentflow.records import Step
+from latentflow.runs.config import RenderConfig
 from latentflow.runs.plan import Plan, make_plan
 from latentflow.runs.render import render
 from latentflow.runs.report import Report
@@ -38,7 +39,7 @@ class Flow:
     `InputError` for options that don't go together.
     """
 
-    asked: tuple[str, ...] = ()  # options that the visitor set, of those that have a default by method
+    asked: tuple[str, ...] = ()  # options that the visitor set and that have a default by method
 
     def __init__(self, visit: Visit, image: Upload, config: RunConfig, branched: str = "") -> None:
         self.visit, self.image, self.branched = visit, image, branched
@@ -64,15 +65,16 @@ class Flow:
 
     @property
     def title(self) -> str:
-        """What it is called where there are several."""
+        """The title of this run where there are several."""
         config = self.plan.config
         return f"{self.image.stem}, {config.loss_type}, {config.method}, seed {self.plan.seed}{self.branched}"
 
-    def go_on(self) -> None:
-        """Begin, or continue from exactly where it was stopped; raises `InputError` when too many runs wait."""
+    def go_on(self, press: object = None) -> None:
+        """Begin, or continue from exactly where it was stopped; flows of one `press` wait together. Raises `InputError`
+        when too many visitors wait."""
         if self.state in ("waiting", "running", "finished"):
             return
-        self.job = self.visit.job(self._work)
+        self.job = self.visit.job(self._work, press=press)
         media, owner = self.visit.studio.media, self.visit.owner
         media.drop(owner, [self.live, *self.files.values()])
         self.files = {}
@@ -103,7 +105,7 @@ class Flow:
         asked = replace(config, **{name: getattr(self.plan.config, name) for name in self.asked})
         if self.plan.config.init.endswith(".safetensors"):
             names[self.plan.config.init] = Path(self.plan.config.init).name
-        return command_line("", [], replace(asked, vae=self.visit.studio.named_vae), names)
+        return command_line("", [], replace(asked, **self.visit.studio.named(asked)), names)
 
     def picture(self) -> str:
         """The address of the newest picture; empty before the first step and while it runs."""
@@ -128,7 +130,7 @@ class Flow:
         path = self.plan.manifest if kind == "manifest" else self.folder / f"flow{suffixes.get(kind, '.' + kind)}"
         if kind in ("gif", "mp4"):
             config = RenderConfig(output_path=str(path), overwrite=True)
-            job = self.visit.job(partial(self._render, config))
+            job = self.visit.job(partial(self._render, config), kind="file")
             job.ended.wait()
             if job.error:
                 raise InputError(job.error)
@@ -141,7 +143,7 @@ class Flow:
         return path
 
     def _render(self, config: RenderConfig, job: Job) -> None:
-        render(self.plan.trajectory, config, job.session)
+        render([str(self.plan.trajectory)], config, job.session)
 
     def _write_manifest(self, path: Path) -> None:
         report = self._report()
@@ -156,7 +158,7 @@ class Flow:
         run = self.run
         assert run is not None
         label = loss_label(self.plan.config, run.objective)
-        return Report(self.plan, run.loaded, run.target, label, run.reader.notes, run.mask)
+        return Report(self.plan, run.loaded, run.target, label)
 
     def _work(self, job: Job) -> None:
         if self.run is None:
@@ -182,6 +184,6 @@ class _Watched(Sink[Step]):
 
 
 def figures(step: Step) -> dict[str, float]:
-    """What is written beside the picture of a step."""
+    """Return the figures that stand beside the picture of a step."""
     psnr = float(np.clip(float(step.psnr[0]), -100, 200))  # JSON has no infinity
     return {"index": step.index, "total": step.total, "loss": float(step.loss[0]), "psnr": psnr}

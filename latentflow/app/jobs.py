@@ -1,23 +1,23 @@
-"""What is computed for visitors: in a few threads, the others waiting, and ended when their page is closed."""
+"""Computations for visitors: in a few threads, taking turns, and ended when their page has been away for minutes."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from latentflow.errors import InputError, Interrupted, LatentflowError, as_options
-from latentflow.records import Comparison, Frame
-from latentflow.session import Session
+from latentflow.base.errors import InputError, Interrupted, LatentflowError, as_options
+from latentflow.base.records import Comparison, Frame
+from latentflow.base.session import Session
 
 if TYPE_CHECKING:
     from latentflow.models.loading import Loaded
 
 LOG = logging.getLogger(__name__)
-GRACE = 5.0  # seconds that a page may be away, as while it is loaded anew
+GRACE = 300.0  # seconds that a page may be away: a phone that sleeps, a train in a tunnel
+PATIENCE = 5.0  # seconds for the record in hand, when the app ends
 UNFINISHED = ("waiting", "running")
 
 
@@ -25,7 +25,8 @@ class Job:
     """One piece of work of one visitor, the `owner`. `state` is waiting, running, done, stopped or failed; `error` says
     why it failed, `said` holds what the library had to say, `progress` a few words on how far it is.
 
-    `take` is given each frame that passes the job's session; by default it is shown.
+    `take` is given each frame that passes the job's session; by default it is shown. A visitor has one job of each
+    `kind` running and one waiting; jobs with the same `press` of a button wait together.
     """
 
     def __init__(
@@ -34,8 +35,13 @@ class Job:
         work: Callable[[Job], None],
         load: Callable[[], Loaded],
         take: Callable[[Job, Any], None] | None = None,
+        *,
+        kind: str = "run",
+        press: object = None,
     ) -> None:
         self.owner, self.work, self.take = owner, work, take or Job.show
+        self.kind, self.press = kind, press or object()
+        self.leave: Callable[[Job], bool] = lambda job: False  # takes it out of the queue it waits in
         self.state, self.error, self.progress = "waiting", "", ""
         self.said: list[str] = []
         self.newest: Any = None  # what is shown of it
@@ -44,17 +50,19 @@ class Job:
         self.ended = threading.Event()
 
     def show(self, record: Any) -> None:
-        """What is to be shown from now on."""
+        """Show this record from now on."""
         self.newest = record
         self.version += 1
 
     def stop(self, reason: str = "") -> None:
-        """End it after the record in hand; one that waits doesn't begin."""
+        """End it after the record in hand; one that waits ends at once."""
         self.session.stop(reason)
+        if self.leave(self):
+            self.do()
 
     @property
     def is_going_on(self) -> bool:
-        """Whether it waits or runs."""
+        """True while the job waits or runs."""
         return self.state in UNFINISHED
 
     def do(self) -> None:
@@ -69,8 +77,7 @@ class Job:
         except LatentflowError as error:
             self.error = one_line(error)
         except Exception as error:  # a bug: the visitor sees its kind, the log of the server where it is
-            self.error = f"{type(error).__name__}, which is a bug in this program."
-            LOG.exception("A job failed.")
+            self.error = bug(error)
         finally:
             self.state = outcome
             self.ended.set()
@@ -79,6 +86,12 @@ class Job:
 def one_line(error: LatentflowError) -> str:
     """An error as one line, as the command line says it."""
     return as_options(" ".join(str(error).split()))
+
+
+def bug(error: Exception) -> str:
+    """An error that nobody foresaw, as one line for a visitor; the log of the server has its traceback."""
+    LOG.error("A bug in this program.", exc_info=error)
+    return f"{type(error).__name__}, which is a bug in this program."
 
 
 class JobSession(Session):
@@ -93,7 +106,7 @@ class JobSession(Session):
         return self._load()
 
     def watch(self, records: Any, state: str = "outputs are complete up to that step") -> Iterator[Any]:
-        """Pass records on, and show those that are frames."""
+        """Pass records on, and show the frames among them."""
         for record in super().watch(records, state):
             if isinstance(record, Frame | Comparison):
                 self.job.take(self.job, record)
@@ -112,11 +125,15 @@ class JobSession(Session):
 
 
 class Jobs:
-    """Does jobs in `at_once` threads; at most `waiting` wait for their turn."""
+    """Does jobs in `at_once` threads, by turns; the jobs of at most `waiting` visitors wait.
+
+    Each visitor has one job of a kind running. A press of a button puts jobs into the queue and takes out those of an
+    earlier press that still wait, so that no visitor has more than one place. Whoever was served goes to the end.
+    """
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self.at_once, self.waiting = at_once, waiting
-        self._jobs: deque[Job] = deque()
+        self._jobs: list[Job] = []
         self._going: list[Job] = []
         self._changed = threading.Condition()
         self._away: dict[str, float] = {}
@@ -124,22 +141,37 @@ class Jobs:
             threading.Thread(target=self._serve, daemon=True).start()
 
     def submit(self, job: Job) -> Job:
-        """Take a job; raises `InputError` when too many wait."""
+        """Take a job, instead of those of an earlier press that wait; raises `InputError` when too many visitors do."""
         with self._changed:
+            earlier = [each for each in self._jobs if _same_place(each, job) and each.press is not job.press]
+            others = {each.owner for each in self._jobs} - {job.owner}
             free = self.at_once - len(self._going)
-            if len(self._jobs) >= self.waiting + max(0, free):
+            if len(others) >= self.waiting + max(0, free):
                 raise InputError(
-                    f"{len(self._going)} runs are computed and {len(self._jobs)} wait, as many as this app takes.",
+                    f"{len(self._going)} runs are computed and {len(others)} visitors wait, as many as this app takes.",
                     "Try again in a while.",
                 )
+            job.leave = self._left
             self._jobs.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
+        for each in earlier:
+            each.stop("a later press took its place")
         return job
 
     def place(self, job: Job) -> int:
-        """How many jobs are before one that waits."""
+        """Count the jobs before a waiting one: 0 for the next one to begin."""
         with self._changed:
             return self._jobs.index(job) if job in self._jobs else 0
+
+    def state(self, job: Job) -> str:
+        """Describe the length of the queue and a waiting job's place in it, as a sentence."""
+        with self._changed:
+            own = any(_same_place(each, job) for each in self._going)
+            before, going = self.place(job), len(self._going)
+        if own:
+            return "Waiting until your other run has ended. Another press takes this place."
+        ahead = "it is the next" if before == 0 else f"{before} {'is' if before == 1 else 'are'} before it"
+        return f"Waiting for its turn: {going} {'run is' if going == 1 else 'runs are'} computed, {ahead}."
 
     def reap(self, is_there: Callable[[str], bool], now: float | None = None) -> list[Job]:
         """End the jobs of visitors that have been away for a while; return them."""
@@ -157,13 +189,45 @@ class Jobs:
         self._away = {owner: since for owner, since in self._away.items() if owner in {job.owner for job in mine}}
         return gone
 
+    def close(self) -> None:
+        """End all jobs and wait for them: a process that ends while torch computes in a thread is aborted."""
+        with self._changed:
+            mine = [*self._jobs, *self._going]
+        for job in mine:
+            job.stop("the app has ended")
+        for job in mine:
+            job.ended.wait(PATIENCE)
+
+    def _left(self, job: Job) -> bool:
+        """Take a job out of the queue; return whether it was there."""
+        with self._changed:
+            there = job in self._jobs
+            if there:
+                self._jobs.remove(job)
+            return there
+
+    def _next(self) -> Job | None:
+        """The first job that may begin: its visitor has no job of its kind running."""
+        return next((job for job in self._jobs if not any(_same_place(job, each) for each in self._going)), None)
+
+    def _take(self) -> Job:
+        """Wait for the next job; the visitor's other jobs go to the end of the queue."""
+        with self._changed:
+            while (job := self._next()) is None:
+                self._changed.wait()
+            self._jobs.remove(job)
+            self._jobs.sort(key=lambda each: _same_place(each, job))  # False comes first; the order stays otherwise
+            self._going.append(job)
+            return job
+
     def _serve(self) -> None:
         while True:
-            with self._changed:
-                while not self._jobs:
-                    self._changed.wait()
-                job = self._jobs.popleft()
-                self._going.append(job)
+            job = self._take()
             job.do()
             with self._changed:
                 self._going.remove(job)
+                self._changed.notify_all()
+
+
+def _same_place(one: Job, other: Job) -> bool:
+    return (one.owner, one.kind) == (other.owner, other.kind)

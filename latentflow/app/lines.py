@@ -2,20 +2,20 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import Any
 
-from latentflow.config import Options
+from latentflow.base.options import Options, in_order
 
 
 def command_line(command: str, sources: Sequence[str], config: Options, names: Mapping[str, str] | None = None) -> str:
     """A line for a shell: `latentflow`, the command, its sources, and the options that differ from their defaults.
 
-    `names` has what is written instead of a path, such as the name that an uploaded file had.
+    `names` gives the text to write instead of a path, such as the name that an uploaded file had.
     """
     names = names or {}
     parts = ["latentflow", *([command] if command else []), *(names.get(source, source) for source in sources)]
-    for each in fields(config):
+    for each in in_order(config):
         value = getattr(config, each.name)
         default = each.default if each.default is not MISSING else None
         if value is None or value == default:
@@ -31,4 +31,4 @@ def command_line(command: str, sources: Sequence[str], config: Options, names: M
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -1,36 +1,47 @@
-"""What the browser fetches beside the page itself: pictures of a run as they come, files, pictures of moved latents.
+"""Files that the browser fetches beside the page itself: pictures of a run as they come, files, pictures of moved
+latents.
 
-Everything has an address that can't be guessed and belongs to one visitor, with whom it goes.
+Everything has an address that can't be guessed and belongs to one visitor, with whom it goes. Addresses are relative
+to a panel's, so that they hold under any path that a proxy serves the app at.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentflow.errors import LatentflowError
-from latentflow.pictures.files import to_jpeg
+import numpy as np
+from PIL import Image
+
+from latentflow.base.errors import LatentflowError
+from latentflow.base.pixels import to_jpeg
+from latentflow.page.facts import EXAMPLES, example_png
+from latentflow.pictures.files import fit
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from latentflow.app.jobs import Job
 
-ROOT = "/latentflow"
-FASTEST = 30.0  # pictures a second that are sent of a run
+LOG = logging.getLogger(__name__)
+ROOT = "latentflow"
+FASTEST = 30.0  # pictures per second that are sent of a run, at most
+THUMBNAIL = 160  # pixels
 LOOK = 0.01  # seconds between looks for a newer one
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What an address stands for, and whose it is: bytes with their type, a path, a job's pictures, or a function."""
+    """The content of an address and its owner. The content is bytes with their type, a path, a job's pictures, or a
+    function."""
 
     owner: str
     content: Any
@@ -75,8 +86,8 @@ class Media:
         self._shown[key] = shown
         return key
 
-    def routes(self) -> list[Any]:
-        """The routes, for Starlette."""
+    def routes(self, base: str = "") -> list[Any]:
+        """The routes, for Starlette, below the path `base`."""
         from starlette.responses import FileResponse, Response, StreamingResponse
         from starlette.routing import Route
 
@@ -119,12 +130,32 @@ class Media:
                 _pictures(*shown.content), headers=HEADERS, media_type="multipart/x-mixed-replace; boundary=frame"
             )
 
+        async def sample(request: Any) -> Response:
+            name = request.path_params["name"].removesuffix(".jpg")
+            if name not in EXAMPLES:
+                return missing()
+            headers = HEADERS | {"Cache-Control": "public, max-age=3600"}
+            return Response(await asyncio.to_thread(_thumbnail, name), headers=headers, media_type="image/jpeg")
+
+        at = f"{base}/{ROOT}"
         return [
-            Route(f"{ROOT}/file/{{key}}/{{name}}", file),
-            Route(f"{ROOT}/picture/{{key}}", picture),
-            Route(f"{ROOT}/decode/{{key}}", decode),
-            Route(f"{ROOT}/live/{{key}}", live),
+            Route(f"{at}/file/{{key}}/{{name}}", file),
+            Route(f"{at}/picture/{{key}}", picture),
+            Route(f"{at}/decode/{{key}}", decode),
+            Route(f"{at}/live/{{key}}", live),
+            Route(f"{at}/example/{{name}}", sample),
         ]
+
+
+@cache
+def _thumbnail(name: str) -> bytes:
+    """One of the example pictures, small, as a JPEG."""
+    return small_jpeg(Image.open(BytesIO(example_png(name))).convert("RGB"))
+
+
+def small_jpeg(picture: Image.Image) -> bytes:
+    """A picture as a JPEG with a longer side of at most `THUMBNAIL` and no side of less than a pixel."""
+    return to_jpeg(np.asarray(fit(picture, THUMBNAIL)))
 
 
 async def _pictures(job: Job, draw: Callable[[Any], np.ndarray], figures: Callable[[Any], Any]) -> AsyncIterator[bytes]:
@@ -135,7 +166,12 @@ async def _pictures(job: Job, draw: Callable[[Any], np.ndarray], figures: Callab
         going, version, newest = job.is_going_on, job.version, job.newest
         if version != sent and newest is not None:
             began = loop.time()
-            jpeg = await asyncio.to_thread(lambda record: to_jpeg(draw(record)), newest)
+            try:
+                jpeg = await asyncio.to_thread(lambda record: to_jpeg(draw(record)), newest)
+            except Exception:  # a stream that breaks would be asked for again
+                LOG.exception("A picture could not be drawn.")
+                yield b"--frame--\r\n"
+                return
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n"
             yield (head + f"X-Figures: {json.dumps(figures(newest))}\r\n\r\n").encode() + jpeg + b"\r\n"
             sent = version

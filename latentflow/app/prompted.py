@@ -10,16 +10,16 @@ from pathlib import Path
 from latentflow.app.jobs import Job
 from latentflow.app.lines import command_line
 from latentflow.app.visits import Visit
+from latentflow.base.pixels import to_jpeg
 from latentflow.explore.walk import where
-from latentflow.pictures.files import to_jpeg
 from latentflow.prompts.config import PromptsConfig
 from latentflow.prompts.run import run_prompts
 from latentflow.prompts.stops import parse_stops
 
 
 class Prompted:
-    """What the command `prompts` makes for a visitor: the pictures of a walk while they are generated, each with where
-    it is in words, and the files. Raises `InputError` for prompts that make no sense, and when too many jobs wait."""
+    """A run of the command `prompts` for a visitor: the pictures of a walk while they are generated, the place of each
+    in words, and the files. Raises `InputError` for prompts that make no sense, and when too many jobs wait."""
 
     def __init__(self, visit: Visit, texts: Sequence[str], config: PromptsConfig) -> None:
         self.visit, self.texts, self.config = visit, list(texts), config
@@ -33,7 +33,9 @@ class Prompted:
 
     def line(self) -> str:
         """The command line that makes the same."""
-        return command_line("prompts", self.texts, replace(self.config, model=self.visit.studio.config.model))
+        named = self.visit.studio.named(self.config)
+        config = replace(self.config, model=named["model"], device=named["device"])  # types are the pipeline's own
+        return command_line("prompts", self.texts, config)
 
     def pictures(self) -> tuple[list[str], list[str]]:
         """The addresses of the pictures that are there by now, in the order of the walk, and where each is."""

@@ -13,21 +13,22 @@ import numpy as np
 from latentflow.app.jobs import Job
 from latentflow.app.lines import command_line
 from latentflow.app.visits import Visit
-from latentflow.config import CompareConfig, ViewConfig
+from latentflow.base.pixels import to_jpeg, to_uint8
+from latentflow.base.records import Comparison, Labeled
 from latentflow.explore.config import AtlasConfig
 from latentflow.explore.views import VIEWS
+from latentflow.latents.config import ViewConfig
 from latentflow.pictures.draw import LabeledDrawing, panels, tiled
-from latentflow.pictures.files import to_jpeg, to_uint8
-from latentflow.records import Comparison, Labeled
 from latentflow.runs.compare import make_compare_plan, run_compare
+from latentflow.runs.config import CompareConfig
 
 
 class Show:
     """The outcome of a view's command, or of `compare`, while it is computed and after.
 
-    `names` has what is written instead of a path in the line that makes the same. With `collect`, the pictures of its
-    moving part are kept as `frames`: addresses for a browser, each with its caption. Raises `InputError` when too many
-    jobs wait.
+    `names` gives the text to write instead of a path in the line that makes the same. With `collect`, the pictures of
+    its moving part are kept as `frames`: addresses for a browser, each with its caption. Raises `InputError` when too
+    many jobs wait.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Show:
         names: Mapping[str, str],
         *,
         collect: bool = False,
+        kind: str = "run",
     ) -> None:
         self.visit, self.command, self.sources, self.config, self.names = visit, command, sources, config, dict(names)
         self.folder = visit.new_folder()
@@ -47,13 +49,13 @@ class Show:
         self.files: dict[str, str] = {}  # name → address, when it is done
         self.report: Any = None
         self._picture = ""
-        self.job = visit.job(self._work, self._keep if collect else self._shown)
+        self.job = visit.job(self._work, self._keep if collect else self._shown, kind=kind)
         self.live = visit.studio.media.live(visit.owner, self.job, drawn, lambda record: {"state": self.job.progress})
 
     def line(self) -> str:
         """The command line that makes the same."""
         config: Any = self.config
-        config = replace(config, vae=self.visit.studio.named_vae)
+        config = replace(config, **self.visit.studio.named(config))
         return command_line(self.command, [*self.sources], config, self.names)
 
     def path(self, suffix: str) -> Path:

@@ -3,6 +3,8 @@
 /** @typedef {{data: any, parentElement: any, setTriggerValue: (name: string, value: unknown) => void,
  *   setStateValue: (name: string, value: unknown) => void}} Given */
 
+const AGAIN = 2000; // milliseconds until a stream that broke is asked for again
+
 /** @type {WeakMap<object, any>} */
 const mounted = new WeakMap();
 
@@ -14,8 +16,11 @@ function placeIn(root, name) {
   return place;
 }
 
-/** The parts of a stream of motion JPEG, each with its figures. @param {ReadableStreamDefaultReader<Uint8Array>} reader */
-async function* parts(reader) {
+/**
+ * The parts of a stream of motion JPEG, each with its figures; `complete` is called at its end, if it has one.
+ * @param {ReadableStreamDefaultReader<Uint8Array>} reader @param {() => void} complete
+ */
+async function* parts(reader, complete) {
   let bytes = new Uint8Array();
   const text = new TextDecoder("latin1");
   for (;;) {
@@ -28,6 +33,7 @@ async function* parts(reader) {
       bytes = bytes.slice(end + 4 + length + 2);
       continue;
     }
+    if (head.startsWith("--frame--")) return complete();
     const { done, value } = await reader.read();
     if (done) return;
     const joined = new Uint8Array(bytes.length + value.length);
@@ -61,24 +67,62 @@ function runWidget({ data, parentElement, setTriggerValue }) {
   };
 }
 
-/** @param {any} own @param {string} address */
+/**
+ * Shows the pictures of a stream. One that breaks is asked for again until the server says that it is no longer there:
+ * the run goes on without this page. @param {any} own @param {string} address
+ */
 async function follow(own, address) {
-  own.abort = new AbortController();
-  try {
-    const response = await fetch(address, { signal: own.abort.signal });
-    if (!response.body || !response.ok) return;
-    for await (const { picture, figures } of parts(response.body.getReader())) {
-      const before = own.source;
-      own.source = URL.createObjectURL(new Blob([picture], { type: "image/jpeg" }));
-      own.view.show(own.source);
-      if (before) setTimeout(() => URL.revokeObjectURL(before), 1000);
-      if (figures?.index !== undefined && (own.history.at(-1)?.index ?? -1) < figures.index) own.history.push(figures);
-      own.view.figures(own.history, figures?.index === undefined ? (figures?.state ?? "") : "");
+  const { signal } = (own.abort = new AbortController());
+  for (;;) {
+    try {
+      const response = await fetch(address, { signal });
+      if (response.status === 404) break;
+      if (!response.body || !response.ok) throw new Error(`status ${response.status}`);
+      let whole = false;
+      for await (const { picture, figures } of parts(response.body.getReader(), () => (whole = true))) showPart(own, picture, figures);
+      if (whole) break;
+      throw new Error("the stream broke");
+    } catch {
+      if (signal.aborted) return;
+      own.view.figures(own.history, "no connection to the server; the run goes on there");
     }
-    own.ended(address);
-  } catch (error) {
-    if (!(error instanceof DOMException && error.name === "AbortError")) own.ended(address);
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    if (signal.aborted) return;
   }
+  own.ended(address);
+}
+
+/** @param {any} own @param {Uint8Array<ArrayBuffer>} picture @param {any} figures */
+function showPart(own, picture, figures) {
+  const before = own.source;
+  own.source = URL.createObjectURL(new Blob([picture], { type: "image/jpeg" }));
+  own.view.show(own.source);
+  if (before) setTimeout(() => URL.revokeObjectURL(before), 1000);
+  if (figures?.index !== undefined && (own.history.at(-1)?.index ?? -1) < figures.index) own.history.push(figures);
+  own.view.figures(own.history, figures?.index === undefined ? (figures?.state ?? "") : "");
+}
+
+/**
+ * Brings what it stands before into view when something began, unless it is there, and keeps the visit in the address;
+ * Streamlit would add an entry to the history, which takes the visitor nowhere. @param {Given} given
+ */
+function lookWidget({ data, parentElement }) {
+  const before = mounted.get(parentElement);
+  if (!before) {
+    const mark = placeIn(parentElement, "look");
+    mark.style.scrollMarginTop = "4.5rem";
+    mounted.set(parentElement, { mark, begun: "" });
+  }
+  const address = new URL(location.href);
+  if (address.searchParams.get("run") !== data.run) {
+    address.searchParams.set("run", data.run);
+    history.replaceState(history.state, "", address);
+  }
+  const own = mounted.get(parentElement);
+  if (!data.begun || data.begun === globalThis.latentflowBegun) return;
+  globalThis.latentflowBegun = data.begun;
+  const { top } = own.mark.getBoundingClientRect();
+  if (top < 0 || top > window.innerHeight / 2) own.mark.scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
 /** @param {Given} given */

@@ -1,16 +1,17 @@
 """Command-line options made from the fields of a config."""
 
-import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import Any
 
 import click
 
-from latentflow.config import Options, RunConfig
-from latentflow.errors import LatentflowError, as_options
+from latentflow.base.errors import LatentflowError, as_options
+from latentflow.base.options import Options, in_order, leaves
+from latentflow.base.registry import Registry
+from latentflow.inversion.config import RunConfig
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -23,18 +24,16 @@ _Command = typing.TypeVar("_Command", bound=Callable[..., Any])
 def config_options(
     config: type[Options] = RunConfig, without: tuple[str, ...] = (), short: Mapping[str, str] | None = None
 ) -> Callable[[_Command], _Command]:
-    """Give a command the options of a config, its own before those it shares, some left out, some with a `short` name
-    too ({"count": "-k"}); limits are checked by the config."""
+    """Give a command the options of a config, its own before those of its bases, some left out, some with a
+    `short` name too ({"count": "-k"}); limits are checked by the config."""
     kinds = typing.get_type_hints(config)
-    own = inspect.get_annotations(config)
-    chosen = sorted(
-        (each for each in fields(config) if each.name not in without), key=lambda each: each.name not in own
-    )
+    chosen = [each for each in in_order(config) if each.name not in without]
 
     def decorate(function: _Command) -> _Command:
         for each in reversed(chosen):
-            kind = next(kind for kind in (bool, int, float, str) if kind in _leaves(kinds[each.name]))
+            kind = next(kind for kind in (bool, int, float, str) if kind in leaves(kinds[each.name]))
             choices = each.metadata["choices"]
+            brought, fixed = isinstance(choices, Registry), () if isinstance(choices, Registry) else choices
             assert each.default is not MISSING
             undecided = kind is bool and each.default is None
             function = click.option(
@@ -47,18 +46,41 @@ def config_options(
                 show_default=as_options(each.metadata["shown_default"])
                 or (each.default is not None and kind is not bool),
                 help=as_options(each.metadata["help"]),
-                metavar="|".join(choices) or each.metadata["metavar"] or None,
-                callback=_underscores if choices else None,
+                metavar="|".join(fixed) or each.metadata["metavar"] or None,
+                callback=_underscores if brought or fixed else None,
+                **({"cls": _Extended, "registry": choices} if brought else {}),
             )(function)
         return function
 
     return decorate
 
 
-def _leaves(kind: Any) -> set[Any]:
-    """The plain types in a type such as tuple[int, ...] | None."""
-    inner = typing.get_args(kind)
-    return set().union(*(_leaves(each) for each in inner)) if inner else {kind}
+class _Extended(click.Option):
+    """An option with choices that installed packages add to; they are listed when its help is shown, and only then."""
+
+    def __init__(self, *args: Any, registry: Registry[Any], **options: Any) -> None:
+        self.registry = registry
+        super().__init__(*args, **options)
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        """The names."""
+        return "|".join(self.registry)
+
+    @metavar.setter
+    def metavar(self, value: str | None) -> None:
+        """Ignore the value that click sets."""
+
+    def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
+        if self.help and "{choices}" in self.help:
+            words = self.registry.described(lambda record: record.words)
+            self.help = self.help.replace("{choices}", "; ".join(f"{name}: {each}" for name, each in words.items()))
+        return super().get_help_record(context)
+
+
+def names_an_image(word: str) -> str:
+    """A hint for a word without an option: it may be the image. A word that is no path may be anything."""
+    return f"Did you mean --image_path {word}?" if "." in word or "/" in word else "Options begin with --."
 
 
 def report_options(function: _Command) -> _Command:
@@ -68,7 +90,7 @@ def report_options(function: _Command) -> _Command:
 
 
 class Report(typing.Protocol):
-    """What a command came to: plain values for JSON, `str()` for people, and what broke it off, if anything did."""
+    """The result of a command: plain values for JSON, `str()` for people, and the error that ended it early, if any."""
 
     @property
     def error(self) -> LatentflowError | None: ...

@@ -3,6 +3,7 @@
 import codecs
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentflow.errors import as_options
+from latentflow.base.errors import Interrupted, as_options
 
 if TYPE_CHECKING:
-    from latentflow.session import Session
+    from latentflow.base.session import Session
 
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "terminated"}
 # What a terminal or a pipe that isn't UTF-8 gets instead; anything else becomes a question mark.
@@ -85,30 +86,55 @@ def start_bar(total: int, unit: str) -> Bar | None:
     return Bar(total, unit) if sys.stderr.isatty() else None
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as what Ctrl-C is."""
+
+
+def interrupted_by(error: KeyboardInterrupt) -> Interrupted:
+    """The line and the exit code of what a signal ended."""
+    number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+    return Interrupted(f"Stopped ({SIGNALS[number]}).", 128 + number)
+
+
+@contextmanager
+def termination_raises() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated`, for what has no session; handlers belong to the main thread."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def terminal_session(*, quiet: bool = False) -> "Iterator[Session]":
     """A session of this process, which SIGINT and SIGTERM stop.
 
-    While records flow, the first signal waits for the one in hand. Before that, and the second time, it raises
-    KeyboardInterrupt on its way up, which no `except Exception` of a library swallows; it leaves as `Interrupted`.
+    While records flow, the first signal waits for the one in hand, and for the outputs to be closed. Everywhere else,
+    and the second time, it raises KeyboardInterrupt on its way up, which no `except Exception` of a library swallows;
+    it leaves as `Interrupted`.
     """
-    from latentflow.session import Session, no_meter
+    from latentflow.base.session import Session, no_meter
 
     session = Session(say, no_meter if quiet else start_bar, tune=True, quiet=quiet)
 
     def stop(number: int, frame: FrameType | None) -> None:
         again = session.is_stopped
         session.stop(SIGNALS[signal.Signals(number)], 128 + number)
-        if again or not session.between_records:
+        if again or not session.is_held:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
-        yield session
-    except KeyboardInterrupt:
-        if session.is_stopped:
-            raise session.interrupted() from None
-        raise
+        with session.interruptible():
+            yield session
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

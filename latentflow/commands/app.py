@@ -24,6 +24,6 @@ def app(**values: Any) -> None:
     """
     config = AppConfig(**values)
     from latentflow.app.run import serve
-    from latentflow.session import Session
+    from latentflow.base.session import Session
 
     serve(config, Session(say))

@@ -7,7 +7,7 @@ import click
 
 from latentflow.commands._options import CONTEXT, config_options, report_options, show
 from latentflow.commands._terminal import terminal_session
-from latentflow.config import BatchConfig
+from latentflow.runs.config import BatchConfig
 
 if TYPE_CHECKING:
     from latentflow.runs.batch.run import BatchReport
@@ -28,9 +28,9 @@ def batch(context: click.Context, /, sources: tuple[str, ...], quiet: bool, as_j
     """
     config = BatchConfig(**values)
     with terminal_session(quiet=quiet) as session:
+        from latentflow.base.session import ignore
         from latentflow.runs.batch.plan import make_batch_plan
         from latentflow.runs.batch.run import local, run_batch
-        from latentflow.session import ignore
 
         if quiet:
             session.say = ignore

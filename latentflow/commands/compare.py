@@ -6,7 +6,7 @@ import click
 
 from latentflow.commands._options import CONTEXT, config_options, report_options, show
 from latentflow.commands._terminal import terminal_session
-from latentflow.config import CompareConfig
+from latentflow.runs.config import CompareConfig
 
 
 @click.command(

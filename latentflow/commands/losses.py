@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from latentflow.base.errors import MissingPackageError
 from latentflow.commands._options import CONTEXT
-from latentflow.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from latentflow.losses import Declaration
@@ -59,4 +59,5 @@ def _facts(declaration: "Declaration") -> list[str]:
         facts.append("package " + ", ".join(declaration.requires))
     if declaration.weights:
         facts.append("network " + ", ".join(declaration.weights))
+    facts.append(f"mask: {declaration.mask or 'takes none'}")
     return [*facts, declaration.reference] if declaration.reference else facts

@@ -7,10 +7,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from latentflow.commands._options import CONTEXT, config_options, report_options, show
+from latentflow.base.errors import InputError
+from latentflow.base.options import MAX_SEED, options_that
+from latentflow.commands._options import CONTEXT, config_options, names_an_image, report_options, show
 from latentflow.commands._terminal import terminal_session
-from latentflow.config import RunConfig, options_that
-from latentflow.errors import InputError
+from latentflow.inversion.config import RunConfig
 
 
 def _from_manifest(context: click.Context, parameter: click.Parameter, path: str | None) -> dict[str, Any] | None:
@@ -24,7 +25,7 @@ def _from_manifest(context: click.Context, parameter: click.Parameter, path: str
     unknown = set(content["options"]) - known
     if unknown:
         raise InputError(f"--from_manifest {path} has options that are unknown here: {', '.join(sorted(unknown))}.")
-    context.default_map = {key: value for key, value in content["options"].items() if value is not None}
+    context.default_map = _given(content["options"])
     return content
 
 
@@ -35,9 +36,15 @@ def _resume(context: click.Context, parameter: click.Parameter, path: str | None
     from latentflow.runs.resume import read_checkpoint
 
     checkpoint = read_checkpoint(Path(path))
-    options = checkpoint["facts"]["options"] | {"overwrite": True}
-    context.default_map = {key: value for key, value in options.items() if value is not None}
+    context.default_map = _given(checkpoint["facts"]["options"])
     return checkpoint
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of an earlier run that are to hold again; what may be replaced is said each time. Of a seed above
+    `MAX_SEED`, which 0.1.0 took, torch used these bits."""
+    given = {key: value for key, value in options.items() if value is not None and key != "overwrite"}
+    return given | ({"seed": given["seed"] & MAX_SEED} if isinstance(given.get("seed"), int) else {})
 
 
 @click.command(
@@ -76,7 +83,7 @@ def optimize(
     Example: latentflow --image_path examples/spheres.png --loss_type l1 --output_path spheres.gif
     """
     if context.args:
-        raise InputError(f"Unexpected argument {context.args[0]!r}.", f"Did you mean --image_path {context.args[0]}?")
+        raise InputError(f"Unexpected argument {context.args[0]!r}.", names_an_image(context.args[0]))
 
     def given(option: str) -> bool:
         return context.get_parameter_source(option) is ParameterSource.COMMANDLINE
@@ -90,7 +97,7 @@ def optimize(
     from latentflow.runs.plan import make_plan
 
     with terminal_session(quiet=quiet) as session:
-        plan = make_plan(RunConfig(**values))
+        plan = make_plan(RunConfig(**values), resume)
         from latentflow.runs.run import run  # the first import of torch: whatever could be refused before, was
 
         report = run(plan, session, earlier=earlier, checkpoint=resume)

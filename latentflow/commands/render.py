@@ -1,13 +1,12 @@
 """`latentflow render`: the frames of a run again."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from latentflow.commands._options import CONTEXT, config_options, report_options, show
 from latentflow.commands._terminal import terminal_session
-from latentflow.config import RenderConfig
+from latentflow.runs.config import RenderConfig
 
 
 @click.command(
@@ -27,5 +26,5 @@ def render(source: str, quiet: bool, as_json: bool, **values: Any) -> None:
     with terminal_session(quiet=quiet) as session:
         from latentflow.runs.render import render as write_again
 
-        report = write_again(Path(source).expanduser(), config, session)
+        report = write_again([source], config, session)
     show(report, as_json)

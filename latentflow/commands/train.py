@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
+from latentflow.base.errors import InputError
 from latentflow.commands._options import CONTEXT, config_options, report_options
 from latentflow.commands._terminal import terminal_session
-from latentflow.errors import InputError
 from latentflow.training.config import TrainConfig
 
 

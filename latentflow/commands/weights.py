@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from latentflow.base.errors import WeightsError, as_options
 from latentflow.commands._options import CONTEXT
-from latentflow.config import DEFAULT_VAE
-from latentflow.errors import WeightsError, as_options
+from latentflow.models.config import DEFAULT_VAE
 
 if TYPE_CHECKING:
     from latentflow.models.weights import Checkpoint, FoundWeights
@@ -130,10 +130,10 @@ def path(vae: str, network: str | None) -> None:
 
 @weights.command(context_settings=CONTEXT, short_help="Say what a file of weights is.")
 @click.argument("vae", metavar="FILE|FOLDER")
-@click.option("--vae_config", metavar="NAME", help="Whose scale and shift it has, as for a run.")
+@click.option("--vae_config", metavar="NAME", help="Its scale and shift, as for a run.")
 def inspect(vae: str, vae_config: str | None) -> None:
     """Say what autoencoder a file or a folder holds: its class, channels, stride, scale, dtype, number of parameters,
-    whose names its tensors have, and whether all are finite. Hub names work as well, and bundled.
+    the naming scheme of its tensors, and whether all values are finite. Hub names work as well, and bundled.
 
     \b
     Example: latentflow weights inspect ae.safetensors

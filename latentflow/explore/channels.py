@@ -1,4 +1,4 @@
-"""What each channel of a latent does: its map, and the picture without it, of it alone, and with it moved."""
+"""The effect of each channel of a latent: its map, and the picture without it, of it alone, and with it moved."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Frame, Labeled
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.config import ChannelsConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, moving, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.sources import check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
-from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame, Labeled
-from latentflow.session import Session
+from latentflow.runs.job import Files, Job, Report, Stages, frames_beside, moving, run_job
 from latentflow.sinks.frames import check_frames_path, frame_options
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Channel:
         }
 
 
+@undisturbed
 def decode_channels(
     autoencoder: Autoencoder, latent: Tensor, size: tuple[int, int], numbers: Sequence[int], reach: float = 3.0
 ) -> Iterator[Channel]:
@@ -67,25 +69,27 @@ def decode_channels(
 
 
 def _mask(latent: Tensor, number: int) -> Tensor:
-    mask = torch.zeros(1, latent.shape[1], 1, 1, device=latent.device)
+    mask = torch.zeros(1, latent.shape[1], 1, 1).to(latent)
     mask[0, number] = 1
     return mask
 
 
 def sweep_offsets(frames: int, reach: float = 3.0) -> np.ndarray:
-    """How far a channel is moved in each frame: from 0 to +reach, to −reach and back, in a closed loop."""
+    """Return the offset of a channel in each frame: from 0 to +reach, to −reach and back, in a closed loop."""
     return reach * np.sin(2 * np.pi * np.arange(frames) / frames)
 
 
+@undisturbed
 def sweep_channels(
     autoencoder: Autoencoder, latent: Tensor, size: tuple[int, int], numbers: Sequence[int], offsets: np.ndarray
 ) -> Iterator[Frame]:
-    """Frames whose latents and pictures, (n, …), are those of n channels, each moved alone by `offsets[index]`."""
+    """Frames with the latents and pictures, (n, …), of n channels; each channel is moved alone by `offsets[index]`."""
     masks = torch.cat([_mask(latent, number) for number in numbers])
     latents = (latent + offset * masks for offset in offsets.tolist())
     return decode_frames(autoencoder, latents, size, total=len(offsets) - 1)
 
 
+@undisturbed
 def draw_channels(
     name: str,
     target: Tensor | None,
@@ -136,10 +140,10 @@ def sweep_titles(numbers: Sequence[int], offset: float) -> list[list[str]]:
     return [[f"channel {number}", f"{offset:+.1f} sd"] for number in numbers]
 
 
-def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Session) -> ViewReport:
+def run_channels(sources: Sequence[str], config: ChannelsConfig, session: Session) -> Report:
     """Draw the channels of one image, saved latent or random latent, and write their sweep; raises `LatentflowError` as
     the parts do."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _check(sources: Sequence[str], config: ChannelsConfig) -> Files:

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latentflow.config import DEFAULT_VAE, OUTPUT_SUFFIXES, MusicConfig, ViewConfig, option, same
+from latentflow.base.options import MAX_SEED, option, option_of
+from latentflow.latents.config import ForeignOption, ViewConfig
+from latentflow.models.config import DEFAULT_VAE
+from latentflow.pictures.config import FitOptions
+from latentflow.sinks.config import OUTPUT_SUFFIXES, FrameOptions
+from latentflow.sound.config import MusicConfig
 
 FIGURE = ".png or .svg; what belongs to it goes beside it."
 SWEEPS = (*OUTPUT_SUFFIXES, "")
@@ -32,10 +37,12 @@ def distance_option() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WalkConfig(ViewConfig, MusicConfig):
+class WalkConfig(ViewConfig, MusicConfig, FitOptions, ForeignOption):
     """The options of a walk, checked when made; raises `InputError` naming the option that is wrong."""
 
-    output_path: str = option("walk.gif", "A .gif, .mp4, .webm or .webp, or a folder for PNGs.", metavar="PATH")
+    output_path: str = option(
+        "walk.gif", "A .gif, .mp4, .webm or .webp, or a folder for PNGs.", metavar="PATH", affects="files"
+    )
     method: str = option(
         "slerp",
         "slerp: along arcs, with the norms of latents; lerp: straight lines; spline: one smooth curve through all.",
@@ -43,7 +50,7 @@ class WalkConfig(ViewConfig, MusicConfig):
     )
     order: str = option(
         "name",
-        "Order of a folder's images: name; nearest: from each to the nearest of those that are left, by their latents; "
+        "Order of a folder's images: name; nearest: from each to the nearest remaining one, by their latents; "
         "date: when they were taken, else when the file was written.",
         choices=("name", "nearest", "date"),
     )
@@ -70,18 +77,16 @@ class WalkConfig(ViewConfig, MusicConfig):
     )
     budget_seconds: float | None = option(None, "Seconds that `even` may take, instead of `budget_frames`.", above=0)
     refine: int = option(0, "Steps of optimization of each image's latent before the walk.", minimum=0)
-    caption: bool = option(False, "Write the position on the path under each frame.")
-    latent_of: str | None = same("latent_of")
-    fit: str = same("fit")
-    fps: float = same("fps")
-    bounce: bool = same("bounce")
-    palette: str = same("palette")
-    hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600)
+    caption: bool = option(False, "Write the position on the path under each frame.", affects="files")
+    fps: float = option_of(FrameOptions, "fps")
+    bounce: bool = option_of(FrameOptions, "bounce")
+    palette: str = option_of(FrameOptions, "palette")
+    hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600, affects="files")
     hold_anchors: float = option(0.0, "Seconds that every image stays, beside its frame.", minimum=0, maximum=600)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelsConfig(ViewConfig):
+class ChannelsConfig(ViewConfig, FitOptions, ForeignOption):
     """The options of channel views, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option("channels.png", f"The figure: {FIGURE}", metavar="FILE")
@@ -89,15 +94,13 @@ class ChannelsConfig(ViewConfig):
     reach: float = option(3.0, "How far a channel is moved, in standard deviations.", above=0, maximum=100)
     frames: int = option(48, "Number of frames of the sweep, there and back.", minimum=4, maximum=10_000)
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
-    latent_of: str | None = same("latent_of")
-    fit: str = same("fit")
-    fps: float = same("fps")
-    loop: int = same("loop")
-    palette: str = same("palette")
+    fps: float = option_of(FrameOptions, "fps")
+    loop: int = option_of(FrameOptions, "loop")
+    palette: str = option_of(FrameOptions, "palette")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridConfig(ViewConfig):
+class GridConfig(ViewConfig, FitOptions, ForeignOption):
     """The options of a decoded plane, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -122,13 +125,11 @@ class GridConfig(ViewConfig):
         shown_default="48 for its width of way",
     )
     reach: float = option(1.5, "Extent of a plane around one point, in standard deviations.", above=0, maximum=100)
-    seed: int = option(0, "Seed of the random directions around one point.", minimum=0, maximum=2**63 - 1)
-    fps: float = same("fps")
-    loop: int = same("loop")
-    bounce: bool = same("bounce")
-    palette: str = same("palette")
-    fit: str = same("fit")
-    latent_of: str | None = same("latent_of")
+    seed: int = option(0, "Seed of the random directions around one point.", minimum=0, maximum=MAX_SEED)
+    fps: float = option_of(FrameOptions, "fps")
+    loop: int = option_of(FrameOptions, "loop")
+    bounce: bool = option_of(FrameOptions, "bounce")
+    palette: str = option_of(FrameOptions, "palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +141,12 @@ class StatsConfig(ViewConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(ViewConfig):
+class EvaluateConfig(ViewConfig, FitOptions):
     """The options of an evaluation, checked when made; raises `InputError` naming the option that is wrong."""
 
-    output_path: str = option("evaluate.png", f"The figure of the worst images: {FIGURE}", metavar="FILE")
+    output_path: str = option(
+        "evaluate.png", f"The figure of the worst images: {FIGURE}", metavar="FILE", affects="files"
+    )
     vae: str | None = option(
         None,
         "Autoencoders, separated by commas: hub names repo[:subfolder][@revision], folders, .safetensors files, or "
@@ -159,12 +162,11 @@ class EvaluateConfig(ViewConfig):
     )
     worst: int = option(4, "Number of worst images in the figure.", minimum=1, maximum=24)
     by: str = option("psnr", "Metric that ranks the worst images.", choices=("psnr", "ssim", "ms_ssim", "lpips"))
-    fit: str = same("fit")
     overwrite: bool = option(False, "Allow replacing the table of another evaluation.", affects="nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurvatureConfig(ViewConfig):
+class CurvatureConfig(ViewConfig, FitOptions, ForeignOption):
     """The options of a plane's curvature, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option("curvature.png", f"The figure: {FIGURE}", metavar="FILE")
@@ -174,7 +176,7 @@ class CurvatureConfig(ViewConfig):
     subspace: int = option(
         2, "Directions of the volume element: the plane's two, and random ones beyond.", minimum=2, maximum=256
     )
-    seed: int = option(0, "Seed of the random directions.", minimum=0, maximum=2**63 - 1)
+    seed: int = option(0, "Seed of the random directions.", minimum=0, maximum=MAX_SEED)
     steps: int = option(15, "Steps of the search for the geodesic, fewer if it converges.", minimum=1)
     frames: int = option(48, "Number of frames of the two paths.", minimum=2, maximum=10_000)
     sweep: str = option(".gif", "Format of the moving picture of the paths; empty: a folder of PNGs.", choices=SWEEPS)
@@ -183,12 +185,10 @@ class CurvatureConfig(ViewConfig):
         "Data type of the autoencoder; derivatives need float32.",
         choices=("auto", "float32", "bfloat16"),
     )
-    latent_of: str | None = same("latent_of")
-    fit: str = same("fit")
-    fps: float = same("fps")
-    loop: int = same("loop")
-    bounce: bool = same("bounce")
-    palette: str = same("palette")
+    fps: float = option_of(FrameOptions, "fps")
+    loop: int = option_of(FrameOptions, "loop")
+    bounce: bool = option_of(FrameOptions, "bounce")
+    palette: str = option_of(FrameOptions, "palette")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,18 +214,17 @@ class AtlasConfig(ViewConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilarConfig(ViewConfig):
+class SimilarConfig(ViewConfig, ForeignOption):
     """The options of a search, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option("similar.png", f"The query and its neighbors: {FIGURE}", metavar="FILE")
     count: int = option(5, "Number of images to find.", minimum=1, maximum=100)
     distance: str = distance_option()
     index: str | None = index_option()
-    latent_of: str | None = same("latent_of")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConceptConfig(ViewConfig):
+class ConceptConfig(ViewConfig, ForeignOption):
     """The options of a direction, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -246,7 +245,6 @@ class ConceptConfig(ViewConfig):
     )
     frames: int = option(48, "Number of frames of the sweep, there and back.", minimum=4, maximum=10_000)
     sweep: str = option(".gif", "Format of the sweep; empty: a folder of PNGs.", choices=SWEEPS)
-    fps: float = same("fps")
-    latent_of: str | None = same("latent_of")
-    loop: int = same("loop")
-    palette: str = same("palette")
+    fps: float = option_of(FrameOptions, "fps")
+    loop: int = option_of(FrameOptions, "loop")
+    palette: str = option_of(FrameOptions, "palette")

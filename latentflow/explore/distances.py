@@ -1,4 +1,4 @@
-"""How far pictures are apart in a latent space: the distances that searches and atlases go by.
+"""Distances between pictures in a latent space, as searches and atlases use them.
 
 A picture of low contrast has a latent near the middle of all others, and so is near to most of them by the plain
 difference of latents: it is a hub, found whatever is searched for. `moments`, the default, has few hubs and finds a
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latentflow.config import did_you_mean
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.options import did_you_mean
 
 PARTS = 4  # of a picture's side, for pooled and moments
 CHUNK_SIZE = 1024  # latents measured at once: intermediate results stay small
@@ -58,8 +58,8 @@ DEFAULT_DISTANCE = next(iter(DISTANCES))
 
 
 class Space:
-    """Latents (n, c, rows, columns) of a folder as `vectors` (n, d) whose Euclidean distances are in the order of a
-    distance, which is one of moments, pooled, cosine and l2.
+    """Latents (n, c, rows, columns) of a folder as `vectors` (n, d). Their Euclidean distances have the order of a
+    distance: moments, pooled, cosine or l2.
 
     Raises `InputError` for another distance.
     """
@@ -71,7 +71,7 @@ class Space:
             )
         self.distance, self._shape = DISTANCES[distance], latents.shape[1:]
         raw = torch.cat([self.distance.vectors(chunk.float()) for chunk in latents.split(CHUNK_SIZE)])
-        self._center = raw.mean(0) if self.distance.centered else torch.zeros(())
+        self._center = raw.mean(0) if self.distance.centered else torch.zeros((), dtype=raw.dtype)
         self.vectors = self._placed(raw)
 
     def _placed(self, raw: Tensor) -> Tensor:

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.config import OUTPUT_SUFFIXES, counted
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.options import counted
+from latentflow.base.session import NOTHING_WRITTEN, Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.config import GridConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, moving, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import DPI, check_figure_path, new_figure, save_figure
-from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.runs.job import Files, Job, Report, Stages, moving, run_job
 from latentflow.sinks import Sink, run_sinks
+from latentflow.sinks.config import OUTPUT_SUFFIXES
 from latentflow.sinks.frames import check_frames_path, frame_options
 from latentflow.sinks.mosaic import GAP, Mosaic, Tile, pan
 from latentflow.sinks.progress import Progress
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FULL_SIZE_RESOLUTION = 5  # grids of up to so many pictures a side are drawn at their size
+FULL_SIZE_RESOLUTION = 5  # pictures per side: grids up to this are drawn at their size
 GRID_PIXELS = 1200  # on a side, for pictures that are scaled
 MIN_TILE_PIXELS = 32
 MAX_PIXELS = 16_384  # on a side of all tiles together
@@ -40,6 +42,7 @@ FRAME_WIDTH = 3.0  # points
 MOVING = ("frames", "fps", "loop", "bounce", "palette")  # options of moving pictures
 
 
+@undisturbed
 def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int) -> Iterator[Tile]:
     """The pictures of a plane's `tiles`, row by row from the top: the edges, and exactly the points that it is defined
     by."""
@@ -58,6 +61,7 @@ def decode_plane(autoencoder: Autoencoder, plane: Plane, columns: int, rows: int
         )
 
 
+@undisturbed
 def draw_plane(plane: Plane, mosaic: Mosaic, name: str) -> "Figure":
     """A decoded plane of the autoencoder `name`: its tiles, pixel by pixel, with the coordinates of their centers;
     beside them the originals of the tiles with frames, or a map of the images of a folder.
@@ -150,7 +154,7 @@ def _draw_original(axes: "Axes", name: str, picture: np.ndarray, color: str) -> 
 
 
 def _draw_map(axes: "Axes", plane: Plane) -> None:
-    """Where the images of a folder lie on the plane, and the part of it that is decoded."""
+    """Draw the positions of a folder's images on the plane, and the part of the plane that is decoded."""
     from matplotlib.patches import Rectangle
 
     assert plane.images is not None
@@ -182,9 +186,9 @@ def mark_plane(axes: "Axes", plane: Plane) -> None:
     axes.set_ylabel(f"{plane.axes[1]}\n{UNIT}")
 
 
-def run_grid(sources: Sequence[str], config: GridConfig, session: Session) -> ViewReport:
+def run_grid(sources: Sequence[str], config: GridConfig, session: Session) -> Report:
     """Decode a plane and draw it with its axes, or pan across it; raises `LatentflowError` as the parts do."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _moves(output: Path) -> bool:
@@ -192,13 +196,14 @@ def _moves(output: Path) -> bool:
 
 
 def _check(sources: Sequence[str], config: GridConfig) -> Files:
-    check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels)
+    around = config.changed("reach", "seed")
+    check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels, around=around)
     output = Path(config.output_path).expanduser()
     if _moves(output):
         check_frames_path(output, **frame_options(config))
     else:
         check_figure_path(output)
-        given = [name for name in MOVING if getattr(config, name) != getattr(GridConfig(), name)]
+        given = config.changed(*MOVING)
         if given:
             raise InputError(f"`{given[0]}` would have no effect on a figure.", "Name a .gif or .mp4, or leave it out.")
     side = config.tile or _tile_pixels((config.size, config.size), config.resolution, moves=_moves(output))

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import counted
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.options import counted
+from latentflow.base.pixels import to_uint8
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.config import SimilarConfig
 from latentflow.explore.distances import DEFAULT_DISTANCE, DISTANCES, Space
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, finite, run_view
 from latentflow.latents.index import FolderLatents, check_folder, check_index, read_latents, read_squares
 from latentflow.latents.sources import Anchors, check_anchors, parse_source, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
+from latentflow.runs.job import Files, Job, Report, Stages, finite, run_job
 from latentflow.runs.report import table
-from latentflow.session import Session
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,7 @@ class Neighbor:
     distance: float
 
 
+@undisturbed
 def nearest(
     query: Tensor, latents: Tensor, count: int, distance: str = DEFAULT_DISTANCE, exclude: Sequence[int] = ()
 ) -> list[Neighbor]:
@@ -50,7 +52,8 @@ def nearest(
     fewer where there are fewer. Those at the indices `exclude` are left out; equal distances keep their order.
 
     `distance` is moments (1 − cosine of each channel's means and standard deviations in 4 × 4 parts, less their mean
-    over the latents), pooled, cosine or l2. Raises `InputError` for another one and for a query of another shape.
+    over the latents), pooled, cosine or l2. Raises `InputError` for any other name and for a query of a different
+    shape.
     """
     return nearest_in(Space(latents, distance), query, count, exclude)
 
@@ -72,10 +75,10 @@ class Match:
     distance: float
 
 
-def run_similar(sources: Sequence[str], config: SimilarConfig, session: Session) -> ViewReport:
+def run_similar(sources: Sequence[str], config: SimilarConfig, session: Session) -> Report:
     """Find the images nearest to a query in a folder, the two sources, and draw them; raises `LatentflowError` as its
     parts do. The query's own file is left out."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _check(sources: Sequence[str], config: SimilarConfig) -> Files:
@@ -149,6 +152,7 @@ def _own_file(query: str, found: FolderLatents) -> list[int]:
     return [index for index, path in enumerate(found.paths) if path.resolve() == own]
 
 
+@undisturbed
 def draw_similar(
     name: str,
     picture: np.ndarray,
@@ -160,7 +164,7 @@ def draw_similar(
 ) -> Figure:
     """The figure of a search: the query's `picture` (h, w, 3), uint8, and its name at the left, the matches beside it
     in rows, in their order, with their distances. `searched` is the number of images it says they are the nearest of,
-    `median` the distance of two of these, for scale, `autoencoder` the name of the one whose latents were compared.
+    `median` the distance of two of these, for scale, `autoencoder` the name of the autoencoder that made the latents.
 
     Raises `InputError` without a match, `MissingPackageError` without matplotlib.
     """

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.config import counted
+from latentflow.base.files import check_writable, write_csv
+from latentflow.base.options import counted
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.config import StatsConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, run_view
-from latentflow.files import check_writable, write_csv
 from latentflow.latents.index import check_folder, check_index, read_latents
 from latentflow.latents.statistics import EFFECTS, LatentStatistics, latent_statistics
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
+from latentflow.runs.job import Files, Job, Report, Stages, beside, run_job
 from latentflow.runs.report import table
-from latentflow.session import Session
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,9 +32,9 @@ MAX_NAMED_CHANNELS = 16
 MAX_LABELED_CELLS = 8  # channels, up to which the numbers fit into the cells of the correlation matrix
 
 
-def run_stats(sources: Sequence[str], config: StatsConfig, session: Session) -> ViewReport:
+def run_stats(sources: Sequence[str], config: StatsConfig, session: Session) -> Report:
     """Measure the latents of a folder, the one source, and draw them; raises `LatentflowError` as its parts do."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _check(sources: Sequence[str], config: StatsConfig) -> Files:
@@ -100,7 +101,7 @@ def _table(statistics: LatentStatistics) -> list[str]:
 
 
 def statistics_in_words(statistics: LatentStatistics) -> str:
-    """What the statistics show, in one sentence."""
+    """Describe the statistics in one sentence."""
     channels = statistics.channels
     known = {number: channel for number, channel in enumerate(channels) if channel.is_known}
     if not known:
@@ -134,6 +135,7 @@ def _plain(statistics: LatentStatistics) -> dict[str, Any]:
     }
 
 
+@undisturbed
 def draw_statistics(statistics: LatentStatistics, title: str = "") -> Figure:
     """The figure of latents' statistics, 12 × 9 inches in four panels: densities, quantiles against those of the
     normal, correlations of channels, autocorrelations in space. Raises `MissingPackageError` without matplotlib."""

@@ -4,11 +4,10 @@ A view is its options in `latentflow.explore.config`, its entry here, and the mo
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from latentflow.config import ViewConfig
+from latentflow.base.registry import Registry, find_object, record_of
 from latentflow.explore.config import (
     AtlasConfig,
     ChannelsConfig,
@@ -20,10 +19,11 @@ from latentflow.explore.config import (
     StatsConfig,
     WalkConfig,
 )
+from latentflow.latents.config import ViewConfig
 
 if TYPE_CHECKING:
-    from latentflow.explore.view import ViewReport
-    from latentflow.session import Session
+    from latentflow.base.session import Session
+    from latentflow.runs.job import Report
 
 SOURCE = "IMAGE|LATENT.safetensors|random:SEED"
 PLANE = "FOLDER|IMAGE|IMAGE IMAGE IMAGE"
@@ -33,9 +33,10 @@ PLANE = "FOLDER|IMAGE|IMAGE IMAGE IMAGE"
 class View:
     """A view as the command line sees it.
 
-    `function`, "module:name" in this package, takes sources, config and session and returns a `ViewReport`. `arguments`
-    are its sources by name and metavar; `many` takes any number for the last one. `short` are further names of options.
-    `summary` is its line in the list of commands, `help` what it shows, `examples` lines that run it.
+    `function`, "module:name" with a dot before a module of this package, takes sources, config and session and returns
+    a `Report`. `arguments` are its sources by name and metavar; `many` takes any number for the last one. `short`
+    are further names of options. `summary` is its line in the list of commands, `help` what it shows, `examples` lines
+    that run it.
     """
 
     name: str
@@ -48,20 +49,22 @@ class View:
     help: str
     examples: tuple[str, ...]
 
-    def run(self, sources: Sequence[str], config: ViewConfig, session: "Session") -> "ViewReport":
+    @property
+    def several(self) -> bool:
+        """True if `vae` may name several autoencoders."""
+        return "," in next(each.metadata["metavar"] for each in fields(self.config) if each.name == "vae")
+
+    def run(self, sources: Sequence[str], config: ViewConfig, session: "Session") -> "Report":
         """Run it; imports torch. Raises `LatentflowError` as its parts do."""
-        module, _, name = self.function.partition(":")
-        function: Callable[[Sequence[str], Any, Session], ViewReport] = getattr(
-            import_module(f"latentflow.explore.{module}"), name
-        )
+        function: Callable[[Sequence[str], Any, Session], Report] = find_object(self.function, "latentflow.explore")
         return function(sources, config, session)
 
 
 def _view(name: str, config: type[ViewConfig], function: str, **values: Any) -> View:
-    return View(**{"name": name, "config": config, "function": function, "short": {}, **values})
+    return View(**{"name": name, "config": config, "function": f".{function}", "short": {}, **values})
 
 
-VIEWS = {
+_VIEWS = {
     view.name: view
     for view in (
         _view(
@@ -119,7 +122,7 @@ VIEWS = {
             many=True,
             summary="How the decoder curves a plane: pull-back metric, ellipses, a geodesic.",
             help="""Measure how much pictures change per step of the latent on a plane, and find the path across it
-            whose pictures change least.
+            along which pictures change least.
 
             Color shows the area that a step covers in pictures; an ellipse shows how far one may go in each direction
             for the same change. The plane is the one that grid decodes. From the first image to the second, or from the
@@ -148,7 +151,7 @@ VIEWS = {
             "evaluate.run:run_evaluate",
             arguments=(("folder", "FOLDER"),),
             summary="How well autoencoders reconstruct a folder's images: PSNR, SSIM, MS-SSIM, LPIPS, rFID.",
-            help="""Measure how well autoencoders reconstruct the images of a folder, and show those that lose most.
+            help="""Measure how well autoencoders reconstruct the images of a folder, and show those with the most loss.
 
             The figure shows what a latent has no room for: small faces, letters, fine texture. With --optimize a second
             row shows how much of that is the encoder's fault, since the same decoder can do better from a better
@@ -164,8 +167,8 @@ VIEWS = {
             "similar:run_similar",
             arguments=(("query", SOURCE), ("folder", "FOLDER")),
             short={"count": "-k"},
-            summary="The images of a folder whose latents are nearest to a query.",
-            help="""Find the images of a folder whose latents are nearest to a query's, and show them in order.
+            summary="The images of a folder that are nearest to a query by their latents.",
+            help="""Find the images of a folder that are nearest to a query by their latents, and show them in order.
 
             Nearest means the same colors in the same places, seldom the same things. Latents are kept in an index
             beside the folder, so that the next search encodes only what has changed.""",
@@ -204,3 +207,4 @@ VIEWS = {
         ),
     )
 }
+VIEWS = Registry("views", _VIEWS, record_of(View))

@@ -1,8 +1,7 @@
 """Walks: pictures on a path through points of a latent space."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -12,41 +11,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow import losses
-from latentflow.config import counted
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.options import counted
+from latentflow.base.records import Frame, Labeled
+from latentflow.base.session import NOTHING_WRITTEN, Session
+from latentflow.base.surroundings import undisturbed
+from latentflow.explore.concept.run import read_concept
 from latentflow.explore.config import WalkConfig
 from latentflow.explore.distances import Space
-from latentflow.explore.music import Player, Score, check_music, has_music, read_score, score_words, soundtrack
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, finite, moving, run_view
+from latentflow.explore.evening import even_out, picture_distance
 from latentflow.inversion.refine import refine
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.index import check_folder
-from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_through, place_evenly, step_sizes
-from latentflow.latents.sources import Anchors, check_anchors, read_anchors
+from latentflow.latents.paths import TIMINGS, LatentPath, frame_times, pass_through, step_sizes
+from latentflow.latents.sources import AnchorLike, Anchors, check_anchors, latents_in_memory, read_anchors
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.models.loading import Loaded
 from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.figure import save_figure
 from latentflow.pictures.folders import captured, find_images
 from latentflow.pictures.reader import Reader
-from latentflow.records import Frame, Labeled
-from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.runs.job import Files, Job, Report, Stages, beside, finite, moving, run_job
 from latentflow.sinks.ffmpeg import Soundtrack
 from latentflow.sinks.frames import check_frames_path, frame_options
 from latentflow.sound.plot import draw_heard
+from latentflow.sound.score import Player, Score, check_music, has_music, read_score, score_words, soundtrack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OTHER_TIMING = ("frames", "seconds", "hold_anchors", "even", "bounce", "ease")  # which music does instead
+PLACING = ("frames", "seconds", "even", "ease", "audio", "midi")  # which `positions` do instead
 FRAMES_PER_SEGMENT = 48
 FEW_FRAMES_PER_SEGMENT = 4  # below which a walk jumps
-EVENING_ROUNDS = 4  # unless a budget is given; a round decodes every frame once
-EVEN_RATIO = 1.05  # of the largest step to the smallest, from which on steps are even
-
-Measure = Callable[[Tensor, Tensor], float]
 
 
+@undisturbed
 def decode_path(
     autoencoder: Autoencoder, path: LatentPath, positions: Sequence[float], size: tuple[int, int]
 ) -> Iterator[Frame]:
@@ -55,125 +55,42 @@ def decode_path(
     return decode_frames(autoencoder, latents, size, total=len(positions) - 1)
 
 
-def walk(
-    sources: Sequence[str | PathLike[str]],
-    *,
-    vae: str | PathLike[str] | Autoencoder = "bundled",
-    size: int = WalkConfig.size,
-    fit: str = WalkConfig.fit,
-    method: str = WalkConfig.method,
-    order: str = WalkConfig.order,
-    loop: bool = WalkConfig.loop,
-    frames: int | None = None,
-    ease: str = WalkConfig.ease,
-    positions: Sequence[float] | np.ndarray | None = None,
-    latent_of: str | None = None,
-    weights: str = WalkConfig.weights,
-    device: str = WalkConfig.device,
-    dtype: str = WalkConfig.dtype,
-    background: str = WalkConfig.background,
-    max_pixels: int = WalkConfig.max_pixels,
-    session: Session | None = None,
-) -> Iterator[Frame]:
-    """Walk through the latent space from source to source; frames come as they are decoded, and no file is written.
-
-    `sources` are images, saved latents or "random:SEED", at least two, or one folder of images; `vae` is a name, a
-    folder, a file or an `Autoencoder`. The other options are those of the command line, with its defaults: `frames`
-    counts all of them, 48 a segment and, unless it is a loop, the last if omitted. Every source has a frame of its
-    own where there are as many frames. `positions` are those of the frames, from 0 at the first source, one from each
-    to the next, instead of `frames` and `ease`. `session` shares loaded models, and its `stop()`, from any thread,
-    ends the walk with `Interrupted` after the frame in hand. Raises `InputError` for a wrong option or source,
-    `WeightsError` for weights that are missing.
-    """
-    if isinstance(sources, str):
-        raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
-    names = [str(source) for source in sources]
-    reading: dict[str, Any] = {"background": background, "max_pixels": max_pixels}
-    config = WalkConfig(size=size, fit=fit, method=method, order=order, loop=loop, frames=frames, ease=ease, **reading)
-    session = session or Session()
-    names = _images_of(names, config, session)
-    check_anchors(names, 2, latent_of=latent_of, max_pixels=max_pixels)
-    loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    anchors = read_anchors(names, loaded.autoencoder, size, fit, Reader(config, session.say), latent_of=latent_of)
-    anchors = _ordered(anchors, config)
-    path = LatentPath(anchors.latents, method, loop=loop)
-    if positions is None:
-        _, positions = _positions(config, path, session)
-    return session.watch(decode_path(loaded.autoencoder, path, list(positions), anchors.size), "no file is written")
-
-
-def picture_distance(name: str, load: Callable[[str], Any] | None = None) -> tuple[str, Measure]:
-    """The name and the function of a distance of pictures (1, 3, h, w): the root of "mse" or of "lpips", both of which
-    grow with the square of small changes. `load` gives lpips its network, by name."""
-    if name == "mse":
-        return "RMSE", lambda one, two: float((one.clamp(0, 1) - two.clamp(0, 1)).square().mean().sqrt())
-    lpips = losses.find("lpips")(load)
-
-    def measure(one: Tensor, two: Tensor) -> float:
-        with torch.no_grad():
-            return float(lpips(one.clamp(0, 1), two.clamp(0, 1))[0].clamp(min=0).sqrt())
-
-    return f"root of {lpips.label}", measure
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Frames at `positions` (n + 1,) of a path, the `sizes` (n,) of the steps from each picture to the next, and how
-    large the steps are `wanted` (n,), in any unit: all equal for a walk with linear timing."""
-
-    positions: np.ndarray
-    sizes: list[float]
-    wanted: np.ndarray
-
-    @property
-    def ratio(self) -> float:
-        """The largest step over the smallest, each relative to its wanted size; 1 when nothing changes anywhere."""
-        steps = np.array(self.sizes)[self.wanted > 0] / self.wanted[self.wanted > 0]
-        low, high = (float(each) for each in (steps.min(initial=np.inf), steps.max(initial=0.0)))
-        return 1.0 if high == 0 else high / low if low > 0 else float("inf")
-
-
-def even_out(
-    measure: Callable[[np.ndarray], list[float]],
-    positions: np.ndarray,
-    fractions: np.ndarray,
-    *,
-    stops: Sequence[float] = (),
-    decodings: int | None = None,
-    seconds: float | None = None,
-) -> tuple[Steps, Steps]:
-    """Move frames along a path until their pictures change evenly; return the steps before and after.
-
-    `measure` gives the sizes of the steps between frames at `positions` (n + 1,). The frames are then moved to
-    `fractions` (n + 1,) of the length so measured, ascending in [0, 1], and from there to the positions `stops` that
-    are nearest to one of them. This is repeated until the largest step,
-    relative to its fraction, is at most 1.05 × the smallest, or a budget of `decodings` or of `seconds` would be
-    exceeded; steps are measured at least once. The most even frames found are returned.
-    """
-    began, wanted = time.monotonic(), np.diff(fractions)
-    before = best = now = Steps(positions, measure(positions), wanted)
-    spent = len(positions)
-    while best.ratio > EVEN_RATIO:
-        if seconds is not None and (time.monotonic() - began) * (1 + len(positions) / spent) > seconds:
-            break
-        if seconds is None and spent + len(positions) > (decodings or EVENING_ROUNDS * len(positions)):
-            break
-        placed = pass_through(place_evenly(now.positions, now.sizes, fractions), stops)
-        now = Steps(placed, measure(placed), wanted)
-        spent += len(positions)
-        if now.ratio < best.ratio:
-            best = now
-    return before, best
-
-
-def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> ViewReport:
+def run_walk(sources: Sequence[str], config: WalkConfig, session: Session) -> Report:
     """Walk between sources as configured and write the frames; raises `LatentflowError` as the parts do."""
-    return run_view(ViewSteps(check=_check, make=_make), _images_of(sources, config, session), config, session)
+    named = [str(source) for source in _images_of(sources, config, session)]
+    return run_job(Stages(check=_check, make=_make), named, config, session)
 
 
-def _images_of(sources: Sequence[str], config: WalkConfig, session: Session) -> list[str]:
+@undisturbed
+def walk_frames(
+    sources: Sequence[AnchorLike],
+    options: Mapping[str, Any],
+    vae: str | PathLike[str] | Autoencoder,
+    positions: Sequence[float] | np.ndarray | None,
+    session: Session,
+) -> Iterator[Labeled]:
+    """The frames of a walk with these options of `WalkConfig`, as `run_walk` writes them, or those at `positions` on
+    the path; raises `LatentflowError` as the parts do."""
+    config = WalkConfig(**options)
+    if positions is not None and (other := config.changed(*PLACING)):
+        raise InputError(f"`positions` and `{other[0]}` both place the frames.", "Give one of them.")
+    anchors = _images_of(sources, config, session)
+    _check_walk(anchors, config)
+    loaded = session.load(vae, config.weights, config.device, config.dtype, config.vae_config)
+    for latent in latents_in_memory(anchors) if "size" in options else ():
+        height, width = latent.size(loaded.autoencoder.stride)
+        if config.size != max(height, width):
+            raise InputError(
+                f"`size` {config.size}: {latent.name} makes pictures of {width} × {height}.", "Leave `size` out."
+            )
+    made = make_walk(anchors, config, loaded, Reader(config, session.say), session, positions)
+    return session.watch(made.frames, "no file is written")
+
+
+def _images_of(sources: Sequence[AnchorLike], config: WalkConfig, session: Session) -> list[AnchorLike]:
     """The sources, or the images of the only one if it is a folder, by name or by date."""
-    folder = Path(sources[0]).expanduser() if len(sources) == 1 else None
+    only = sources[0] if len(sources) == 1 else None
+    folder = Path(only).expanduser() if isinstance(only, str | PathLike) else None
     if folder is None or not folder.is_dir():
         if config.order != "name":
             raise InputError("`order` is that of a folder's images.", "Name one folder instead of images.")
@@ -187,7 +104,7 @@ def _images_of(sources: Sequence[str], config: WalkConfig, session: Session) -> 
 
 
 def _ordered(anchors: Anchors, config: WalkConfig) -> Anchors:
-    """The anchors as they are or, for `order` nearest, from each to the nearest of those that are left."""
+    """The anchors as they are or, for `order` nearest, from each to the nearest remaining one."""
     if config.order != "nearest":
         return anchors
     order = tour(anchors.latents)
@@ -211,8 +128,20 @@ def tour(latents: Tensor) -> list[int]:
 
 
 def _check(sources: Sequence[str], config: WalkConfig) -> Files:
+    _check_walk(sources, config)
+    output = Path(config.output_path).expanduser()
+    check_frames_path(output, **_frame_options(config))
+    named = {"audio": config.audio, "midi": config.midi, "map": config.map_}
+    heard = {name: path for name, path in named.items() if path is not None}
+    figure = [_heard_path(output)] if has_music(config) else []
+    shown = {"anchors": list(sources), **heard}
+    return Files(outputs=moving(output) + figure, inputs=[*sources, *heard.values()], shown=shown)
+
+
+def _check_walk(sources: Sequence[AnchorLike], config: WalkConfig) -> None:
+    """Raise `InputError` for sources and options that make no walk, whatever is written of it."""
     check_anchors(sources, 2, latent_of=config.latent_of, max_pixels=config.max_pixels)
-    if not config.even and (config.budget_frames or config.budget_seconds or config.measure != WalkConfig().measure):
+    if not config.even and config.changed("budget_frames", "budget_seconds", "measure"):
         raise InputError("`measure`, `budget_frames` and `budget_seconds` go with `even`.", "Add it.")
     if config.budget_frames and config.budget_seconds:
         raise InputError("`budget_frames` and `budget_seconds` both limit `even`.", "Give one of them.")
@@ -224,17 +153,10 @@ def _check(sources: Sequence[str], config: WalkConfig) -> Files:
         raise InputError(
             f"`seconds` {config.seconds:g} at `fps` {config.fps:g} is {counted(frames, 'frame')}; a walk needs 2."
         )
-    output = Path(config.output_path).expanduser()
-    check_frames_path(output, **_frame_options(config))
-    named = {"audio": config.audio, "midi": config.midi, "map": config.map_}
-    heard = {name: path for name, path in named.items() if path is not None}
-    figure = [_heard_path(output)] if has_music(config) else []
-    shown = {"anchors": list(sources), **heard}
-    return Files(outputs=moving(output) + figure, inputs=[*sources, *heard.values()], shown=shown)
 
 
 def _heard_path(output: Path) -> Path:
-    """Where the figure of what was heard goes."""
+    """Return the path of the figure of what was heard."""
     return beside(output, ".heard.png")
 
 
@@ -269,7 +191,7 @@ def _positions(config: WalkConfig, path: LatentPath, session: Session) -> tuple[
             f"{counted(count, 'frame', 'are')} few for {len(stops)} images, and the walk jumps between them; {usual}"
         )
     fractions = TIMINGS[config.ease](frame_times(count, loop=config.loop), segments)
-    return fractions, pass_through(fractions * segments, stops)
+    return fractions, pass_through(fractions * segments, stops, float(segments) if config.loop else None)
 
 
 def _stops(config: WalkConfig, segments: int) -> list[float]:
@@ -277,56 +199,141 @@ def _stops(config: WalkConfig, segments: int) -> list[float]:
     return [float(each) for each in range(segments if config.loop else segments + 1)]
 
 
-def _make(job: Job[WalkConfig]) -> None:
-    config = job.config
-    anchors = read_anchors(
-        *(job.sources, job.autoencoder, config.size, config.fit, job.reader), latent_of=config.latent_of
-    )
-    anchors = _ordered(anchors, config)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """A walk that is ready to be decoded: its `frames`, decoded as they are asked for, how many there are, `size`
+    (height, width) of their pictures, and the names of its `stops`.
+
+    `score` is what it follows, if it follows music. `captions` are the longest there will be, so that all frames can
+    leave room for them. `figures` and `lines` report what was done so far.
+    """
+
+    frames: Iterator[Labeled]
+    count: int
+    size: tuple[int, int]
+    stops: list[str]
+    names: list[str]
+    score: Score | None
+    captions: list[list[str]]
+    figures: dict[str, Any]
+    lines: list[str]
+
+
+def direction_reader(autoencoder: Autoencoder, size: tuple[int, int]) -> Callable[[Path], Tensor]:
+    """A function that reads the directions which notes move along; it raises `InputError` for a file that belongs to a
+    different autoencoder, or to pictures that aren't of `size` (height, width)."""
+
+    def read(file: Path) -> Tensor:
+        concept = read_concept(file, autoencoder)
+        if concept.size != size:
+            raise InputError(
+                f"`map_`: the direction {file} is for pictures of {concept.size[1]} × {concept.size[0]} pixels, "
+                f"not {size[1]} × {size[0]}."
+            )
+        return concept.direction
+
+    return read
+
+
+@dataclass(slots=True, kw_only=True)
+class _Making:
+    """The parts of a walk while it is made, and remarks for its report."""
+
+    config: WalkConfig
+    loaded: Loaded
+    session: Session
+    anchors: Anchors
+    figures: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        return self.loaded.autoencoder
+
+
+def make_walk(
+    sources: Sequence[AnchorLike],
+    config: WalkConfig,
+    loaded: Loaded,
+    reader: Reader,
+    session: Session,
+    positions: Sequence[float] | np.ndarray | None = None,
+) -> Walk:
+    """Everything of a walk but its pictures: anchors, their order, their refinement, the places of its frames. With
+    `positions` the frames are there on the path, from 0 to the number of segments."""
+    anchors = read_anchors(*(sources, loaded.autoencoder, config.size, config.fit, reader), latent_of=config.latent_of)
+    making = _Making(config=config, loaded=loaded, session=session, anchors=_ordered(anchors, config))
     if config.refine:
-        anchors = _refined(anchors, job)
+        making.anchors = _refined(making)
+    anchors = making.anchors
     path = LatentPath(anchors.latents, config.method, loop=config.loop)
     stops = [*anchors.names, anchors.names[0]] if config.loop else anchors.names
+    score, captions = None, [[f"{one} to {two} 100%"] for one, two in pairwise(stops)]
     if has_music(config):
-        _play(path, anchors, stops, job)
+        score = read_score(config, path, len(anchors.names), config.fps, session)
+        reading = direction_reader(loaded.autoencoder, anchors.size)
+        player = Player(score, config, path, anchors.latents, reading)
+        making.figures |= score.figures()
+        making.lines += score.lines()
+        words, count = score_words(score, stops, where), len(score.times)
+        captions.append(max((words(frame) for frame in range(count)), key=lambda caption: len(" ".join(caption))))
+        decoded = decode_frames(loaded.autoencoder, player.latents(), anchors.size, total=count - 1)
+    else:
+        at, times = _places(path, making, positions)
+        count, shown = int(times.sum()), np.repeat(at, times)
+        decoded = _repeated(decode_path(loaded.autoencoder, path, list(at), anchors.size), times)
+
+        def words(frame: int) -> list[str]:
+            return [where(float(shown[frame]), stops)]
+
+    return Walk(
+        frames=(Labeled(**vars(frame), caption=words(frame.index)) for frame in decoded),
+        count=count,
+        size=anchors.size,
+        stops=stops,
+        names=anchors.names,
+        score=score,
+        captions=captions,
+        figures=making.figures,
+        lines=making.lines,
+    )
+
+
+def _places(
+    path: LatentPath, making: _Making, positions: Sequence[float] | np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the frames on a path, and how many times each is shown."""
+    config = making.config
+    if positions is None:
+        fractions, places = _positions(config, path, making.session)
+        if config.even:
+            places = _evened(path, places, fractions, making)
+    else:
+        places = np.asarray(positions, dtype=float)
+    at_anchor = np.isin(places, _stops(config, path.segments))
+    return places, np.where(at_anchor, 1 + round(config.hold_anchors * config.fps), 1)
+
+
+def _make(job: Job[WalkConfig]) -> None:
+    made = make_walk(job.sources, job.config, job.loaded, job.reader, job.session)
+    job.report.figures |= made.figures
+    job.report.lines += made.lines
+    if made.score is None:
+        _write(made, job)
         return
-    fractions, positions = _positions(config, path, job.session)
-    if config.even:
-        positions = _evened(path, positions, fractions, anchors.size, job)
-    at_anchor = np.isin(positions, _stops(config, path.segments))
-    shown = np.where(at_anchor, 1 + round(config.hold_anchors * config.fps), 1)
-    frames, shown_positions = int(shown.sum()), np.repeat(positions, shown)
-
-    def words(frame: int) -> list[str]:
-        return [where(float(shown_positions[frame]), stops)]
-
-    decoded = _repeated(decode_path(job.autoencoder, path, list(positions), anchors.size), shown)
-    _write(decoded, frames, words, anchors.size, stops, job)
+    save_figure(_draw_score(made.score, made), _heard_path(job.output))
+    with soundtrack(made.score, job.config, job.output, job.session) as sound:
+        _write(made, job, sound)
 
 
-def _play(path: LatentPath, anchors: Anchors, stops: Sequence[str], job: Job[WalkConfig]) -> None:
-    """Write a walk to music, and the figure of what was heard."""
-    config, report = job.config, job.report
-    score = read_score(config, path, len(anchors.names), config.fps, job.session)
-    player = Player(score, config, path, anchors.latents, job.autoencoder, anchors.size)
-    save_figure(_draw_score(score, anchors.names if score.positions is None else stops), _heard_path(job.output))
-    report.figures |= score.figures()
-    report.lines += score.lines()
-    words, frames = score_words(score, stops, where), len(score.times)
-    longest = max((words(frame) for frame in range(frames)), key=lambda caption: len(" ".join(caption)))
-    decoded = decode_frames(job.autoencoder, player.latents(), anchors.size, total=frames - 1)
-    with soundtrack(score, config, job.output, job.session) as sound:
-        _write(decoded, frames, words, anchors.size, stops, job, captions=[longest], sound=sound)
-
-
-def _draw_score(score: Score, names: Sequence[str]) -> "Figure":
+def _draw_score(score: Score, walk: Walk) -> "Figure":
     followed, played = score.followed, score.performance
     heard, beats = (None, None) if followed is None else (followed.heard, followed.beats)
     notes = [] if played is None else played.notes
     shown: dict[str, Any] = {"heard": heard, "beats": beats, "notes": notes, "offset": score.offset}
     return draw_heard(
         *(score.times,),
-        names=names,
+        names=walk.names if score.positions is None else walk.stops,
         positions=score.positions,
         weights=score.weights,
         label="image",
@@ -335,31 +342,21 @@ def _draw_score(score: Score, names: Sequence[str]) -> "Figure":
     )
 
 
-def _write(
-    decoded: Iterable[Frame],
-    frames: int,
-    words: Callable[[int], list[str]],
-    size: tuple[int, int],
-    stops: Sequence[str],
-    job: Job[WalkConfig],
-    *,
-    captions: Sequence[list[str]] = (),
-    sound: Soundtrack | None = None,
-) -> None:
-    """Write the frames of a walk, with their captions in `words`; all leave room for `captions`, too."""
+def _write(walk: Walk, job: Job[WalkConfig], sound: Soundtrack | None = None) -> None:
+    """Write the frames of a walk with their captions."""
     config, report = job.config, job.report
-    report.figures |= {"seconds": round(frames / config.fps, 3), "size": list(size[::-1])}
-    labeled = (Labeled(**vars(frame), caption=words(frame.index)) for frame in decoded)
-    legs = [[f"{one} to {two} 100%"] for one, two in pairwise(stops)]
-    drawing = LabeledDrawing(caption=config.caption, captions=[*legs, *captions])
+    report.figures |= {"seconds": round(walk.count / config.fps, 3), "size": list(walk.size[::-1])}
+    drawing = LabeledDrawing(caption=config.caption, captions=walk.captions)
     job.write_labeled(
-        *(job.output, labeled, frames - 1, lambda frame: "  ".join(words(frame.index)), size, drawing),
+        *(job.output, walk.frames, walk.count - 1, lambda frame: "  ".join(frame.caption), walk.size, drawing),
         loop=0,
         sound=sound,
     )
-    written = report.figures["frames"]
-    count = counted(frames, "frame") if written == frames else f"{written} of {counted(frames, 'frame')}"
-    report.lines.insert(0, f"walk     {' → '.join(stops)}, {count}")
+    assert report.frames is not None
+    _, written, wanted = report.frames
+    report.figures["seconds"] = round(written / config.fps, 3)
+    count = counted(written, "frame") if written == wanted else f"{written} of {counted(wanted, 'frame')}"
+    report.lines.insert(0, f"walk     {' → '.join(walk.stops)}, {count}")
 
 
 def _repeated(frames: Iterable[Frame], times: np.ndarray) -> Iterator[Frame]:
@@ -377,29 +374,34 @@ def where(position: float, stops: Sequence[str]) -> str:
     return f"{stops[index]} to {stops[index + 1]} {position - index:4.0%}"
 
 
-def _refined(anchors: Anchors, job: Job[WalkConfig]) -> Anchors:
-    latents = []
+def _refined(making: _Making) -> Anchors:
+    anchors, latents = making.anchors, []
     for (name, latent), target in zip(anchors, anchors.targets):
         if target is not None:
-            latent, before, after = refine(job.autoencoder, latent, target, job.config.refine, job.session)
-            job.report.figures.setdefault("refined", {})[name] = {"psnr_before": before, "psnr_after": after}
-            job.report.lines.append(f"refined  {name}: {before:.2f} → {after:.2f} dB")
+            latent, before, after = refine(making.autoencoder, latent, target, making.config.refine, making.session)
+            refined = making.figures.setdefault("refined", {})
+            refined[_unlike(name, refined)] = {"psnr_before": before, "psnr_after": after}
+            making.lines.append(f"refined  {name}: {before:.2f} → {after:.2f} dB")
         latents.append(latent)
     return replace(anchors, latents=torch.cat(latents))
 
 
-def _evened(
-    path: LatentPath, positions: np.ndarray, fractions: np.ndarray, size: tuple[int, int], job: Job[WalkConfig]
-) -> np.ndarray:
+def _unlike(name: str, taken: Iterable[str]) -> str:
+    """A name, with a number where it is taken: two folders may hold a cat.png each."""
+    again = sum(each == name or each.startswith(f"{name} (") for each in taken)
+    return f"{name} ({again + 1})" if again else name
+
+
+def _evened(path: LatentPath, positions: np.ndarray, fractions: np.ndarray, making: _Making) -> np.ndarray:
     """Positions with even steps; a loop's last step, back to the first frame, counts too."""
-    config, report = job.config, job.report
-    name, metric = picture_distance(config.measure, job.loaded.metrics)
+    config = making.config
+    name, metric = picture_distance(config.measure, making.loaded.metrics)
     close = [float(path.segments)] if config.loop else []
     closing = [1.0] if config.loop else []
 
     def measure(at: np.ndarray) -> list[float]:
-        frames = decode_path(job.autoencoder, path, list(at), size)
-        return step_sizes(job.session.watch(frames, NOTHING_WRITTEN), metric)
+        frames = decode_path(making.autoencoder, path, list(at), making.anchors.size)
+        return step_sizes(making.session.watch(frames, NOTHING_WRITTEN), metric)
 
     before, after = even_out(
         measure,
@@ -409,12 +411,12 @@ def _evened(
         decodings=config.budget_frames,
         seconds=config.budget_seconds,
     )
-    report.figures["steps"] = {
+    making.figures["steps"] = {
         "measure": name,
         "ratio_before": finite(before.ratio),
         "ratio_after": finite(after.ratio),
         "mean": float(np.mean(after.sizes)),
     }
     eased = "" if config.ease == "linear" else f", relative to what `ease` {config.ease} wants"
-    report.lines.append(f"steps    largest over smallest, {name}{eased}: {before.ratio:.2f} → {after.ratio:.2f}")
+    making.lines.append(f"steps    largest over smallest, {name}{eased}: {before.ratio:.2f} → {after.ratio:.2f}")
     return after.positions[:-1] if config.loop else after.positions

@@ -40,7 +40,7 @@ def rotated(points: Array, angle: float) -> Array:
 
 
 def curve(rng: np.random.Generator, start: Array, step: Array, bend: float, count: int = 12) -> Array:
-    """The points (count + 1, 2) of a line that bends by about `bend` radians a step, and whose steps get shorter."""
+    """The points (count + 1, 2) of a line that bends by about `bend` radians per step; its steps get shorter."""
     points = [start]
     for _ in range(count):
         step = rotated(step[None], bend + rng.normal(0, 0.03))[0] * 0.93

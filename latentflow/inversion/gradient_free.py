@@ -2,14 +2,17 @@
 
 z ← z − lr · (E(D(z)) − E(x)) for a target x, or the same residual through Adam or with inertia (Hong et al.,
 "Gradient-free Decoder Inversion in Latent Diffusion Models", 2024, arXiv:2409.18442). It knows the target of the
-objective and none of its losses; its loss is the residual's mean square.
+objective and none of its losses; its loss is the residual's mean square. Under a mask it goes to the target wherever
+the mask isn't black, and a latent cell counts in the mean by the gray of its pixels.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
+from latentflow import losses
 from latentflow.inversion.methods import Choice
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.rules import FORWARD, Evaluation, UpdateRule, restored_latent
@@ -25,6 +28,8 @@ class GradientFree(UpdateRule):
         with torch.no_grad():
             self.goal = autoencoder.encode(objective.target)
         self.updates = choice.updates(self.latent)
+        mask = objective.mask
+        self.cells = None if mask is None else avg_pool2d(mask, autoencoder.stride, ceil_mode=True)
 
     @torch.no_grad()
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
@@ -32,7 +37,7 @@ class GradientFree(UpdateRule):
         latent = self.latent.clone()
         image = self.autoencoder.decode(latent, self.size)
         residual = self.autoencoder.encode(self.objective.composed(image)) - self.goal
-        loss = residual.square().mean(dim=(1, 2, 3))
+        loss = losses.weighted_mean(residual.square(), self.cells)
         norm = None if last else self.move(residual, fraction)
         lr = 0.0 if last else fraction * self.choice.lr
         return Evaluation(latent, image, loss, {"residual": loss}, norm, 2 * FORWARD, lr)

@@ -3,7 +3,17 @@
 A run of up to `SHORT` steps jumps: each gradient-free step goes the whole way, z ← z − (E(D(z)) − E(x)). A longer one
 first walks, so that there is something to see: in `walk_length` steps it goes 1/K, 1/(K − 1), … and at last the whole
 of the way that is left, so that the picture changes evenly; its jumps go half the way. Either jumps until PSNR rises by
-less than `WORTHWHILE` dB a pass through the network, and turns to the gradient. All figures are of the objective.
+less than `WORTHWHILE` dB per pass through the network, and then turns to the gradient. All figures belong to the
+objective.
+
+A gradient-free step decodes and encodes; it needs no backward pass, and the first jumps raise PSNR more per pass than
+the gradient does. But it knows the target alone and none of the losses, and it comes to rest where E(D(z)) = E(x):
+there the encoder sees no difference any more, although the loss is seldom at its minimum. So the gradient takes over,
+from a latent that is already near. The walk divides the way evenly because people watch it. With 1/K of the way first,
+then 1/(K − 1) of the rest, and so on, every step covers about the same distance, while jumps alone would be over after
+a few frames. After a walk a jump goes half the way, and the gradient's rate rises over `RAMP` updates, so that neither
+shows as a leap. PSNR decides when to turn because it compares both kinds of steps under any objective; it is counted
+per pass because they differ in cost.
 """
 
 from typing import Any
@@ -19,16 +29,16 @@ from latentflow.inversion.objective import Objective
 from latentflow.inversion.rules import FORWARD, Evaluation, UpdateRule
 from latentflow.models.autoencoder import Autoencoder
 
-SHORT = 20  # steps of a run that has none to spare for a walk
-WALKED = 0.35  # of the steps beyond them: the rest is enough to end as near as without
-HALF = 0.5  # of the way, by a jump after a walk: a whole one would be a leap among its steps
-RAMP = 4  # updates after a walk in which the gradient's rate rises: Adam's first one moves every value by all of it
-WORTHWHILE = 0.04  # dB a pass: about what Adam's first updates bring
+SHORT = 20  # steps; runs up to this length don't walk
+WALKED = 0.35  # of the steps beyond `SHORT`: with the rest a run ends as near as without a walk
+HALF = 0.5  # of the way, by a jump after a walk: the whole way would be a leap among small steps
+RAMP = 4  # updates after a walk in which the gradient's rate rises: Adam's first one moves every value by the full rate
+WORTHWHILE = 0.04  # dB per pass through the network: about what Adam's first updates bring
 WALK, JUMP, GRADIENT = "walk", "jump", "gradient"
 
 
 def walk_length(steps: int) -> int:
-    """How many steps of a run so long walk to the picture."""
+    """Return the number of walking steps in a run of `steps` steps."""
     return round(WALKED * max(0, steps - SHORT))
 
 
@@ -49,7 +59,7 @@ class Hybrid(UpdateRule):
 
     @property
     def ended(self) -> str:  # type: ignore[override]
-        """What the phase says."""
+        """The reason why the current phase ended, or an empty text."""
         return self.phase.ended
 
     def advance(self, fraction: float, *, last: bool) -> Evaluation:
@@ -92,7 +102,7 @@ class Hybrid(UpdateRule):
 
 
 class _GradientFree(GradientFree):
-    """Gradient-free steps whose figures are the objective's."""
+    """Gradient-free steps; their figures belong to the objective."""
 
     @torch.no_grad()
     def advance(self, fraction: float, *, last: bool) -> Evaluation:

@@ -1,50 +1,54 @@
 """A run in memory: an image becomes a latent, and no file is written."""
 
 import base64
+import copy
 import html
 import secrets
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from latentflow import losses
-from latentflow.config import RunConfig, counted
-from latentflow.errors import InputError
-from latentflow.inversion.checks import check_options
-from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
-from latentflow.inversion.objective import Objective, parse
+from latentflow.base.errors import InputError
+from latentflow.base.options import MAX_SEED, counted
+from latentflow.base.pixels import to_png, to_uint8
+from latentflow.base.records import Step
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
+from latentflow.inversion.checks import check_followed, check_options
+from latentflow.inversion.config import Checkpointing, RunConfig, Schedule
+from latentflow.inversion.metrics import Metrics, encoder_metrics, image_metrics, metric_rows
+from latentflow.inversion.objective import AnyLoss, Objective, check_loss, networks_of
 from latentflow.inversion.optimize import Inversion, optimize
-from latentflow.latents.sources import initial_latent
+from latentflow.inversion.target import ImageLike, LatentLike, Target, given_target
+from latentflow.inversion.turns import Turns
+from latentflow.latents.sources import initial_latents
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.models.config import WeightsFrom
 from latentflow.models.loading import Loaded
 from latentflow.models.memory import compiling_pays, is_tight
 from latentflow.models.networks import Networks
-from latentflow.pictures.files import fit, resize, to_png, to_tensor, to_uint8
+from latentflow.pictures.config import Fit
 from latentflow.pictures.reader import Reader
-from latentflow.records import Step
-from latentflow.session import Session
 
 INVERSION_OPTIONS = ("steps", "method", "lr", "optimizer", "betas", "schedule")
 _PREPARING = threading.Lock()
-ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The outcome of a run so far: its last latent (1, c, rows, columns) and the picture of it, `image` (1, 3, h, w) in
+    """The outcome of a run so far: its last latents (n, c, rows, columns) and their pictures, `image` (n, 3, h, w) in
     [0, 1].
 
-    `metrics` are PSNR (dB), SSIM and LPIPS of the picture against the target, under the keys psnr, ssim and the label
-    of the network LPIPS was measured with; `encoder_metrics` are those of the encoder's own reconstruction. `loss` is
-    the label of the loss, `loss_first` and `loss_last` its values; `steps` counts the updates.
+    `metrics` are PSNR (dB), SSIM and LPIPS of the picture against the target, under the keys psnr, ssim and lpips;
+    `metrics.network` names the network of LPIPS. `encoder_metrics` are the metrics of the encoder's own reconstruction.
+    `loss` is the label of the loss, `loss_first` and `loss_last` its values; `steps` counts the updates. Of a batch,
+    these figures are means; `result[i]` is the outcome of image i alone, with its `seed`.
     """
 
     latent: Tensor
@@ -54,18 +58,27 @@ class Result:
     loss: str
     loss_first: float
     loss_last: float
-    metrics: dict[str, float]
-    encoder_metrics: dict[str, float]
+    metrics: Metrics
+    encoder_metrics: Metrics
     seconds_per_step: float
+    images: tuple["Result", ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.latent)
+
+    def __getitem__(self, index: int) -> "Result":
+        return (self.images or (self,))[index]
 
     @property
     def picture(self) -> Image.Image:
-        """The picture as 8-bit RGB."""
+        """The picture, of a batch the first, as 8-bit RGB."""
         return Image.fromarray(to_uint8(self.image))
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it: the picture, what it took, and its metrics above the encoder's own."""
-        headings, rows = metric_rows({"this run": self.metrics, "encoder's own": self.encoder_metrics})
+        """Return HTML for notebooks: the picture, its cost, and its metrics above the encoder's own."""
+        headings, rows = metric_rows(
+            {"this run": self.metrics.labeled(), "encoder's own": self.encoder_metrics.labeled()}
+        )
         cells = [["", *headings], *([name, *values] for name, values in rows.items())]
         table = "".join(f"<tr>{''.join(f'<td>{html.escape(each)}</td>' for each in row)}</tr>" for row in cells)
         data = base64.b64encode(to_png(to_uint8(self.image))).decode()
@@ -75,121 +88,189 @@ class Result:
 
 
 class Run:
-    """An optimization of one image, as `invert` makes it.
+    """An optimization of one image, or of several of one size side by side, as `invert` makes it.
 
     Iterating yields a `Step` for the start and one after every update. `stop()`, from any thread, ends the loop after
     the step in hand; iterating again goes on from there. A `session` that is stopped ends it with `Interrupted`; with
-    another one it can go on. `seconds` is what the steps took so far. Two runs may go on at once, in threads, with one
-    autoencoder.
+    another one it can go on. `seconds` is the time of the steps so far. Two runs may go on at once, in threads, with
+    one autoencoder; one run goes on in one thread at a time, and a loop in another raises `InputError`. What is around
+    a loop, such as `torch.no_grad()`, has no effect on it.
     """
 
+    @undisturbed
     def __init__(
         self,
         config: RunConfig,
-        target: Tensor,
+        target: Target,
         loaded: Loaded,
-        seed: int,
+        seeds: Sequence[int],
         session: Session,
+        *,
         reader: Reader | None = None,
-        mask: Tensor | None = None,
+        loss: AnyLoss | None = None,
+        init: LatentLike | None = None,
     ) -> None:
-        """`target` is (1, 3, h, w) in [0, 1], `mask` what of it counts, (1, 1, h, w); `reader` has read them, and reads
-        what else `config` names."""
+        """`seeds` are those of each image of the `target`; `reader` reads what else `config` names. `loss` takes the
+        place of its `loss_type`, `init` of its `init`."""
         autoencoder, self.reader = loaded.autoencoder, reader or Reader(config)
-        self.config, self.loaded, self.seed, self.session = config, loaded, seed, session
+        self.config, self.loaded, self.seeds, self.session = config, loaded, list(seeds), session
         self.target = target.to(autoencoder.device)
-        self.mask = None if mask is None else mask.to(autoencoder.device)
-        self.latent = initial_latent(
-            *(config.init, autoencoder, self.target, seed, self.reader), latent_of=config.latent_of
+        start = config.init if init is None else init
+        self.latent = initial_latents(
+            start, autoencoder, self.target.image, self.seeds, self.reader, latent_of=config.latent_of
         )
         prepare_decoder(config, autoencoder, self.size, session)
-        self.objective = make_objective(config.loss_type, self.target, loaded.networks, session, self.mask)
+        self.objective = make_objective(loss or config.loss_type, self.target, loaded.networks, session)
         self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
         self.first: Step | None = None
         self.last: Step | None = None
         self.seconds = 0.0
+        self._arrived: dict[int, Step] = {}  # the step at which an image of a batch reached its goal
         self._stopped = threading.Event()
+        self._was_stopped = False  # the last loop, by `stop()`
+        self._turns = Turns()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Run":
+        """A run that goes on by itself from here; what doesn't change is shared."""
+        shared = (self.loaded.autoencoder, self.objective)
+        twin = copy.copy(self)
+        twin.inversion = copy.deepcopy(self.inversion, memo | {id(each): each for each in shared})
+        twin._stopped, twin._turns, twin._arrived = threading.Event(), Turns(), dict(self._arrived)
+        return twin
+
+    @property
+    def seed(self) -> int:
+        """The seed of the initial latent; of a batch, the first image's."""
+        return self.seeds[0]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What reading the images changed, a sentence each."""
+        """Notes on what reading the images changed, a sentence each."""
         return tuple(self.reader.notes.sentences())
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the picture."""
-        return self.target.shape[-2], self.target.shape[-1]
+        return self.target.size
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last step is done, the PSNR that was wanted is reached, or further steps would change nothing."""
-        goal = self.config.target_psnr
-        near = goal is not None and self.last is not None and float(self.last.psnr[0]) >= goal
+        """True if the last step is done, every image reached the wanted PSNR, or further steps would change nothing."""
+        near = len(self._arrived) == len(self.target)
         return near or bool(self.inversion.ended) or self.inversion.index > self.inversion.steps
 
+    def _note_arrivals(self, step: Step) -> None:
+        """Keep the step at which an image reaches the PSNR that was wanted: it is the image's last."""
+        goal = self.config.target_psnr
+        for index, psnr in enumerate(step.psnr.tolist() if goal is not None else ()):
+            if psnr >= goal and index not in self._arrived:
+                self._arrived[index] = step.of_image(index)
+
+    @undisturbed
     def __iter__(self) -> Iterator[Step]:
-        while not self.is_finished:
-            if self._stopped.is_set():
-                self._stopped.clear()
-                return
-            if self.session.is_stopped:
-                raise self.session.interrupted("Stopped before the next step")
-            step = next(self.inversion)
-            self.first = self.first or step
-            self.last = step
-            self.seconds += step.seconds
-            yield step
+        loop, self._was_stopped = object(), False
+        try:
+            while not self.is_finished:
+                if self._stopped.is_set():
+                    self._stopped.clear()
+                    self._was_stopped = True
+                    return
+                if self.session.is_stopped:
+                    raise self.session.interrupted("Stopped before the next step")
+                self._turns.take(loop)
+                step = next(self.inversion)
+                self.first = self.first or step
+                self.last = step
+                self._note_arrivals(step)
+                self.seconds += step.seconds
+                yield step
+        finally:
+            self._turns.leave(loop)
 
     def stop(self) -> None:
         """End the loop after the step in hand, or the next loop before its first; works from any thread."""
         self._stopped.set()
 
+    def _check(self) -> None:
+        if self.session.is_stopped:
+            raise self.session.interrupted("Stopped while the run goes on")
+
+    @undisturbed
     def result(self, *, finish: bool = True) -> Result:
-        """The outcome so far; with `finish` the run goes on to the end first, unless `stop()` is called.
+        """The outcome so far; with `finish` the run goes on to the end first, unless `stop()` is called. Where another
+        thread loops over it, that loop's end is waited for.
 
         Raises `InputError` when there is no step yet, and what the run raises.
         """
-        if finish:
+        if finish and not (self._turns.wait(self._check) and self._was_stopped):
             for _ in self:
                 pass
         if self.first is None or self.last is None:
             raise InputError("The run has no step yet, so there is no result.")
+        results = tuple(self._result_of(index) for index in range(len(self.target)))
+        return results[0] if len(results) == 1 else _together(results, self.last.index)
+
+    def _result_of(self, index: int) -> Result:
+        """The outcome of one image."""
+        assert self.first is not None and self.last is not None
+        last, load = self._arrived.get(index) or self.last.of_image(index), self.loaded.metrics
+        target = self.target.of_image(index)
         return Result(
-            latent=self.last.latent,
-            image=self.last.image.clamp(0, 1),
-            steps=self.last.index,
-            seed=self.seed,
+            latent=last.latent,
+            image=last.image.clamp(0, 1),
+            steps=last.index,
+            seed=self.seeds[index],
             loss=loss_label(self.config, self.objective),
-            loss_first=float(self.first.loss[0]),
-            loss_last=float(self.last.loss[0]),
-            metrics=image_metrics(self.last.image, self.target, self.loaded.metrics, self.mask),
-            encoder_metrics=encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics, self.mask),
+            loss_first=float(self.first.loss[index]),
+            loss_last=float(last.loss[0]),
+            metrics=image_metrics(last.image, target.image, load, target.mask),
+            encoder_metrics=encoder_metrics(self.loaded.autoencoder, target.image, load, target.mask),
             seconds_per_step=self.seconds / (self.last.index + 1),
         )
 
 
+def _together(results: tuple[Result, ...], steps: int) -> Result:
+    """The outcome of a batch: all latents and pictures, and means of the figures."""
+
+    def mean(values: Iterable[float]) -> float:
+        return sum(values) / len(results)
+
+    return replace(
+        results[0],
+        latent=torch.cat([each.latent for each in results]),
+        image=torch.cat([each.image for each in results]),
+        steps=steps,
+        loss_first=mean(each.loss_first for each in results),
+        loss_last=mean(each.loss_last for each in results),
+        metrics=Metrics.mean([each.metrics for each in results]),
+        encoder_metrics=Metrics.mean([each.encoder_metrics for each in results]),
+        images=results,
+    )
+
+
+@undisturbed
 def invert(
     image: ImageLike,
-    loss: str = RunConfig.loss_type,
+    loss: AnyLoss = RunConfig.loss_type,
     *,
     vae: str | PathLike[str] | Autoencoder = "bundled",
-    size: int = RunConfig.size,
-    fit: str = RunConfig.fit,
+    size: int | None = None,
+    fit: Fit = RunConfig.fit,
     mask: ImageLike | None = None,
     steps: int = RunConfig.steps,
     method: str = RunConfig.method,
     lr: float | None = None,
     optimizer: str | None = None,
-    betas: tuple[float, float] | None = None,
-    schedule: str = RunConfig.schedule,
-    init: str | PathLike[str] = RunConfig.init,
+    betas: Sequence[float] | None = None,
+    schedule: Schedule = RunConfig.schedule,
+    init: str | PathLike[str] | LatentLike = RunConfig.init,
     latent_of: str | None = None,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     target_psnr: float | None = None,
-    weights: str = RunConfig.weights,
-    device: str = RunConfig.device,
-    dtype: str = RunConfig.dtype,
-    checkpointing: str = RunConfig.checkpointing,
+    weights: WeightsFrom = RunConfig.weights,
+    device: str | torch.device = RunConfig.device,
+    dtype: str | torch.dtype = RunConfig.dtype,
+    checkpointing: Checkpointing = RunConfig.checkpointing,
     compile: bool | None = None,
     plugin: str | None = None,
     background: str = RunConfig.background,
@@ -199,134 +280,83 @@ def invert(
     """Begin to turn a latent into an image; iterate over the run for its steps, or ask for its `result()`.
 
     `image` is a path, a PIL picture, an array (h, w), (h, w, 3) or (h, w, 4) of uint8, or a tensor (3, h, w) or
-    (1, 3, h, w) in [0, 1]; it is fitted to `size` pixels on its longer side. `mask` is a picture of the same shape, in
-    any of these forms or an array (h, w) of bool: only what is white in it counts. `vae` is a name, a folder, a file or
-    an `Autoencoder`. The options are those of the command line, with its defaults. `session` shares loaded models with
-    other runs and takes what there is to say. No file is written.
+    (n, 3, h, w) of floats in [0, 1]: n images are optimized side by side, each as it would be alone. A tensor keeps its
+    size and its precision unless `size` is given; everything else is fitted to `size` pixels on its longer side, by
+    default 512. `mask` is a picture of the same shape, in any of these forms, an array (h, w) of bool or a tensor
+    (h, w), (1, h, w) or (n, 1, h, w); its gray values are weights. `loss` is the name of a loss, a weighted sum, a loss
+    of `latentflow.losses`, or a function or module of your own: (image, target), both (n, 3, h, w) in [0, 1] → (n,), or
+    one number for one image. `vae` is a name, a folder, a file or an `Autoencoder`. `init` may also be a latent: a
+    tensor or array (c, rows, columns), (1, c, rows, columns), or (n, c, rows, columns) for n images. `seed` is one
+    number, where image i has seed + i, or one for each image. The options are those of the command line, with its
+    defaults. `session` shares loaded models with other runs and takes what there is to say. No file is written.
 
-    Raises `InputError` for a wrong option and for what is no image, `WeightsError` for weights that are missing, and
-    while it runs `DivergedError`.
+    Raises `InputError` for a wrong option and for a file that isn't an image, `WeightsError` for weights that are
+    missing, and while it runs `DivergedError`.
     """
+    check_loss(loss)
     session = session or Session()
+    is_latent, is_tensor = not isinstance(init, str | PathLike), isinstance(image, Tensor)
+    given: dict[str, Any] = {"betas": betas, "init": RunConfig.init if is_latent else init}
+    if is_latent and latent_of is not None:
+        raise InputError("`latent_of` is for the file of a latent; `init` is a latent itself.", "Leave it out.")
+    own_size = max(image.shape[-2:], default=0) if isinstance(image, Tensor) else 0
+    if is_tensor and size is None and fit != RunConfig.fit:
+        raise InputError(f"`fit` {fit} would have no effect: a tensor keeps its size.", "Give `size`, too.")
+    seeds = _seeds(seed, max(1, len(image)) if isinstance(image, Tensor) and image.ndim == 4 else 1)
     config = RunConfig(
         plugin=plugin,
-        loss_type=loss,
-        size=size,
+        loss_type=loss if isinstance(loss, str) else RunConfig.loss_type,
+        size=size if size is not None else own_size or RunConfig.size,
         fit=fit,
         steps=steps,
         method=method,
         lr=lr,
         optimizer=optimizer,
-        betas=betas,
         schedule=schedule,
-        init=str(init),
+        **given,
         latent_of=latent_of,
-        seed=secrets.randbelow(2**32) if seed is None else seed,
+        seed=seeds[0],
         target_psnr=target_psnr,
         weights=weights,
-        device=device,
-        dtype=dtype,
+        device=str(device),
+        dtype=str(dtype),
         checkpointing=checkpointing,
         compile=compile,
         background=background,
         max_pixels=max_pixels,
     )
     config = check_options(config)
-    assert config.seed is not None
+    if not isinstance(loss, str):
+        check_followed(config.method, "a loss of your own")
     reader = Reader(config, session.say)
-    picture = read_picture(image, reader)
-    loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
-    weights_of = None if mask is None else fitted_mask(read_mask(mask, reader), picture, config)
+    target = given_target(image, mask, config, reader, resized=not is_tensor or size is not None)
     reader.say_notes()
-    return Run(config, fitted(picture, config), loaded, config.seed, session, reader, weights_of)
+    loaded = session.load(vae, weights, config.device, config.dtype)
+    own: dict[str, Any] = {"loss": None if isinstance(loss, str) else loss, "init": init if is_latent else None}
+    return Run(config, target, loaded, seeds, session, reader=reader, **own)
 
 
-def read_mask(mask: ImageLike, reader: Reader) -> Image.Image:
-    """A mask from what a caller has, what is transparent being black; raises `InputError` for what is no picture."""
-    if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
-        mask = mask.astype(np.uint8) * 255
-    if isinstance(mask, Tensor):
-        mask = mask[None] if mask.ndim == 2 else mask
-        if mask.ndim > 2 and mask.shape[-3] == 1:
-            mask = mask.float().repeat_interleave(3, dim=-3)
-    return read_picture(mask, reader, "`mask`", background="black")
+def _seeds(seed: Any, count: int) -> list[int]:
+    """A seed for each of `count` images; raises `InputError` for a wrong one, and for another number of them."""
+    if isinstance(seed, list | tuple):
+        if len(seed) != count:
+            raise InputError(f"`seed`: there are {counted(len(seed), 'seed')} for {counted(count, 'image')}.")
+        return [RunConfig(seed=each).seed or 0 for each in seed]
+    first = secrets.randbelow(2**32) if seed is None else RunConfig(seed=seed).seed or 0
+    return [(first + index) % (MAX_SEED + 1) for index in range(count)]
 
 
-def read_picture(
-    image: ImageLike, reader: Reader, label: str = "`image`", background: str | None = None
-) -> Image.Image:
-    """A picture from what a caller has, transparency over `background` or as the reader has it; raises `InputError`,
-    beginning with `label`, for what is no picture."""
-    if isinstance(image, Tensor):
-        shape = tuple(image.shape)
-        if image.ndim == 3:
-            image = image[None]
-        if image.ndim != 4 or image.shape[:2] != (1, 3) or not image.is_floating_point() or not image.numel():
-            raise InputError(f"{label}: a tensor is (3, h, w) or (1, 3, h, w) of floats, not {shape}.")
-        if not image.isfinite().all():
-            raise InputError(f"{label}: the tensor has values that are not finite.")
-        if image.min() < -0.5 or image.max() > 1.5:  # decoded pictures leave [0, 1] a little
-            raise InputError(f"{label}: a tensor is in [0, 1], not up to {float(image.abs().max()):g}.")
-        return Image.fromarray(to_uint8(image))
-    if isinstance(image, np.ndarray):
-        right = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-        if image.dtype != np.uint8 or not right or not image.size:
-            raise InputError(f"{label}: an array is (h, w[, 3 or 4]) of uint8, not {image.dtype} {image.shape}.")
-        image = Image.fromarray(image)
-    if isinstance(image, Image.Image):
-        return reader.standardize(image, label, background)
-    if isinstance(image, str | PathLike):
-        return reader.read(Path(image).expanduser(), label, background)
-    raise InputError(f"{label} is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
-
-
-def fitted(picture: Image.Image, config: RunConfig) -> Tensor:
-    """A picture as the target of a run, (1, 3, h, w) in [0, 1]."""
-    return to_tensor(fit(picture, config.size, config.fit))
-
-
-def fitted_mask(mask: Image.Image, picture: Image.Image, config: RunConfig, label: str = "`mask`") -> Tensor:
-    """A mask as it lies on the target that `picture` becomes, (1, 1, h, w) in [0, 1]; raises `InputError` when it has
-    another shape than the picture or is black everywhere."""
-    (width, height), (across, down) = picture.size, mask.size
-    if abs(across * height - down * width) > max(width + height, across + down):  # more than rounding leaves
-        raise InputError(
-            f"{label} is {across} × {down}, but the image is {width} × {height}: they need one aspect ratio.",
-            "Draw the mask on a copy of the image.",
-        )
-    as_large = resize(mask.convert("L"), width, height, sharp=False)
-    weights = to_tensor(fit(as_large, config.size, config.fit, sharp=False))[:, :1]
-    if not weights.any():
-        raise InputError(f"{label} is black everywhere: no pixel would count.", "White marks what counts.")
-    return weights
-
-
-def planned_target(
-    config: RunConfig, image_path: Path, reader: Reader, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """The target (1, 3, h, w) of a run in files and its mask (1, 1, h, w), if it has one; raises `InputError`."""
-    picture = reader.read(image_path)
-    target = fitted(picture, config).to(device)
-    if config.mask is None:
-        return target, None
-    return target, fitted_mask(read_mask(config.mask, reader), picture, config, f"`mask` {config.mask}").to(device)
-
-
-def make_objective(
-    text: str, target: Tensor, networks: Networks, session: Session, mask: Tensor | None = None
-) -> Objective:
-    """A loss against targets (n, 3, h, w) or what of them a mask (n, 1, h, w) keeps; a network that replaces a missing
-    one is reported."""
-    objective = Objective(text, target, networks, mask)
-    for notice in network_notices(text, networks):
+def make_objective(loss: AnyLoss, target: Target, networks: Networks, session: Session) -> Objective:
+    """A loss against a target; a network that replaces a missing one is reported."""
+    objective = Objective(loss, target.image, networks, target.mask)
+    for notice in network_notices(loss, networks):
         session.say_once(notice)
     return objective
 
 
-def network_notices(text: str, networks: Networks) -> list[str]:
-    """What `networks` have to say about the networks of a loss, once it is made."""
-    names = [name for term in parse(text) for name in losses.find(term.name).declaration.weights]
-    return [networks.notices[name] for name in names if name in networks.notices]
+def network_notices(loss: AnyLoss, networks: Networks) -> list[str]:
+    """Return the notices of `networks` on the networks of a loss, once it is made."""
+    return [networks.notices[name] for name in networks_of(loss) if name in networks.notices]
 
 
 def make_inversion(config: RunConfig, autoencoder: Autoencoder, objective: Objective, latent: Tensor) -> Inversion:

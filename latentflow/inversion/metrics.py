@@ -1,36 +1,57 @@
-"""How near a picture comes to its target, in the figures people know."""
+"""Distances of a picture from its target, in well-known figures such as PSNR."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from latentflow import losses
+from latentflow.base.surroundings import undisturbed
 from latentflow.models.autoencoder import Autoencoder
+
+
+class Metrics(dict[str, float]):
+    """Figures of a picture by name: psnr, ssim, lpips. `network` says which network LPIPS was measured with, as in
+    lpips[bundled]; it is empty without LPIPS."""
+
+    def __init__(self, figures: Mapping[str, float] = {}, network: str = "") -> None:
+        super().__init__(figures)
+        self.network = network
+
+    def labeled(self) -> dict[str, float]:
+        """The same figures with the network's label in place of lpips, as tables and reports show them."""
+        return {self.network if name == "lpips" else name: value for name, value in self.items()}
+
+    @staticmethod
+    def mean(each: "Sequence[Metrics]") -> "Metrics":
+        """The mean of the figures of several pictures."""
+        return Metrics({name: sum(one[name] for one in each) / len(each) for name in each[0]}, each[0].network)
 
 
 def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """PSNR in dB, (n,), of (n, 3, h, w) pictures for peak 1, the image clamped to [0, 1]; infinite at equality.
 
-    With a `mask` (n, 1, h, w) in [0, 1] it is that of the pixels within, those in between counting in part.
+    With a `mask` m (n, 1, h, w) in [0, 1] it is −10 log10(Σ m·d² / Σ m): a pixel counts by its gray.
     """
-    mse = (losses.composed(image.clamp(0, 1), target, mask) - target).square().mean(dim=(1, 2, 3))
-    return -10 * (mse if mask is None else mse / losses.share_of(mask, target)).log10()
+    if mask is not None:
+        losses.check_mask(mask, target)
+    errors = (losses.composed(image.clamp(0, 1), target, mask) - target).square()
+    return -10 * losses.weighted_mean(errors, mask).log10()
 
 
+@undisturbed
 @torch.no_grad()
 def image_metrics(
     image: Tensor, target: Tensor, load: Callable[[str], Any] | None = None, mask: Tensor | None = None
-) -> dict[str, float]:
+) -> Metrics:
     """PSNR (dB), SSIM and LPIPS of the first image of (n, 3, h, w) against its target, the image clamped; with a `mask`
-    (n, 1, h, w) in [0, 1] they are those of what is white in it.
+    (n, 1, h, w) in [0, 1] they are weighted means, as the losses of these names take them.
 
-    LPIPS is left out without `load`, and so is every figure whose window is larger than the picture; the key of LPIPS
-    says which network it was measured with.
+    LPIPS is left out without `load`, and so is every figure that needs a larger picture for its window.
     """
     image = image.clamp(0, 1)
-    figures = {"psnr": float(psnr(image, target, mask)[0])}
+    figures = Metrics({"psnr": float(psnr(image, target, mask)[0])})
     smallest = min(image.shape[-2:])
     ssim = losses.find("ssim")
     if smallest >= ssim.declaration.min_size:  # type: ignore[attr-defined]
@@ -38,17 +59,18 @@ def image_metrics(
     lpips = losses.find("lpips")
     if load and smallest >= lpips.declaration.min_size:  # type: ignore[attr-defined]
         metric = lpips(load)
-        figures[metric.label] = float(metric(image, target, mask)[0])
+        figures["lpips"], figures.network = float(metric(image, target, mask)[0]), metric.label
     return figures
 
 
+@undisturbed
 @torch.no_grad()
 def encoder_metrics(
     autoencoder: Autoencoder,
     target: Tensor,
     load: Callable[[str], Any] | None = None,
     mask: Tensor | None = None,
-) -> dict[str, float]:
+) -> Metrics:
     """The `image_metrics` of the encoder's own reconstruction of a target (1, 3, h, w), the quality most people
     know."""
     return image_metrics(autoencoder(target), target, load, mask)

@@ -1,4 +1,4 @@
-"""The loop: move a latent until its picture is the target, one record a step."""
+"""The loop: move a latent until its picture is the target, one record per step."""
 
 import copy
 import math
@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.errors import DivergedError, InputError, first_line
+from latentflow.base.errors import DivergedError, InputError, first_line
+from latentflow.base.records import READ_TOGETHER, Step
+from latentflow.base.surroundings import undisturbed
 from latentflow.inversion.methods import choose
 from latentflow.inversion.metrics import psnr
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.rules import Evaluation
+from latentflow.latents.files import LARGEST_RMS
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.records import READ_TOGETHER, Step
-
-LARGEST_RMS = 100.0
 
 SCHEDULES: dict[str, Callable[[float], float]] = {  # progress in [0, 1) → fraction of the learning rate
     "constant": lambda progress: 1.0,
@@ -28,6 +28,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # progress in [0, 1) → fra
 }
 
 
+@undisturbed
 def optimize(
     autoencoder: Autoencoder,
     objective: Objective,
@@ -62,6 +63,7 @@ class Inversion(Iterator[Step]):
     passes 100: the records before have been yielded by then, and on a GPU up to 16 after it.
     """
 
+    @undisturbed
     def __init__(
         self,
         autoencoder: Autoencoder,
@@ -88,6 +90,7 @@ class Inversion(Iterator[Step]):
         self.rule = choice.method.update_rule()(autoencoder, objective, latent, choice)
         self._check = _FiniteCheck(1 if latent.device.type == "cpu" else READ_TOGETHER)
 
+    @undisturbed
     def __next__(self) -> Step:
         if self.index > self.steps:
             raise StopIteration
@@ -117,22 +120,24 @@ class Inversion(Iterator[Step]):
 
     @property
     def phases(self) -> dict[str, int]:
-        """How many updates each phase of a method that has several took: walk, jump and gradient of hybrid."""
+        """The number of updates in each phase of a method that has several: walk, jump and gradient of hybrid."""
         return self.rule.phases
 
+    @undisturbed
     def state(self) -> dict[str, Any]:
         """All that going on after the last record takes: its index, the latent, what the update rule knows. It is a
         copy, which later steps leave alone."""
         return copy.deepcopy({"index": self.index, "before": None, **self.rule.state()})
 
+    @undisturbed
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state()`, at any time; raises `InputError` when it is of another run."""
+        """Go back to a `state()`, at any time; raises `InputError` when it belongs to a different run."""
         try:
             self.rule.restore(state)
             self.index = int(state["index"])
             self._check.waiting.clear()
         except (KeyError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
-            raise InputError(f"The checkpoint is of another run: {first_line(error)}.") from error
+            raise InputError(f"The checkpoint belongs to a different run: {first_line(error)}.") from error
 
 
 def _check_shape(latent: Tensor, autoencoder: Autoencoder, target: Tensor) -> None:
@@ -152,7 +157,7 @@ class _FiniteCheck:
         self.waiting: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def add(self, now: Evaluation, index: int, *, last: bool) -> None:
-        """Check a step, now or with those that follow; raises `DivergedError` naming what is not finite."""
+        """Check a step, now or together with later ones; raises `DivergedError` naming what is not finite."""
         rms = now.latent.square().mean(dim=(1, 2, 3)).sqrt()
         norm = torch.zeros_like(now.loss) if now.grad_norm is None else now.grad_norm
         self.waiting.append((index, now.loss, norm, rms))

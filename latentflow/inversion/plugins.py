@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from latentflow import losses
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 
 PREFIX = "latentflow_plugin_"
 
@@ -45,7 +45,7 @@ def load_plugin(path: Path) -> list[str]:
 
 
 def is_plugin(cls: type) -> bool:
-    """Whether the class of a loss is defined outside of this package."""
+    """Tell whether the class of a loss is defined outside of this package."""
     return not cls.__module__.startswith(f"{losses.__name__}.")
 
 

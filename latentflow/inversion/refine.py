@@ -4,10 +4,10 @@ import math
 
 from torch import Tensor
 
+from latentflow.base.session import Session
 from latentflow.inversion.objective import Objective
 from latentflow.inversion.optimize import optimize
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.session import Session
 
 REFINE_LR = 0.04
 

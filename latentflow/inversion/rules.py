@@ -1,4 +1,4 @@
-"""What an update rule is: it evaluates a latent and moves it, once a step."""
+"""The interface of update rules: a rule evaluates a latent and moves it, once per step."""
 
 import math
 from abc import ABC, abstractmethod
@@ -55,7 +55,7 @@ class UpdateRule(ABC):
 
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state()`; raises KeyError, ValueError or the like for one of another run."""
+        """Go back to a `state()`; raises KeyError, ValueError or the like for the state of a different run."""
 
 
 def restored_latent(latent: Tensor, state: dict[str, Any]) -> Tensor:
@@ -67,6 +67,7 @@ def restored_latent(latent: Tensor, state: dict[str, Any]) -> Tensor:
 
 
 def unit_scale(norm: Tensor, values: int) -> Tensor:
-    """The factor that gives a gradient of `norm` (n,) over so many values an RMS of 1; 1 where there is no gradient."""
+    """The factor that gives gradients of `norm` (n,), with a number of `values` each, an RMS of 1; 1 where there is
+    none."""
     rms = norm / math.sqrt(values)
     return torch.where((rms > 0) & torch.isfinite(rms), 1 / rms, torch.ones_like(rms))

@@ -1,9 +1,10 @@
-"""How an optimizer moves a latent along a direction d at the rate r: torch.optim's rules, for one latent.
+"""Optimizers for one latent: they move it along a direction d at the rate r, by the rules of torch.optim.
 
 They are written out because importing torch.optim takes a second. Their states have the layout of torch's
 `state_dict()`, which checkpoints hold.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Updates(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict()`, of torch's optimizer too, with its constants; raises KeyError or ValueError for
-        one of another rule."""
+        the state of a different rule."""
         group = state["param_groups"][0]
         self.constants = {name: group[name] for name in self.constants}
         memory = state["state"].get(0, {})
@@ -83,8 +84,15 @@ class Lbfgs:
     def __init__(self, latent: Tensor) -> None:
         from torch.optim import LBFGS
 
+        self.latent = latent
+
         options: dict[str, Any] = {"max_iter": 1, "tolerance_grad": 0, "tolerance_change": 1e-12}
         self.optimizer = LBFGS([latent], line_search_fn="strong_wolfe", **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Lbfgs":  # torch's own copy forgets its parameters
+        twin = Lbfgs(copy.deepcopy(self.latent, memo))
+        twin.load_state_dict(copy.deepcopy(self.state_dict()))
+        return twin
 
     def search(self, closure: Callable[[], float], lr: float) -> None:
         """Move to where a line search along the quasi-Newton direction ends; `closure` evaluates loss and gradient."""

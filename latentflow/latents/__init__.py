@@ -1,1 +1,5 @@
 """Latents: where they come from, paths between them, folders of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

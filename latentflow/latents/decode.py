@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from latentflow.base.records import Frame
+from latentflow.base.surroundings import undisturbed
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.memory import decode_batch_size
-from latentflow.records import Frame
 
 
+@undisturbed
 def decode_frames(
     autoencoder: Autoencoder,
     latents: Iterable[Tensor],

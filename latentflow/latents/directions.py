@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from latentflow.config import counted
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.options import counted
 
 
 def channel_direction(shape: tuple[int, ...], channel: int) -> Tensor:
@@ -14,7 +14,7 @@ def channel_direction(shape: tuple[int, ...], channel: int) -> Tensor:
     the latent doesn't have."""
     if channel >= shape[1]:
         raise InputError(f"There is no channel {channel}: this autoencoder has channels 0 to {shape[1] - 1}.")
-    direction = torch.zeros(shape)
+    direction = torch.zeros(shape, dtype=torch.float32)
     direction[:, channel] = 1
     return direction
 
@@ -23,9 +23,9 @@ def smooth_directions(shape: tuple[int, ...], count: int, seed: int) -> Tensor:
     """Orthogonal directions (count, c, rows, columns) of RMS 1 for latents (1, c, rows, columns), always the same for a
     seed.
 
-    They are noise on a coarse grid, as coarse as so many directions allow, which is interpolated: noise of every place
-    for itself would look like noise, this tints regions. Raises `InputError` where a latent has fewer values than
-    `count`.
+    They are noise on a coarse grid, interpolated; the grid is as coarse as the number of directions allows. Independent
+    noise in every place would look like noise; this tints regions. Raises `InputError` where a latent has fewer values
+    than `count`.
     """
     _, channels, rows, columns = shape
     side = next(

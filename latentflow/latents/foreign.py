@@ -1,4 +1,4 @@
-"""Latents that other programs saved: .safetensors, .npy, and ComfyUI's .latent, which don't say whose they are.
+"""Latents that other programs saved: .safetensors, .npy, and ComfyUI's .latent. They don't name their autoencoder.
 
 `latent_of` says it: NAME:scaled for values of about unit variance, as diffusers' pipelines hold them, NAME:unscaled for
 values as the encoder gives them. Costs no torch until values are read.
@@ -13,8 +13,8 @@ from pathlib import Path
 from tokenize import TokenError  # of numpy's reader of headers
 from typing import TYPE_CHECKING
 
-from latentflow.config import counted
-from latentflow.errors import InputError, first_line
+from latentflow.base.errors import InputError, first_line
+from latentflow.base.options import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +38,12 @@ class Contents:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this program saved it, so that it says itself whose it is."""
+        """True if this program saved it; then the file itself names its autoencoder."""
         return "autoencoder" in self.metadata
 
     @property
     def is_comfy(self) -> bool:
-        """Whether ComfyUI saved it, so that its units are known."""
+        """True if ComfyUI saved it; then its units are known."""
         return COMFY_TENSOR in self.shapes
 
     @property
@@ -54,7 +54,7 @@ class Contents:
 
 
 def look_into(path: Path) -> Contents:
-    """What a file of latents has, by its header; raises `InputError` for a file that is none."""
+    """Read the contents of a file of latents from its header; raises `InputError` for a file without latents."""
     from safetensors import SafetensorError
 
     from latentflow.models.headers import read_header
@@ -79,20 +79,20 @@ def check_owner(path: Path, contents: Contents, latent_of: str | None) -> tuple[
             f"{path} is not a saved latent: it has {counted(len(contents.shapes), 'tensor')}, none called latent."
         )
     if latent_of is None:
-        raise InputError(f"{path} doesn't say which autoencoder it is of.", f"Add `latent_of` NAME{units}")
+        raise InputError(f"{path} doesn't say which autoencoder it belongs to.", f"Add `latent_of` NAME{units}")
     name, _, given = latent_of.rpartition(":")
     if given not in UNITS:
         name, given = latent_of, "unscaled" if contents.is_comfy else ""
     if not name or not given:
         raise InputError(f"`latent_of` {latent_of!r} doesn't say all: a name and the units.", f"Write NAME{units}")
     if contents.is_comfy and given == "scaled":
-        raise InputError(f"`latent_of` {latent_of}: {path} is ComfyUI's, whose latents are unscaled.")
+        raise InputError(f"`latent_of` {latent_of}: {path} is from ComfyUI, which saves latents unscaled.")
     return name, given
 
 
 def read_foreign(path: Path, contents: Contents, autoencoder: Autoencoder, latent_of: str | None) -> Tensor:
-    """A latent (1, c, rows, columns) of another program, in the units of this one; raises `InputError` as
-    `check_owner` does, and for a latent of another autoencoder than this."""
+    """A latent (1, c, rows, columns) of another program, in the units of this one; raises `InputError` as `check_owner`
+    does, and for a latent of a different autoencoder."""
     name, units = check_owner(path, contents, latent_of)
     if name not in _names(autoencoder):
         raise InputError(
@@ -110,7 +110,8 @@ def read_foreign(path: Path, contents: Contents, autoencoder: Autoencoder, laten
 
 
 def _names(autoencoder: Autoencoder) -> set[str]:
-    """What an autoencoder may be called: as `vae` names it, or by the last part of that, with and without a suffix."""
+    """Return the possible names of an autoencoder: as `vae` names it, or the last part of that, with and without a
+    suffix."""
     last = Path(re.sub(r"[:@].*", "", autoencoder.name))
     return {autoencoder.name, last.name, last.stem}
 

@@ -15,19 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions, ViewConfig, counted
-from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
-from latentflow.files import WrittenFiles, check_writable, write_file
+from latentflow.base.errors import FormatVersionError, InputError, LatentflowError, OutputError
+from latentflow.base.files import WrittenFiles, check_writable, says_ours, write_file
+from latentflow.base.options import counted
+from latentflow.base.records import Record
+from latentflow.base.session import NOTHING_WRITTEN, Session
+from latentflow.base.state import pack, unpack
+from latentflow.base.surroundings import undisturbed
+from latentflow.latents.config import ViewConfig
 from latentflow.latents.statistics import divergence
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.models.config import WeightsFrom
+from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.files import cover, to_tensor
 from latentflow.pictures.folders import find_images
 from latentflow.pictures.reader import Reader
-from latentflow.records import Record
-from latentflow.session import NOTHING_WRITTEN, Session
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.progress import Progress
-from latentflow.state_files import pack, unpack
 
 BATCH_SIZE = 8  # images in one forward pass
 SAVE_INTERVAL = 60.0  # seconds: the most work that a kill costs
@@ -72,12 +76,13 @@ class Encoded(Record):
     problem: str = ""
 
 
+@undisturbed
 def encode_folder(
     folder: str | PathLike[str],
     *,
     vae: str | PathLike[str] | Autoencoder = "bundled",
     size: int = 256,
-    weights: str = "auto",
+    weights: WeightsFrom = "auto",
     device: str = "auto",
     dtype: str = "auto",
     index: str | PathLike[str] | None = None,
@@ -101,7 +106,7 @@ def encode_folder(
     )
     check_folder(folder)
     path = check_index(index)
-    loaded = session.load(vae if isinstance(vae, Autoencoder) else str(vae), weights, device, dtype)
+    loaded = session.load(vae, weights, device, dtype)
     reader = Reader(options, session.say)
     return _read_latents(folder, loaded.autoencoder, size, session, path, reader, required=path is not None, least=1)
 
@@ -117,7 +122,7 @@ def index_path(folder: Path, autoencoder: Autoencoder, size: int, background: st
 
 
 def check_index(index: str | PathLike[str] | None) -> Path | None:
-    """The path that an option `index` gives, if it gives one; raises `InputError` for another suffix than .safetensors,
+    """The path that an option `index` gives, if it gives one; raises `InputError` for any suffix but .safetensors,
     `OutputError` where it can't be written."""
     if index is None:
         return None
@@ -184,7 +189,7 @@ def _read_latents(
     stamps = {name: _stamp(file) for name, file in files.items()}
     index = _Index(path, folder, _identity(autoencoder, size, reader), stamps, None if required else session.say)
     missing = [file for name, file in files.items() if name not in index.entries]
-    if (missing or index.changed) and path is not None and not required:
+    if (missing or index.changed) and index.path is not None and not required:
         index.keep_in_memory_unless_writable(session)
     if missing:
         records = encode_files(missing, autoencoder, size, reader)
@@ -273,7 +278,8 @@ def read_squares(paths: Sequence[Path], size: int, reader: Reader | None = None)
 
 
 def _stamp(path: Path) -> Stamp:
-    """Bytes, time of change, and a digest of head and tail: copying and archives can keep the time of another file."""
+    """Bytes, time of change, and a digest of head and tail: copies and archives can have the time of a different
+    file."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -290,7 +296,8 @@ def _is_same(stored: Stamp, now: Stamp | None) -> bool:
 
 
 def _identity(autoencoder: Autoencoder, size: int, reader: Reader) -> dict[str, Any]:
-    """What the latents of an index depend on besides the images; indexes over white don't say so."""
+    """Return the settings, besides the images, that the latents of an index depend on; indexes over white don't record
+    it."""
     geometry, background = autoencoder.geometry, reader.options.background
     return {
         "autoencoder": autoencoder.sha256,
@@ -305,7 +312,7 @@ def _identity(autoencoder: Autoencoder, size: int, reader: Reader) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What an index holds of one image: latent (1, c, rows, columns) and divergence (1, c) or None."""
+    """The entry of one image in an index: latent (1, c, rows, columns) and divergence (1, c) or None."""
 
     stamp: Stamp
     latent: Tensor
@@ -313,9 +320,9 @@ class _Entry:
 
 
 class _Index(Sink[Encoded]):
-    """The `entries` of a folder's images by name: those that the file at `path` has of unchanged images, and those that
-    are written to this sink. The file, if there is one, is written now and then and at the end; what it holds of other
-    folders stays in it."""
+    """The `entries` of a folder's images by name: the entries of unchanged images in the file at `path`, and the
+    entries written to this sink. The file, if there is one, is written now and then and at the end; it keeps its
+    entries of other folders."""
 
     def __init__(
         self,
@@ -325,17 +332,20 @@ class _Index(Sink[Encoded]):
         stamps: Mapping[str, Stamp],
         say: Callable[[str], None] | None = None,
     ) -> None:
-        """`stamps` of all images there are, by name. A file that can't be read is begun anew if there is `say`, which
-        is told so; raises `InputError` if there is not, and when the file is an index of another identity."""
+        """`stamps` of all images there are, by name. A file that can't be read is begun anew, or left as it is if it
+        isn't ours, where there is `say`, which is told so; raises `InputError` where there is not, and when the file is
+        an index with a different identity."""
         self.path, self.folder, self.identity, self.stamps = path, folder, dict(identity), stamps
         found, self.changed = dict[str, _Entry](), False
         try:
             found = {} if path is None else _read(path, self.identity, folder)
         except _BrokenIndexError as error:
-            if say is None:
+            if say is None or path is None:
                 raise
-            say(f"{error.problem} It is made anew.")
-            self.changed = True
+            self.changed = says_ours(path)
+            self.path = path if self.changed else None
+            what = "It is made anew." if self.changed else "It is left as it is, and no latents are stored."
+            say(f"{error.problem} {what}")
         own = {name: entry for name, entry in found.items() if not _is_outside(name)}
         self.others = {name: entry for name, entry in found.items() if _is_outside(name)}
         self.entries = {
@@ -384,17 +394,17 @@ class _Index(Sink[Encoded]):
 
 
 def _content(identity: dict[str, Any], entries: Mapping[str, _Entry]) -> dict[str, Any]:
-    """What an index file holds, its names being paths from its own folder; without a posterior `kl` is (n, 0)."""
+    """Return the content of an index file. Names are paths from its own folder; without a posterior `kl` is (n, 0)."""
     names = sorted(entries)
     found = [entries[name] for name in names]
-    no_kl = torch.zeros(1, 0)
+    no_kl, empty = (torch.zeros(shape, dtype=torch.float32) for shape in ((1, 0), (0,)))
     return {
         "owner": identity,
         "names": names,
         "names_from": "index",
         "stamps": [list(entry.stamp) for entry in found],
-        "latents": torch.cat([entry.latent for entry in found]) if found else torch.zeros(0),
-        "kl": torch.cat([no_kl if entry.kl is None else entry.kl for entry in found]) if found else torch.zeros(0),
+        "latents": torch.cat([entry.latent for entry in found]) if found else empty,
+        "kl": torch.cat([no_kl if entry.kl is None else entry.kl for entry in found]) if found else empty,
     }
 
 

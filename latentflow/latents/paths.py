@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.records import Frame
+from latentflow.base.errors import InputError
+from latentflow.base.records import Frame
+from latentflow.base.surroundings import undisturbed
 
 MIN_ANGLE = 1e-4  # radians: a smaller arc is replaced by a line
 MIN_NORM_FRACTION = 0.25  # of the wanted norm: where a spline passes closer to the origin, it is not scaled up fully
@@ -15,13 +18,42 @@ MIN_NORM_FRACTION = 0.25  # of the wanted norm: where a spline passes closer to 
 Timing = Callable[[np.ndarray, int], np.ndarray]
 
 
+@undisturbed
 def slerp(one: Tensor, two: Tensor, fraction: float) -> Tensor:
-    """The point at `fraction` in [0, 1] of the distance from one latent (1, c, rows, columns) to another along an arc.
+    """The points at `fraction` in [0, 1] of the distance from latents (n, c, rows, columns), or any samples (n, …), to
+    others along arcs, each sample along its own.
 
-    Both are taken as flat vectors; the direction follows the great circle (Shoemake, 1985) and the norm is
+    Samples are taken as flat vectors; the direction follows the great circle (Shoemake, 1985) and the norm is
     interpolated linearly, since latents in many dimensions lie near a sphere. Parallel vectors, and zero, are joined by
-    a line; opposite vectors by the half circle through a fixed perpendicular.
+    a line; opposite vectors by the half circle through a fixed perpendicular. Raises `InputError` for latents of
+    different shapes or no floats, and for a `fraction` that is no number in [0, 1].
     """
+    _check_floats("one", one)
+    _check_floats("two", two)
+    if one.shape != two.shape:
+        raise InputError(f"`one` has the shape {tuple(one.shape)}, but `two` has {tuple(two.shape)}.")
+    if not isinstance(fraction, Real) or not 0 <= fraction <= 1:
+        raise InputError(f"`fraction` must be a number from 0 to 1, not {fraction!r}.")
+    return torch.stack([_arc(first, last, float(fraction)) for first, last in zip(one, two, strict=True)])
+
+
+def _check_floats(name: str, values: Tensor) -> None:
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        raise InputError(f"`{name}` must be a tensor of floats, not {type(values).__name__}.")
+    if values.ndim < 2 or not values.numel():
+        raise InputError(f"`{name}` must have the shape (n, c, rows, columns), not {tuple(values.shape)}.")
+
+
+def _check_latents(name: str, latents: Tensor, least: int = 1) -> None:
+    _check_floats(name, latents)
+    if latents.ndim != 4:
+        raise InputError(f"`{name}` must have the shape (n, c, rows, columns), not {tuple(latents.shape)}.")
+    if len(latents) < least:
+        raise InputError(f"`{name}` must hold at least {least} latents, not {len(latents)}.")
+
+
+def _arc(one: Tensor, two: Tensor, fraction: float) -> Tensor:
+    """The point at a fraction of the arc from one tensor to another of its shape."""
     first, last = one.flatten().cpu().double(), two.flatten().cpu().double()  # which not every device computes in
     norms = first.norm(), last.norm()
     if min(norms) == 0:
@@ -52,14 +84,19 @@ class LatentPath:
 
     `method` is slerp, lerp, or spline: a cubic spline through all of them (natural ends), rescaled to norms that a
     monotone cubic interpolates between the anchors', so that the path is C¹ except where the spline passes near the
-    origin. With `loop` the path returns to the first.
+    origin. With `loop` the path returns to the first. Raises `InputError` for anchors of different shapes, and for an
+    unknown method.
     """
 
     def __init__(self, anchors: Tensor, method: str = "slerp", *, loop: bool = False) -> None:
+        ways = {"slerp": self._slerp, "lerp": self._lerp, "spline": self._spline}
+        _check_latents("anchors", anchors, least=1 if loop else 2)
+        if method not in ways:
+            raise InputError(f"`method` is one of {', '.join(ways)}, not {method!r}.")
         self.loop = loop
         self.anchors = torch.cat([anchors, anchors[:1]]) if loop else anchors
         self.segments = len(self.anchors) - 1
-        self._at = {"slerp": self._slerp, "lerp": self._lerp, "spline": self._spline}[method]
+        self._at = ways[method]
         if method == "spline":
             from scipy.interpolate import CubicSpline, PchipInterpolator
 
@@ -72,8 +109,11 @@ class LatentPath:
             self._norm = PchipInterpolator(knots, norms)
 
     def __call__(self, position: float) -> Tensor:
-        """The latent (1, c, rows, columns) at a position, which is clamped to [0, segments]."""
-        return self._at(min(max(position, 0.0), float(self.segments)))
+        """The latent (1, c, rows, columns) at a position, which is clamped to [0, segments]; raises `InputError` for
+        anything but a number."""
+        if not isinstance(position, Real) or math.isnan(position):
+            raise InputError(f"`position` must be a number, not {position!r}.")
+        return self._at(min(max(float(position), 0.0), float(self.segments)))
 
     def _split(self, position: float) -> tuple[Tensor, Tensor, float]:
         index = min(int(position), self.segments - 1)
@@ -116,9 +156,12 @@ def frame_times(frames: int, *, loop: bool = False) -> np.ndarray:
     return np.arange(frames) / (frames if loop else max(frames - 1, 1))
 
 
-def pass_through(positions: np.ndarray, stops: Sequence[float]) -> np.ndarray:
+def pass_through(positions: np.ndarray, stops: Sequence[float], end: float | None = None) -> np.ndarray:
     """Positions (n,), ascending, moved so that each of the ascending `stops` is exactly one of them: the nearest goes
-    there, and those between two stops move in proportion. Fewer positions than stops stay as they are."""
+    there, and those between two stops move in proportion. Those after the last stop move in proportion to `end`, where
+    the first frame of a loop comes again, and without one stay. Fewer positions than stops stay as they are."""
+    if end is not None and len(stops) <= len(positions):
+        return pass_through(np.append(positions, end), [*stops, end])[:-1]
     wanted = np.asarray(stops, dtype=float)
     if not 0 < len(wanted) <= len(positions):
         return positions

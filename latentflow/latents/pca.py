@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.surroundings import undisturbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Components:
     variance_fractions: np.ndarray
 
 
+@undisturbed
 def principal_components(latents: Tensor, count: int) -> Components:
     """The first `count` principal components of latents (n, c, rows, columns), n > 1, or all where there are fewer.
 

@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions, counted
-from latentflow.errors import InputError
-from latentflow.files import WrittenFiles
+from latentflow.base.errors import InputError
+from latentflow.base.files import WrittenFiles
+from latentflow.base.options import counted
+from latentflow.base.pixels import to_uint8
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.latents.index import check_folder, read_latents
 from latentflow.latents.pca import principal_components
 from latentflow.latents.sources import Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.pictures.files import to_uint8
+from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.reader import Reader
-from latentflow.session import Session
 
 MARGIN = 0.25  # added on each side of three points, as a fraction of their larger extent
 REACH_IN_STD = 2.0  # standard deviations of a folder's latents from the center of its plane to the edge
@@ -53,8 +55,8 @@ class Plane:
     def points(self, columns: int, rows: int) -> list[list[tuple[float, float]]]:
         """Coordinates of `rows` × `columns` evenly spaced points, the edges included, row by row from the top."""
         left, right, bottom, top = self.extent
-        xs = torch.linspace(left, right, columns).tolist() if columns > 1 else [(left + right) / 2]
-        ys = torch.linspace(top, bottom, rows).tolist() if rows > 1 else [(bottom + top) / 2]
+        xs = torch.linspace(left, right, columns, dtype=torch.float32).tolist() if columns > 1 else [(left + right) / 2]
+        ys = torch.linspace(top, bottom, rows, dtype=torch.float32).tolist() if rows > 1 else [(bottom + top) / 2]
         return [[(x, y) for x in xs] for y in ys]
 
     def lattice(self, columns: int, rows: int) -> tuple[list[float], list[float]]:
@@ -92,9 +94,16 @@ def _lines_through(first: float, last: float, count: int, stops: Sequence[float]
 
 
 def check_plane(
-    sources: Sequence[str], *, latent_of: str | None = None, max_pixels: int = ReadingOptions.max_pixels
+    sources: Sequence[str],
+    *,
+    latent_of: str | None = None,
+    max_pixels: int = ReadingOptions.max_pixels,
+    around: Sequence[str] = (),
 ) -> None:
-    """Raise `InputError` unless the sources are three points, one point, or one folder."""
+    """Raise `InputError` unless the sources are three points, one point, or one folder. `around` names the options that
+    were given and have an effect on a plane around one point alone."""
+    if around and (len(sources) > 1 or _is_folder(sources)):
+        raise InputError(f"`{around[0]}` would have no effect: the plane isn't around one image.", "Leave it out.")
     if _is_folder(sources):
         check_folder(Path(sources[0]).expanduser())
         return
@@ -138,6 +147,7 @@ def make_plane(
     return plane_through(anchors)
 
 
+@undisturbed
 def plane_through(anchors: Anchors) -> Plane:
     """The plane through three points: the first is the origin, the second lies on the horizontal axis, the third above
     it. Raises `InputError` when the points lie on a line."""
@@ -158,12 +168,13 @@ def plane_through(anchors: Anchors) -> Plane:
     )
 
 
+@undisturbed
 def plane_around(anchors: Anchors, *, seed: int = 0, reach: float = 1.5) -> Plane:
     """The plane around one point, in two random orthogonal directions that `seed` determines, to `reach` standard
     deviations on each side."""
     origin = anchors.latents[:1]
     generator = torch.Generator().manual_seed(seed)
-    noise = [torch.randn(origin.shape, generator=generator).to(origin.device) for _ in range(2)]
+    noise = [torch.randn(origin.shape, generator=generator, dtype=torch.float32).to(origin.device) for _ in range(2)]
     across, up = _orthogonal(*noise)
     return Plane(
         origin=origin,
@@ -177,6 +188,7 @@ def plane_around(anchors: Anchors, *, seed: int = 0, reach: float = 1.5) -> Plan
     )
 
 
+@undisturbed
 def principal_plane(latents: Tensor, size: tuple[int, int]) -> Plane:
     """The plane through the mean of latents (n, c, rows, columns), n > 2, along their first two principal components,
     to two standard deviations of the latents on each side.

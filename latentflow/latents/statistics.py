@@ -1,4 +1,4 @@
-"""How the values of latents are distributed: channel by channel, against the normal, against each other, in space."""
+"""The distribution of the values of latents: by channel, against the normal, against each other, in space."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.surroundings import undisturbed
 
 QUANTILES = 201
 BINS = 480
@@ -16,7 +17,7 @@ MAX_LAG = 8  # latent cells
 EFFECTS = ((0.02, "negligible"), (0.05, "small"), (0.1, "medium"), (1.0, "large"))
 UNKNOWN = "too few images to say"
 MIN_IMAGES = 5  # from which on the spread over images says how large a sample is
-CHANCE = 0.05  # of samples of N(0, 1) whose gap is larger than `noise`
+CHANCE = 0.05  # of samples of N(0, 1): their gap is larger than `noise`
 PLACES = 41  # at which distribution functions of single images are compared
 BANDWIDTH = 0.9  # of densities, Silverman (1986), equation 3.31
 
@@ -30,8 +31,8 @@ class ChannelStatistics:
     values would have to move to be N(0, 1). All three are effect sizes: more values don't make them larger. `p_value`
     is that of `d_normal` if all values were independent; in pictures they are not, so it says next to nothing.
 
-    `effective_count` is the number of independent values that say as much as these, which depend on each other within
-    an image; `noise` is the `d_normal` that one in 20 samples of so many values of N(0, 1) exceeds.
+    `effective_count` is the number of independent values that say as much as these; within an image, values depend on
+    each other. `noise` is the `d_normal` that one in 20 samples of N(0, 1) with this number of values exceeds.
     """
 
     mean: float
@@ -47,12 +48,13 @@ class ChannelStatistics:
 
     @property
     def is_known(self) -> bool:
-        """Whether there are enough values to say how far the distribution is from N(0, 1)."""
+        """True if there are enough values to say how far the distribution is from N(0, 1)."""
         return self.d_normal > self.noise or self.noise <= EFFECTS[0][0]
 
     @property
     def effect(self) -> str:
-        """How far the distribution is from N(0, 1): negligible, small, medium, large, or too few images to say."""
+        """The distance of the distribution from N(0, 1), in words: negligible, small, medium, large, or too few images
+        to say."""
         return next(name for limit, name in EFFECTS if self.d_normal <= limit) if self.is_known else UNKNOWN
 
 
@@ -60,10 +62,10 @@ class ChannelStatistics:
 class LatentStatistics:
     """The statistics of latents with c channels, each of which has `count` values.
 
-    `densities` (c, b) are smooth estimates of those of the values, at `bin_centers` (b,). `correlation` (c, c) is that
-    of values in the same cell; `autocorrelation` (c, lags + 1) that of values so many cells apart, the mean of across
-    and down. `quantiles` (c, q) belong to the `normal_quantiles` (q,) of N(0, 1). `kl` (c,) is the mean KL divergence
-    of the posterior from N(0, 1) in nats per value, or None.
+    `densities` (c, b) are smooth estimates of the values' densities, at `bin_centers` (b,). `correlation` (c, c)
+    compares values in the same cell; `autocorrelation` (c, lags + 1) compares values at a distance of 0 to `lags`
+    cells, the mean of across and down. `quantiles` (c, q) belong to the `normal_quantiles` (q,) of N(0, 1). `kl` (c,)
+    is the mean KL divergence of the posterior from N(0, 1) in nats per value, or None.
     """
 
     channels: list[ChannelStatistics]
@@ -77,6 +79,7 @@ class LatentStatistics:
     kl: np.ndarray | None = None
 
 
+@undisturbed
 def latent_statistics(latents: Tensor, kl: Tensor | None = None) -> LatentStatistics:
     """The statistics of latents (n, c, rows, columns); `kl` (n, c) are the divergences of their posteriors, if known.
 
@@ -158,7 +161,7 @@ def effective_count(values: np.ndarray) -> float:
 
 def _densities(values: np.ndarray, counts: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """The centers of bins that hold 99.9 % of the values (c, n), and the density of each channel there: its histogram,
-    smoothed by a normal kernel that is as wide as so many independent values, `counts` (c,), ask for."""
+    smoothed by a normal kernel with a width for `counts` (c,) independent values."""
     from scipy.ndimage import gaussian_filter1d
 
     low, high = np.quantile(values, [0.0005, 0.9995])
@@ -177,7 +180,7 @@ def _densities(values: np.ndarray, counts: list[float]) -> tuple[np.ndarray, np.
 
 
 def _correlation(values: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of channels (c, n): 0 with one whose values are all equal, 1 with itself."""
+    """Pearson's correlation of channels (c, n): 0 with a constant channel, 1 of a channel with itself."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.nan_to_num(np.atleast_2d(np.corrcoef(values)))
     np.fill_diagonal(found, 1.0)

@@ -1,1 +1,1 @@
-"""What encodes and decodes, and where its weights come from."""
+"""Autoencoders, and the places that their weights come from."""

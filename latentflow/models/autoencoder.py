@@ -2,9 +2,11 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from latentflow.config import counted
-from latentflow.errors import InputError, WeightsError, is_out_of_memory
+from latentflow.base.errors import InputError, WeightsError, is_out_of_memory
+from latentflow.base.options import counted
+from latentflow.base.surroundings import single_precision, undisturbed
 from latentflow.models import deep_compression
-from latentflow.models.device import pick_dtype
+from latentflow.models.device import pick_device, pick_dtype
 from latentflow.models.layouts import TAESD, Layout, diffusers_names
 from latentflow.models.served import SERVED
 from latentflow.models.taef2 import add_normalized_blocks
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
-_BLOCKS = frozenset().union(*(served.blocks for served in SERVED.values()))
+_FREEZING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,10 @@ class LatentGeometry:
 
 
 class Autoencoder(nn.Module):
-    """A frozen image autoencoder; `name` and `sha256` say whose latents these are.
+    """A frozen image autoencoder; `name` and `sha256` identify it in saved latents.
+
+    Whatever mode its model is in, it computes as in evaluation and its weights get no gradient; afterwards the model is
+    as it was.
 
     Pictures are (n, 3, h, w) in [0, 1], latents (n, c, rows, columns) of about unit variance, both float32. A picture
     of any size is continued at its right and bottom edges to complete latent cells before it is encoded, and a decoded
@@ -65,18 +71,70 @@ class Autoencoder(nn.Module):
         sha256: str = "",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`model` has `encode` and `decode` as diffusers' autoencoders do, for pictures in [-1, 1], and is of
-        `dtype`."""
+        """`model` has `encode` and `decode`, for pictures in [-1, 1], and computes in `dtype`. They return what those
+        of diffusers' autoencoders do, or tensors."""
         super().__init__()
         self.model = model
         self.channels, self.stride = geometry.channels, geometry.stride
-        self.register_buffer("scale", geometry.scale)
-        self.register_buffer("shift", geometry.shift)
+        with torch.inference_mode(False):
+            _leave_inference_mode(model)
+            self.register_buffer("scale", geometry.scale.clone())
+            self.register_buffer("shift", geometry.shift.clone())
         self.name = name
         self.sha256 = sha256
         self.dtype = dtype
         self.is_checkpointed = False
         self._compiled: Any = None
+        self._computing = 0  # calls under way, in all threads
+        self._before: tuple[list[Any], list[Any]] = ([], [])
+
+    @classmethod
+    def wrap(
+        cls,
+        *,
+        encode: Callable[[Tensor], Any],
+        decode: Callable[[Tensor], Any],
+        channels: int,
+        stride: int,
+        scale: float | Sequence[float] | Tensor = 1.0,
+        shift: float | Sequence[float] | Tensor = 0.0,
+        name: str = "own",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> "Autoencoder":
+        """An autoencoder of two functions or modules of your own.
+
+        `encode` takes pictures (n, 3, h, w) in [-1, 1] and returns values (n, `channels`, h / `stride`, w / `stride`);
+        `decode` takes such values and returns the pictures; each may return what diffusers' autoencoders do instead of
+        a tensor. `scale` and `shift`, a number or one for each channel, take these values to about unit variance:
+        latent = (values − shift) · scale. `device` and `dtype` are by default those of the modules' weights, or the CPU
+        and float32 where there are none; others move the modules, as `to()` does. Raises `InputError` for what can't be
+        called and for other numbers.
+        """
+        for label, function in (("encode", encode), ("decode", decode)):
+            if not callable(function) or isinstance(function, type):
+                raise InputError(f"`{label}` is a function or a module, not {function!r}.")
+        for label, number in (("channels", channels), ("stride", stride)):
+            if not isinstance(number, int) or number < 1:
+                raise InputError(f"`{label}` is a whole number from 1, not {number!r}.")
+        given = {"scale": _per_channel("scale", scale, channels), "shift": _per_channel("shift", shift, channels)}
+        if not given["scale"].all():
+            raise InputError("`scale` is 0: latents would hold nothing.")
+        geometry = LatentGeometry(channels=channels, stride=stride, **given)
+        functions = _Functions(encode, decode)
+        floats = (each for each in functions.parameters() if each.is_floating_point())
+        weights = next(floats, torch.empty(0, dtype=torch.float32, device="cpu"))
+        return cls(functions, geometry, name).to(device or weights.device, dtype or weights.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Autoencoder":
+        """Move or convert the model, as `to()` and its like do. Scale and shift stay float32: latents are."""
+        exact = {"scale": self.scale, "shift": self.shift}
+        computing = fn(torch.empty(0, dtype=self.dtype, device=self.device))
+        super()._apply(fn, recurse)
+        self.dtype = computing.dtype
+        for name, values in exact.items():
+            setattr(self, name, values.to(computing.device))
+        return self
 
     @property
     def geometry(self) -> LatentGeometry:
@@ -85,12 +143,12 @@ class Autoencoder(nn.Module):
 
     @property
     def precision(self) -> str:
-        """The name of what it computes in: float32 or bfloat16."""
+        """The name of the type that it computes in: float32 or bfloat16."""
         return str(self.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:
-        """Where the model is and its tensors must be."""
+        """The device of the model; its tensors must be there."""
         return self.scale.device
 
     def forward(self, image: Tensor) -> Tensor:
@@ -107,12 +165,13 @@ class Autoencoder(nn.Module):
         N(0, 1) for a prior; None for an encoder that has no distribution."""
         if image.ndim != 4 or image.shape[1] != 3:
             raise InputError(f"A picture to encode is (n, 3, height, width), not {tuple(image.shape)}.")
-        output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
+        with self._frozen():
+            output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
         posterior = getattr(output, "latent_dist", None)
         if posterior is not None:
             values = posterior.mode()
         else:
-            values = output.latents if hasattr(output, "latents") else output.latent
+            values = _tensor(output, "latents", "latent")
         return (values.float() - self.shift) * self.scale, posterior
 
     def decode(self, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -123,24 +182,30 @@ class Autoencoder(nn.Module):
                 f"A latent of {self.name} is (n, {self.channels}, rows, columns), not {tuple(latent.shape)}."
             )
         values = latent / self.scale + self.shift
-        image = self._decoded(values.to(self.dtype)).float() / 2 + 0.5
+        with self._frozen():
+            image = self._decoded(values.to(self.dtype)).float() / 2 + 0.5
         return image if size is None else image[..., : size[0], : size[1]]
 
     def _decoded(self, values: Tensor) -> Tensor:
         if self._compiled is None:
-            return self.model.decode(values).sample
+            return self._picture(values)
         torch.compiler.cudagraph_mark_step_begin()
         return self._compiled(values).clone()  # a CUDA graph writes the next picture where this one is
 
     @property
+    def is_computing(self) -> bool:
+        """Tell whether any thread computes with the model now."""
+        return self._computing > 0
+
+    @property
     def is_compiled(self) -> bool:
-        """Whether the decoder is compiled."""
+        """True if the decoder is compiled."""
         return self._compiled is not None
 
     def compile_decoder(self) -> None:
         """Compile the decoder, with CUDA graphs on CUDA, at its next use and for each new size of picture."""
         self._compiled = torch.compile(
-            lambda values: self.model.decode(values).sample,
+            self._picture,
             mode="reduce-overhead" if self.device.type == "cuda" else None,
         )
 
@@ -148,9 +213,40 @@ class Autoencoder(nn.Module):
         """Forget what happens inside the decoder's blocks and compute it again in the backward pass: a third more
         time, less memory, the same gradient."""
         self.is_checkpointed = True
-        for block in self.model.decoder.modules():  # diffusers' own switch is missing in some classes, and coarser
-            if type(block).__name__ in _BLOCKS:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        decoder = getattr(self.model, "decoder", None)
+        blocks = frozenset().union(*(served.blocks for served in SERVED.usable()))
+        # diffusers' own switch is missing in some classes, and coarser
+        for block in decoder.modules() if isinstance(decoder, nn.Module) else ():
+            if type(block).__name__ in blocks:
+                again = partial(self._call_frozen, block.forward)
+                block.forward = partial(checkpoint, again, use_reentrant=False, preserve_rng_state=False)
+
+    def _picture(self, values: Tensor) -> Tensor:
+        return _tensor(self.model.decode(values), "sample")
+
+    def _call_frozen(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with the model frozen: a backward pass calls it again, after the decoder has thawed."""
+        with self._frozen():
+            return function(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _frozen(self) -> Iterator[None]:
+        """Evaluation mode and no gradients of weights, until the last of the threads that compute has left."""
+        with _FREEZING:
+            self._computing += 1
+            if self._computing == 1:
+                self._before = _freeze(self.model)
+        try:
+            yield
+        finally:
+            with _FREEZING:
+                self._computing -= 1
+                if not self._computing:
+                    trained, in_training = self._before
+                    for parameter in trained:
+                        parameter.requires_grad_(True)
+                    for module in in_training:
+                        module.training = True
 
     def pad(self, image: Tensor) -> Tensor:
         """A picture (n, 3, h, w) continued at its right and bottom to complete latent cells.
@@ -165,32 +261,125 @@ class Autoencoder(nn.Module):
         return image
 
 
+class _Functions(nn.Module):
+    """Two functions as a model. The modules that they are, are bound to or close over are its parts: they are frozen
+    while it computes, and move with it."""
+
+    def __init__(self, encode: Callable[[Tensor], Any], decode: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._encode, self._decode = [encode], [decode]  # in lists, so that a module isn't registered twice
+        self.parts = nn.ModuleList(dict.fromkeys([*_modules_of(encode), *_modules_of(decode)]))
+
+    def encode(self, image: Tensor) -> Any:
+        return self._encode[0](image)
+
+    def decode(self, values: Tensor) -> Any:
+        return self._decode[0](values)
+
+
+def _modules_of(function: Any) -> list[nn.Module]:
+    """The modules that a function is, is bound to, or finds in its closure, its defaults, its partial arguments, or by
+    name in its own module."""
+    if isinstance(function, nn.Module):
+        return [function]
+    inner = [getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ())]
+    inner += [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _is_filled(cell)]
+    inner += _globals_of(function)
+    if isinstance(function, partial):
+        inner += [*_modules_of(function.func), *function.args, *function.keywords.values()]
+    return [each for each in inner if isinstance(each, nn.Module)]
+
+
+def _globals_of(function: Any) -> list[Any]:
+    """Return the values that a function uses from its own module, as in a cell of a notebook."""
+    code = getattr(function, "__code__", None)
+    return [function.__globals__[name] for name in code.co_names if name in function.__globals__] if code else []
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:  # a name that is bound later
+        return False
+    return True
+
+
+def _per_channel(label: str, values: Any, channels: int) -> Tensor:
+    """A number, or one for each channel, as (1, 1 or channels, 1, 1); raises `InputError` for another count."""
+    tensor = torch.as_tensor(values, dtype=torch.float32).flatten()
+    if len(tensor) not in (1, channels) or not tensor.isfinite().all():
+        raise InputError(f"`{label}` is one finite number, or one for each of the {channels} channels, not {values}.")
+    return tensor.view(1, -1, 1, 1)
+
+
+def _freeze(model: Any) -> tuple[list[Any], list[Any]]:
+    """Freeze a model; returns the parameters that took gradients, and the modules that were in training."""
+    if not isinstance(model, nn.Module):
+        return [], []
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    in_training = [module for module in model.modules() if module.training]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    for module in in_training:
+        module.training = False
+    return trained, in_training
+
+
+def _leave_inference_mode(model: Any) -> None:
+    """Replace weights that were made in inference mode, since torch saves none of those for a backward pass."""
+    for module in model.modules() if isinstance(model, nn.Module) else ():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_inference():
+                setattr(module, name, nn.Parameter(parameter.clone(), parameter.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_inference():
+                setattr(module, name, buffer.clone())
+
+
+def _tensor(output: Any, *names: str) -> Any:
+    """The tensor that a model returned, or that it returned as an attribute of one of these names; raises `InputError`
+    where there is none."""
+    found = (getattr(output, name) for name in names if isinstance(getattr(output, name, None), Tensor))
+    value = output if isinstance(output, Tensor) else next(found, None)
+    if value is None:
+        raise InputError(
+            f"The autoencoder's model returned a {type(output).__name__}.",
+            f"Return a tensor, or something that has one as .{names[0]}.",
+        )
+    return value
+
+
+@undisturbed
 def load_autoencoder(
     weights: FoundWeights | str | Path = "bundled",
     device: torch.device | str = "cpu",
-    dtype: str = "float32",
+    dtype: torch.dtype | str = "float32",
     vae_config: str | None = None,
 ) -> Autoencoder:
     """Build an autoencoder, frozen, on `device`; it computes in `dtype`: float32, bfloat16, or auto, which is bfloat16
     where the device computes with it. Pictures and latents are float32 always.
 
-    `weights` are what `find_weights` has found, or what it takes: a hub name, a folder, a file, or "bundled";
+    `weights` are a result of `find_weights`, or an argument for it: a hub name, a folder, a file, or "bundled";
     `vae_config` is sd, sdxl, sd3, flux or the path of a config.json, for a file that doesn't tell its scale. Raises
     `WeightsError` for weights that are missing, truncated, not finite, not recognized or don't fit their config, and
-    for a class that isn't served.
+    for a class that isn't served; `InputError` for anything else.
     """
+    if not isinstance(weights, str | PathLike | FoundWeights):
+        raise InputError(f"`weights` is a name, a path or what find_weights() found, not {type(weights).__name__}.")
+    device = pick_device(str(device))
+    computing = pick_dtype(str(dtype).removeprefix("torch."), device)
     if not isinstance(weights, FoundWeights):
         weights = find_weights(str(weights), "pretrained")
     layout = layout_of(weights if vae_config is None else replace(weights, vae_config=vae_config))
     if layout.problem:
         raise WeightsError(layout.problem)
     own = weights.source == "bundled" and deep_compression.supports(layout.config)
-    model = _build_own(weights.path, layout) if own else _build(weights.path, layout)
+    with single_precision():
+        model = _build_own(weights.path, layout) if own else _build(weights.path, layout)
     with _blaming(weights.path):
         geometry = read_geometry(type(model).__name__, model.config, device)
-    computing = pick_dtype(dtype, torch.device(device))
     # not diffusers' own `to`, which warns of the type
-    model = nn.Module.to(model.eval().requires_grad_(False), torch.device(device), computing)
+    model = nn.Module.to(model.eval().requires_grad_(False), device, computing)
     model = model.to(memory_format=torch.channels_last)
     return Autoencoder(model, geometry, weights.name, weights.sha256, computing)
 
@@ -245,7 +434,7 @@ def _build(path: Path, layout: Layout) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence diffusers, which warns of what is an error here, and of keys in a config that it doesn't know."""
+    """Silence diffusers: it warns of conditions that are errors here, and of unknown keys in a config."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()

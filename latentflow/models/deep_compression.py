@@ -1,6 +1,6 @@
 """The network of the bundled autoencoder: a deep-compression autoencoder of residual blocks, without attention.
 
-It is what diffusers' AutoencoderDC is for such a config, with the same classes and the same names of weights. Importing
+It equals diffusers' AutoencoderDC for such a config, with the same classes and the same names of weights. Importing
 diffusers takes longer than a run of one step. Source: Chen et al. 2024, arXiv:2410.10733.
 """
 
@@ -37,7 +37,7 @@ _UNUSED = {"attention_head_dim", "encoder_qkv_multiscales", "decoder_qkv_multisc
 
 
 def supports(config: Mapping[str, Any]) -> bool:
-    """Whether a diffusers config describes this network, whose sizes it names."""
+    """Tell whether a diffusers config, which gives the network's sizes, describes this class."""
     options = {key for key in config if not key.startswith("_")}
     fixed = all(config.get(key, value) == value for key, value in _FIXED.items())
     return config.get("_class_name") == "AutoencoderDC" and fixed and _SIZES <= options <= _SIZES | _UNUSED | {*_FIXED}
@@ -54,13 +54,13 @@ def load(path: Path, config: Mapping[str, Any]) -> "AutoencoderDC":
 
 
 class Encoded(NamedTuple):
-    """What `AutoencoderDC.encode` returns."""
+    """The result of `AutoencoderDC.encode`."""
 
     latent: Tensor
 
 
 class Decoded(NamedTuple):
-    """What `AutoencoderDC.decode` returns."""
+    """The result of `AutoencoderDC.decode`."""
 
     sample: Tensor
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16, rather than emulating them."""
+    """Tell whether the device has instructions for bf16, rather than emulating them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "mps":
@@ -58,10 +58,13 @@ def computes_bf16(device: torch.device) -> bool:
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """The type that an autoencoder computes in: float32, bfloat16, or auto, which is bfloat16 where the device has
-    instructions for it, else float32."""
+    instructions for it, else float32. Raises `InputError` for another."""
     if name == "auto":
         return torch.bfloat16 if computes_bf16(device) else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise InputError(f"`dtype` is auto, {' or '.join(known)}, not {name}.")
+    return known[name]
 
 
 def use_fastest_kernels(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""What a .safetensors file says of its tensors, and whether they are finite: read without torch."""
+"""The header of a .safetensors file, and a check for values that are not finite: without torch."""
 
 import json
 import math
@@ -28,8 +28,8 @@ class TensorInfo:
         return math.prod(self.shape)
 
     def is_finite(self) -> bool:
-        """Whether it has neither NaN nor infinities; true of integers and of eight-bit floats, which aren't looked
-        at."""
+        """Tell whether it has neither NaN nor infinities; true of integers and of eight-bit floats, which aren't
+        examined."""
         import numpy as np
 
         if self.begin == self.end or self.dtype not in (*FLOATS, "BF16"):

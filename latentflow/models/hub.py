@@ -70,8 +70,8 @@ def cached_files(name: HubName, files: tuple[str, ...]) -> list[Path] | None:
 def blob_hash(path: Path) -> str | None:
     """The SHA-256 of a file in the hub cache, from the name of the blob that the path links to; None for other files.
 
-    Links are followed one at a time: in newer hub clients `blobs/<sha256>` is itself a link, to a shared store whose
-    file names are hashes of another kind.
+    Links are followed one at a time: in newer hub clients `blobs/<sha256>` is itself a link, to a shared store, where
+    file names are hashes of a different kind.
     """
     for _ in range(8):
         if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):

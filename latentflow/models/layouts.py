@@ -1,4 +1,4 @@
-"""What autoencoder a file holds: its class, shape and scale, from a config.json or from the tensors themselves.
+"""The autoencoder in a file: its class, shape and scale, from a config.json or from the tensors themselves.
 
 Costs no torch: the header of a .safetensors file is JSON.
 """
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from latentflow.errors import WeightsError
+from latentflow.base.errors import WeightsError
 from latentflow.models.headers import DTYPES, TensorInfo, read_header
 from latentflow.models.served import FAMILIES, SERVED, read_config
 
-DIFFUSERS, ORIGINAL, TAESD = "diffusers", "original latent diffusion", "TAESD"  # whose names tensors have
+DIFFUSERS, ORIGINAL, TAESD = "diffusers", "original latent diffusion", "TAESD"  # naming schemes of tensors
 PREFIXES = ("first_stage_model.", "vae.")  # of the autoencoder in a complete checkpoint
 GROUPS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")  # the tensors of an AutoencoderKL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What the files of an autoencoder hold.
+    """The contents of an autoencoder's files.
 
-    `config` is that of a diffusers class, empty if none is recognized; `names` says whose names the tensors have, which
-    stand in `tensors` without the prefix of a complete checkpoint. `origin` says where scale and shift come from,
-    `notice` what a user should know of that, and `problem` what is missing before it can be loaded.
+    `config` is that of a diffusers class, empty if none is recognized; `names` tells the naming scheme of the tensors;
+    `tensors` has them without the prefix of a complete checkpoint. `origin` says where scale and shift come from,
+    `notice` is a remark on that for the user, and `problem` says what is missing before it can be loaded.
     """
 
     config: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Layout:
     problem: str = ""
 
     def facts(self) -> dict[str, str]:
-        """What it is, in words, by the names of the rows of a table."""
+        """Return the facts in words, by the names of the rows of a table."""
         values = list(self.tensors.values())
         wrong = [each.name for each in values if not each.is_finite()]
         found = {"class": str(self.config.get("_class_name", "not recognized")), "names": self.names}
@@ -49,7 +49,7 @@ class Layout:
 
 
 def identify(path: Path, files: Sequence[Path], vae_config: str | None = None) -> Layout:
-    """What the weights in `files` are, which belong to the folder or the lone file `path`.
+    """Identify the weights in `files`, which belong to the folder or the lone file `path`.
 
     `vae_config` is one of `VAE_CONFIGS` or the path of a config.json; without it a config.json in the folder counts,
     beside a lone file if it is that file's, and then what the tensors show. Raises `WeightsError` for files that can't
@@ -88,7 +88,7 @@ def _beside_file(bare: Layout, path: Path, beside: Path, recognized: Layout) -> 
 
 
 def _read(path: Path, files: Sequence[Path]) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """The tensors of one file, or of TAESD's two, whose names don't say which half they are."""
+    """The tensors of one file, or of TAESD's two. TAESD's names don't tell encoder from decoder."""
     from safetensors import SafetensorError
 
     tensors: dict[str, TensorInfo] = {}
@@ -118,7 +118,7 @@ def _index(info: TensorInfo) -> int:
 
 
 def _own_tensors(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, TensorInfo], str]:
-    """The tensors of the autoencoder alone without their prefix, and whose names they have."""
+    """The tensors of the autoencoder alone without their prefix, and their naming scheme."""
     prefix = next((each for each in PREFIXES if any(name.startswith(f"{each}decoder.") for name in tensors)), "")
     own = {name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)}
     if any(re.match(r"encoder\.down\.\d", name) for name in own):
@@ -201,7 +201,7 @@ def _recognized(bare: Layout, path: Path, tensors: Mapping[str, TensorInfo], met
     candidates = [name for name in FAMILIES if not _misfit(bare.config, name)]
     if not candidates or "edm_mean" in tensors:  # Playground 2.5 has SDXL's shape and statistics of its own
         shape = f"{bare.config['latent_channels']} channels and stride {_stride(bare.config)}"
-        unknown = f"{path} holds an autoencoder of {shape}, whose scale isn't known."
+        unknown = f"{path} holds an autoencoder of {shape}; its scale isn't known."
         return replace(bare, problem=f"{unknown} Give its config: `vae_config` config.json")
     return _in_a_family(bare, path, candidates, *_family(candidates, path, tensors, metadata))
 
@@ -243,7 +243,7 @@ def _as_family(bare: Layout, path: Path, name: str) -> Layout:
 
 
 def _misfit(config: Mapping[str, Any], name: str) -> str:
-    """What an autoencoder is that can't be of a family; an empty string if it can."""
+    """Describe why an autoencoder can't belong to a family; an empty string if it can."""
     family = FAMILIES[name]
     if config.get("_class_name") != "AutoencoderKL":
         return f"an {config['_class_name']}" if config else "no AutoencoderKL"

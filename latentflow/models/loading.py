@@ -1,12 +1,15 @@
-"""What runs share: an autoencoder and the networks of losses and of figures, each loaded once."""
+"""Models that runs share: an autoencoder and the networks of losses and of figures, each loaded once."""
 
 import threading
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.surroundings import undisturbed
 from latentflow.models.autoencoder import Autoencoder, load_autoencoder
-from latentflow.models.device import pick_device, use_fastest_kernels
+from latentflow.models.device import pick_device, pick_dtype, use_fastest_kernels
 from latentflow.models.networks import Networks
 from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
@@ -22,28 +25,45 @@ class Loaded:
 
 
 class Models:
-    """Loads each autoencoder once, for all threads. With `tune` the process's CUDA settings are set for speed, which
-    only a program that owns the process should ask for."""
+    """Loads each autoencoder once, for all threads, and keeps it; one that a caller hands in isn't kept.
+
+    With `tune` the process's CUDA settings are set for speed, which only a program that owns the process should ask
+    for."""
 
     def __init__(self, *, tune: bool = False) -> None:
         self.tune = tune
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str | None, str, str, str, str | None], Loaded] = {}
-        self._given: dict[Autoencoder, dict[str, Loaded]] = {}
+        self._given: WeakKeyDictionary[Autoencoder, dict[str, dict[str, Networks]]] = WeakKeyDictionary()
 
+    @undisturbed
     def load(
-        self, vae: str | Autoencoder | None, weights: str, device: str, dtype: str, vae_config: str | None = None
+        self,
+        vae: str | PathLike[str] | Autoencoder | None,
+        weights: str,
+        device: str,
+        dtype: str,
+        vae_config: str | None = None,
     ) -> Loaded:
         """The autoencoder that `vae` names or is, with its networks; raises as `find_weights` and `load_autoencoder`
-        do."""
+        do, and `InputError` for anything else."""
+        if not isinstance(vae, str | PathLike | Autoencoder | None):
+            raise InputError(
+                f"`vae` is a name, a folder, a file or an Autoencoder, not {type(vae).__name__}.",
+                "Your own becomes one: Autoencoder.wrap(encode=…, decode=…, channels=…, stride=…, scale=…).",
+            )
         with self._lock:
             if isinstance(vae, Autoencoder):
-                _check_given(vae, device, dtype)
-                known = self._given.setdefault(vae, {})
-                if weights not in known:
-                    known[weights] = _given(vae, weights)
-                return known[weights]
-            key = (vae, weights, str(pick_device(device)), dtype, vae_config)
+                notice = _move_given(vae, device, dtype)
+                known, key_of_networks = self._given.setdefault(vae, {}), f"{weights} {vae.device}"
+                if key_of_networks not in known:
+                    known[key_of_networks] = {
+                        "networks": Networks(weights, vae.device, download=True),
+                        "metrics": Networks("auto", vae.device),
+                    }
+                found = FoundWeights(name=vae.name, source="object", path=Path(), sha256=vae.sha256, notice=notice)
+                return Loaded(weights=found, autoencoder=vae, **known[key_of_networks])
+            key = (vae if vae is None else str(vae), weights, str(pick_device(device)), dtype, vae_config)
             if key not in self._loaded:
                 self._loaded[key] = self._load(*key)
             return self._loaded[key]
@@ -62,21 +82,18 @@ class Models:
         )
 
 
-def _check_given(autoencoder: Autoencoder, device: str, dtype: str) -> None:
-    """Raise `InputError` when an autoencoder that was made elsewhere is not where, or what, the options say."""
-    if device != "auto" and pick_device(device) != autoencoder.device:
-        raise InputError(f"`device` {device}: the autoencoder that was given is on {autoencoder.device}.")
-    if dtype not in ("auto", autoencoder.precision):
-        raise InputError(f"`dtype` {dtype}: the autoencoder that was given computes in {autoencoder.precision}.")
-
-
-def _given(autoencoder: Autoencoder, weights: str) -> Loaded:
-    """What belongs to an autoencoder that was made elsewhere."""
-    found = FoundWeights(name=autoencoder.name, source="object", path=Path(), sha256=autoencoder.sha256)
-    device = autoencoder.device
-    return Loaded(
-        weights=found,
-        autoencoder=autoencoder,
-        networks=Networks(weights, device, download=True),
-        metrics=Networks("auto", device),
-    )
+def _move_given(autoencoder: Autoencoder, device: str, dtype: str) -> str:
+    """Put an autoencoder that a caller made where, and into what, the options say, as `to()` does; returns the sentence
+    that says so, or an empty text. Raises `InputError` for a device that this machine doesn't have, and while a run in
+    another thread computes with it."""
+    where = autoencoder.device if device == "auto" else pick_device(device)
+    computing = autoencoder.dtype if dtype == "auto" else pick_dtype(dtype, where)
+    is_there = (where.type, where.index or 0) == (autoencoder.device.type, autoencoder.device.index or 0)
+    if is_there and computing == autoencoder.dtype:
+        return ""
+    if autoencoder.is_computing:
+        raise InputError(
+            f"{autoencoder.name} computes in another thread, so it can't be moved.", "Move it before, by its `to()`."
+        )
+    autoencoder.to(where, computing)
+    return f"{autoencoder.name} is on {where} and computes in {autoencoder.precision} from now on."

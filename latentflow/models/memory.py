@@ -1,4 +1,4 @@
-"""How much memory decoding takes, how many images fit, and whether compiling saves time: measured before a run."""
+"""Measurements before a run: the memory that decoding takes, the images that fit, and whether compiling saves time."""
 
 import time
 
@@ -46,7 +46,7 @@ def _kept_bytes(autoencoder: Autoencoder, cells: int) -> int:
         return tensor
 
     shape = (1, autoencoder.geometry.channels, cells, cells)
-    latent = torch.zeros(shape, device=autoencoder.device, requires_grad=True)
+    latent = torch.zeros(shape, device=autoencoder.device, dtype=torch.float32, requires_grad=True)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         image = autoencoder.decode(latent)
     assert image.requires_grad  # keeps the tensors alive until here, so that no address is counted for two
@@ -54,7 +54,7 @@ def _kept_bytes(autoencoder: Autoencoder, cells: int) -> int:
 
 
 def is_tight(autoencoder: Autoencoder, height: int, width: int) -> bool:
-    """Whether an update of an image of height × width pixels may not fit into the free memory."""
+    """Tell whether an update of an image of height × width pixels may not fit into the free memory."""
     if height * width <= SMALL_PIXELS:
         return False
     free = free_memory(autoencoder.device)
@@ -79,7 +79,7 @@ def decode_batch_size(autoencoder: Autoencoder, height: int, width: int) -> int:
 
 
 def compiling_pays(autoencoder: Autoencoder, height: int, width: int, steps: int) -> bool:
-    """Whether `steps` updates of an image of height × width pixels are faster, compiling included, with a compiled
+    """Tell whether `steps` updates of an image of height × width pixels are faster, compiling included, with a compiled
     decoder.
 
     On a GPU that depends on the number of steps; on a CPU a compiled decoder was measured to be no faster.
@@ -87,7 +87,7 @@ def compiling_pays(autoencoder: Autoencoder, height: int, width: int, steps: int
     if autoencoder.device.type != "cuda":
         return False
     shape = (1, *autoencoder.geometry.latent_shape(height, width))
-    latent = torch.zeros(shape, device=autoencoder.device, requires_grad=True)
+    latent = torch.zeros(shape, device=autoencoder.device, dtype=torch.float32, requires_grad=True)
     for _ in range(2):  # the first one is slower: it allocates and chooses kernels
         torch.cuda.synchronize(autoencoder.device)
         began = time.perf_counter()
@@ -97,5 +97,5 @@ def compiling_pays(autoencoder: Autoencoder, height: int, width: int, steps: int
 
 
 def saves(seconds: float, steps: int) -> bool:
-    """Whether `steps` updates of `seconds` each save more time than compiling takes."""
+    """Tell whether `steps` updates of `seconds` each save more time than compiling takes."""
     return seconds * steps * COMPILE_SAVES > COMPILE_SECONDS

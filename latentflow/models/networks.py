@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.errors import MissingPackageError, WeightsError
+from latentflow.base.errors import MissingPackageError, WeightsError
+from latentflow.base.surroundings import single_precision, undisturbed
 from latentflow.losses import Features
 from latentflow.models import weights
 from latentflow.models.autoencoder import load_autoencoder
@@ -98,7 +99,8 @@ class PretrainedVGG:
                 layer.inplace = False
         self.trunk = trunk.eval().requires_grad_(False).to(device)
         self.mean, self.std = (
-            torch.tensor(values, device=device)[None, :, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+            torch.tensor(values, device=device, dtype=torch.float32)[None, :, None, None]
+            for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
 
     def stages(self, image: Tensor) -> list[Tensor]:
@@ -152,11 +154,18 @@ class Networks:
         self._made: dict[str, Features] = {}
         self._lock = threading.Lock()
 
+    @undisturbed
     def __call__(self, name: str) -> Features:
         with self._lock:
             if name not in self._made:
-                self._made[name] = self._load(name)
+                with single_precision():
+                    self._made[name] = self._load(name)
             return self._made[name]
+
+    @property
+    def used(self) -> list[str]:
+        """The names of the networks that were asked for."""
+        return list(self._made)
 
     def _load(self, name: str) -> Features:
         if name not in PRETRAINED:

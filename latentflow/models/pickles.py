@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from latentflow.errors import InputError, OutputError, first_line
-from latentflow.files import write_file
+from latentflow.base.errors import InputError, OutputError, first_line
+from latentflow.base.files import write_file
 
 # What torch's reader raises on bytes that are no pickle, or half of one, or that declare any size.
 READING_ERRORS = (

@@ -4,18 +4,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from latentflow.errors import WeightsError
+from latentflow.base.errors import WeightsError
+from latentflow.base.registry import Registry, find_object, record_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedClass:
-    """A diffusers autoencoder that is served: its `module` in diffusers.models.autoencoders, the config key whose
-    `widths` give the stride, the classes of its decoder's `blocks`, none of which holds another, whether it encodes to
-    a distribution, and the scale of a config that states none."""
+    """A diffusers autoencoder that is served: its `module`, with a dot before one of diffusers.models.autoencoders, the
+    name `widths` of the config key that gives the stride, the classes of its decoder's `blocks` (no block holds
+    another), whether it encodes to a distribution, and the scale of a config that states none."""
 
     module: str
     widths: str
@@ -25,7 +25,7 @@ class ServedClass:
 
     def find(self, name: str) -> Any:
         """The class, imported."""
-        return getattr(import_module(f"diffusers.models.autoencoders.{self.module}"), name)
+        return find_object(f"{self.module}:{name}", "diffusers.models.autoencoders")
 
     def stride(self, config: Mapping[str, Any]) -> int:
         """Pixels a latent cell, by the config of a model."""
@@ -46,35 +46,36 @@ class Family:
 
     @property
     def has_quant_conv(self) -> bool:
-        """Whether it has the 1 × 1 convolutions around the latent, which those of 16 channels left out."""
+        """True if it has the 1 × 1 convolutions around the latent; autoencoders of 16 channels left them out."""
         return self.channels == 4
 
 
 _KL_BLOCKS = frozenset({"ResnetBlock2D", "Upsample2D", "Attention"})
-SERVED = {
+_SERVED = {
     "AutoencoderKL": ServedClass(
-        module="autoencoder_kl", widths="block_out_channels", blocks=_KL_BLOCKS, has_posterior=True, scale=0.18215
+        module=".autoencoder_kl", widths="block_out_channels", blocks=_KL_BLOCKS, has_posterior=True, scale=0.18215
     ),
     "AsymmetricAutoencoderKL": ServedClass(
-        module="autoencoder_asym_kl",
+        module=".autoencoder_asym_kl",
         widths="down_block_out_channels",
         blocks=_KL_BLOCKS,
         has_posterior=True,
         scale=0.18215,
     ),
     "AutoencoderTiny": ServedClass(
-        module="autoencoder_tiny",
+        module=".autoencoder_tiny",
         widths="encoder_block_out_channels",
         blocks=frozenset({"AutoencoderTinyBlock", "NormalizedTinyBlock"}),
         has_posterior=False,
     ),
     "AutoencoderDC": ServedClass(
-        module="autoencoder_dc",
+        module=".autoencoder_dc",
         widths="encoder_block_out_channels",
         blocks=frozenset({"ResBlock", "EfficientViTBlock", "DCUpBlock2d"}),
         has_posterior=False,
     ),
 }
+SERVED = Registry("autoencoders", _SERVED, record_of(ServedClass))
 # Scale and shift as the authors' own code states them; the other weights by the names that diffusers knows models by.
 FAMILIES = {
     "sd": Family(  # CompVis/stable-diffusion, configs/stable-diffusion/v1-inference.yaml: scale_factor
@@ -118,7 +119,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} can't be read: {error}.") from error
     if not isinstance(config, dict) or "_class_name" not in config:
         raise WeightsError(f"{path} names no class: it is not the config of a diffusers autoencoder.")
-    if config["_class_name"] not in list(SERVED):  # of any type: JSON has unhashable ones
+    if config["_class_name"] not in SERVED:
         raise WeightsError(f"{config['_class_name']} is not served; the autoencoders served are {', '.join(SERVED)}.")
     channels = [each for each in (config.get("in_channels", 3), config.get("out_channels", 3)) if each != 3]
     if channels:

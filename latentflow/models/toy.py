@@ -13,7 +13,7 @@ TOY = "toy"
 
 
 def toy_folder() -> Path:
-    """Where its parts are, all but the autoencoder."""
+    """Return the folder of the toy's parts, all but the autoencoder."""
     return Path(str(files("latentflow.bundled"))) / TOY
 
 
@@ -40,6 +40,7 @@ def quiet_libraries() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")  # by its name older versions know it
+            warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")  # on old settings
             yield
     finally:
         logging.set_verbosity(before)

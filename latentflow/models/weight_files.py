@@ -1,9 +1,9 @@
-"""Which files of a folder hold an autoencoder's weights."""
+"""The files of a folder that hold an autoencoder's weights."""
 
 import re
 from pathlib import Path
 
-from latentflow.errors import WeightsError
+from latentflow.base.errors import WeightsError
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 SUFFIXES = (".safetensors", ".sft")

@@ -13,8 +13,8 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-from latentflow.config import DEFAULT_VAE
-from latentflow.errors import WeightsError
+from latentflow.base.errors import WeightsError
+from latentflow.models.config import DEFAULT_VAE
 from latentflow.models.hub import HubName, blob_hash, cache_folder, cached_files, download, download_url
 from latentflow.models.layouts import Layout, identify
 from latentflow.models.weight_files import PICKLES, SUFFIXES, WEIGHTS_FILE, weight_files
@@ -30,7 +30,7 @@ class FoundWeights:
 
     `path` is a folder or a single .safetensors file; `source` is bundled, cache, download, folder, file, or object for
     an `Autoencoder` that was passed in. `notice` is for the user, when the bundled weights are used instead of the
-    default ones or something is assumed of a file, else empty. `vae_config` is what the user says of a file.
+    default ones or something is assumed of a file, else empty. `vae_config` is the user's word on a file.
     """
 
     name: str
@@ -42,12 +42,12 @@ class FoundWeights:
 
     @property
     def is_fallback(self) -> bool:
-        """Whether the bundled weights stand in for the default ones."""
+        """True if the bundled weights stand in for the default ones."""
         return self.source == "bundled" and bool(self.notice)
 
 
 def layout_of(found: FoundWeights) -> Layout:
-    """What the files of weights hold, and what is assumed of them, as `identify` finds it."""
+    """Return the layout of files of weights, with the assumptions made about them, as `identify` finds it."""
     return identify(found.path, weight_files(found.path), found.vae_config)
 
 
@@ -89,7 +89,8 @@ def present(vae: str) -> FoundWeights | None:
 
 
 def _is_unrelated(path: Path) -> bool:
-    """Whether a path that a hub name happens to be is a folder without anything of an autoencoder."""
+    """Tell whether a path is a folder without any part of an autoencoder; it may have the name of a hub model by
+    chance."""
     return path.is_dir() and not any(
         file.suffix.lower() in (*SUFFIXES, *PICKLES) or file.name in ("config.json", "model_index.json", "vae")
         for file in path.iterdir()
@@ -166,7 +167,7 @@ def _local(path: Path) -> FoundWeights:
 
 
 def _refusal(path: Path) -> WeightsError:
-    """What is wrong with a file that isn't .safetensors."""
+    """Return the error for a file that isn't .safetensors."""
     if path.suffix.lower() in PICKLES:
         remedy = f"Convert it: latentflow weights convert {path}"
         return WeightsError(f"`vae` {path} is a pickle, which could run code and is not read.", remedy)
@@ -187,7 +188,7 @@ def _known_hashes(folder: Path) -> dict[str, str]:
 def verify(path: Path, known: Mapping[str, str] | None = None, *, remedy: str = "") -> str:
     """The SHA-256 of a file; raises `WeightsError` with `remedy` when it is known to be another.
 
-    It is known for the file names in `known` and for files in a hub cache, whose names are their hashes.
+    It is known for the file names in `known` and for files in a hub cache, where names are hashes.
     """
     actual = _digest(path)
     expected = (known or {}).get(path.name) or blob_hash(path)
@@ -232,7 +233,7 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """Where it is or would be, below TORCH_HOME."""
+        """The path where it is or would be, below TORCH_HOME."""
         default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
         return Path(os.environ.get("TORCH_HOME", default)).expanduser() / "hub" / "checkpoints" / self.file
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import Options, option, same
+from latentflow.base.options import option, option_of
+from latentflow.models.config import ModelOptions
+from latentflow.sinks.config import OverwriteOption
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageConfig(Options):
+class PageConfig(OverwriteOption):
     """The options of a page, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -24,7 +26,7 @@ class PageConfig(Options):
         metavar="NAME",
         names_file=True,
     )
-    vae_config: str | None = same("vae_config")
+    vae_config: str | None = option_of(ModelOptions, "vae_config")
     runtime: str | None = option(
         None,
         "Folder of the page's scripts and of the runtime that computes in the browser, as `npm run build` makes it.",
@@ -33,4 +35,3 @@ class PageConfig(Options):
         affects="files",
         names_file=True,
     )
-    overwrite: bool = same("overwrite")

@@ -1,22 +1,23 @@
-"""What the page knows of the library: its constants and defaults, so that both take the same steps."""
+"""Facts of the library for the page: its constants and defaults, so that both take the same steps."""
 
 import base64
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from latentflow.config import RunConfig
-from latentflow.export.graphs import GRAPHS, LOSSES
 from latentflow.generated import picture
 from latentflow.inversion import hybrid
+from latentflow.inversion.config import RunConfig
 from latentflow.inversion.methods import METHODS, REMAINING, choose
-from latentflow.inversion.optimize import LARGEST_RMS
 from latentflow.inversion.updates import Adam
-from latentflow.latents.files import latent_metadata
+from latentflow.latents.files import LARGEST_RMS, latent_metadata
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.page.export.graphs import GRAPHS, LOSSES
 
 SIZES = (64, 96, 128, 160, 192, 256)
 SIZE = 128  # a step takes a third of a second without a graphics processor
+MOST_STEPS = 2000  # the latents of all of them are kept in memory
 EXAMPLES = {"face": 5038, "hills": 5044, "shapes": 5053}  # name: seed of the picture
 _EXAMPLE_SIZE = 256
 _DRAWINGS = 0.4  # the probability with which the seeds were chosen
@@ -33,7 +34,7 @@ def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
         },
         "losses": list(LOSSES),
         "rules": {
-            "methods": {name: _method(name) for name in METHODS},
+            "methods": {name: _method(name) for name in METHODS.own},
             "hybrid": {
                 "short": hybrid.SHORT,
                 "walked": hybrid.WALKED,
@@ -43,7 +44,7 @@ def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
             },
             "largest_rms": LARGEST_RMS,
         },
-        "help": {name: f"{method.words[0].upper()}{method.words[1:]}." for name, method in METHODS.items()},
+        "help": {name: f"{method.words[0].upper()}{method.words[1:]}." for name, method in METHODS.own.items()},
         "metadata": latent_metadata(autoencoder),
         "defaults": {
             "steps": RunConfig.steps,
@@ -53,22 +54,43 @@ def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
             "fps": RunConfig.fps,
             "hold": RunConfig.hold,
         },
+        "limits": {
+            "lr": {"name": "The learning rate", "above": _limit("lr", "above")},
+            "steps": {
+                "name": "The number of steps",
+                "min": _limit("steps", "minimum"),
+                "max": MOST_STEPS,
+                "whole": True,
+            },
+            "seed": {
+                "name": "A seed",
+                "min": _limit("seed", "minimum"),
+                "max": _limit("seed", "maximum"),
+                "whole": True,
+            },
+        },
         "sizes": [size for size in SIZES if size >= 2 * autoencoder.stride],
         "examples": [{"name": name, "source": _example(seed)} for name, seed in EXAMPLES.items()],
         "inside": inside,
     }
 
 
+def _limit(name: str, kind: str) -> Any:
+    """A limit of an option of a run: the page refuses what the command line refuses."""
+    return next(each.metadata[kind] for each in fields(RunConfig) if each.name == name)
+
+
 def _method(name: str) -> dict[str, Any]:
-    """How a method moves by default; the rate of one that goes by the number of steps is left to the page."""
+    """Return the defaults of a method; the page computes the rate of one that depends on the number of steps."""
     choice = choose(name, None, None, 1)
     constants: dict[str, Any] = dict(choice.constants)
-    if choice.optimizer.updates == "Adam":
+    updates = choice.optimizer.updates.partition(":")[2]
+    if updates == "Adam":
         constants["epsilon"] = Adam.EPSILON
     by_steps: Callable[[Any, int], float] = METHODS[name].default_lr
     fixed = by_steps(choice.optimizer, 1) == by_steps(choice.optimizer, 2)
     rate: Mapping[str, Any] = {"lr": choice.lr} if fixed else {"lr": None, "remaining": REMAINING}
-    return {**rate, "updates": choice.optimizer.updates, "constants": constants}
+    return {**rate, "updates": updates, "constants": constants}
 
 
 def _example(seed: int) -> str:

@@ -1,1 +1,5 @@
 """Pictures: read from files, drawn, with text and axes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Which image formats are read, and what Pillow's decoders raise."""
+"""The image formats that are read, and the errors that Pillow's decoders raise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from importlib.util import find_spec
 
 from PIL import Image
 
-from latentflow.errors import MissingPackageError
+from latentflow.base.errors import MissingPackageError
 
-# Raster formats whose decoders run in this process; EPS would start an interpreter, others are not pictures.
+# Raster formats with decoders that run in this process; EPS would start an interpreter, others are not pictures.
 FORMATS = (
     "PNG",
     "JPEG",
@@ -30,6 +30,8 @@ FORMATS = (
     "SGI",
     "PCX",
 )
+# Formats that begin with bytes that nothing else begins with.
+SIGNED = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "HEIF", "JPEG2000", "QOI", "TIFF")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 HEIF_REMEDY = 'pip install "latentflow[heif]"'
@@ -58,6 +60,15 @@ def formats_of(head: bytes, label: str) -> list[str]:
         _register_heif(label)
         return ["HEIF"]
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def signed_format(head: bytes) -> str:
+    """The format of a file by the signature in its first 64 bytes, or an empty text."""
+    for name in SIGNED:
+        accept = Image.OPEN[name][1] if name in Image.OPEN else None
+        if accept is not None and accept(head) is True:
+            return "HEIC" if name == "HEIF" else name
+    return ""
 
 
 def readable_suffixes() -> set[str]:

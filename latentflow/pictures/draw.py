@@ -1,4 +1,4 @@
-"""What frames and contact sheets show: decoded pictures, the target beside them, figures in strips of text."""
+"""Frames and contact sheets: decoded pictures, the target beside them, figures in strips of text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from latentflow.pictures.files import to_uint8
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Comparison, Labeled, Step
 from latentflow.pictures.text import BACKGROUND, captioned, line_count, text_block, titled
-from latentflow.records import Comparison, Labeled, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +51,7 @@ class LabeledDrawing:
     """Draws a labeled frame as (h, w, 3) uint8: its pictures under their titles, in rows of `columns` or of as many as
     come close to 16 : 10, after the `target` (1, 3, h, w) if there is one, and below them the caption if `caption`.
 
-    With `size` they are scaled so that the longer side of them all has about so many pixels, before anything is
+    With `size` they are scaled so that the longer side of them all has about this number of pixels, before anything is
     written. `captions` are some that will come: all frames have room for the longest.
     """
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from latentflow.errors import InputError, MissingPackageError
-from latentflow.files import check_writable, replacing
+from latentflow.base.errors import InputError, MissingPackageError
+from latentflow.base.files import check_writable, replacing
 from latentflow.pictures.text import fonts_for, printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def write_below(figure: Any, finding: str = "", autoencoder: str = "") -> None:
-    """Write below a figure, or below a part of one, what it shows, and the name of the autoencoder that it is of."""
+    """Write a description below a figure, or below a part of one, and the name of its autoencoder."""
     lines = [finding, f"autoencoder: {autoencoder}" if autoencoder else ""]
     if any(lines):
         characters = int(CHARACTERS_PER_INCH * figure.bbox.width / DPI)

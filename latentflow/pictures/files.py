@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from latentflow.config import ReadingOptions
-from latentflow.errors import InputError, first_line
-from latentflow.files import open_bytes
-from latentflow.pictures.decoding import DECODING_ERRORS, formats_of
+from latentflow.base.errors import InputError, first_line
+from latentflow.base.files import open_bytes
+from latentflow.base.surroundings import undisturbed
+from latentflow.pictures.config import ReadingOptions
+from latentflow.pictures.decoding import DECODING_ERRORS, formats_of, signed_format
 from latentflow.pictures.repair import repaired
 from latentflow.pictures.standard import standardize
 
@@ -44,6 +44,7 @@ def check_image(path: str | Path, option: str = "`image_path`", max_pixels: int 
     _read(Path(path), option, check)
 
 
+@undisturbed
 def read_image(
     path: str | Path,
     option: str = "`image_path`",
@@ -55,8 +56,8 @@ def read_image(
 
     Turned by its EXIF orientation, transparency over `background`, ICC profile or gamma applied, more bits rounded to
     8; of several pictures in a file the first. Notes say what was changed and what the file asks for and doesn't get.
-    Raises `InputError` (naming `option`) for what is no image, truncated, empty, a folder, or larger than `max_pixels`,
-    and `MissingPackageError` for HEIC without pillow-heif.
+    Raises `InputError` (naming `option`) for anything but an image, for a file that is truncated, empty, a folder, or
+    larger than `max_pixels`, and `MissingPackageError` for HEIC without pillow-heif.
     """
 
     def read(file: BinaryIO, label: str) -> Picture:
@@ -75,12 +76,12 @@ def standardized(image: Image.Image, label: str, background: str = ReadingOption
             warnings.simplefilter("ignore")  # of metadata that is odd, while the picture is fine
             color, notes = standardize(image, background)
     except DECODING_ERRORS as error:
-        raise InputError(f"{label} can't be decoded: {_reason(error)}.") from error
+        raise InputError(f"{label} can't be decoded: {first_line(error)}.") from error
     return Picture(color, tuple(notes))
 
 
 def _read(path: Path, option: str, read: Callable[[BinaryIO, str], Result]) -> tuple[Result, list[str]]:
-    """What `read` makes of a file, and a note if the file had to be repaired first."""
+    """Return the result of `read` for a file, and a note if the file had to be repaired first."""
     label = f"{option} {path}"
     try:
         if path.is_dir():
@@ -93,18 +94,17 @@ def _read(path: Path, option: str, read: Callable[[BinaryIO, str], Result]) -> t
                 repair = repaired(file.read())
             if repair is None:
                 raise
-            content, note = repair
-            return read(io.BytesIO(content), label), [note]
+            return read(repair, label), [repair.note] if repair.note else []
     except FileNotFoundError:
         raise InputError(f"{label} does not exist.") from None
     except PermissionError:
         raise InputError(f"{label} can't be read: permission denied.") from None
     except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
-        raise InputError(f"{label} can't be read: {_reason(error)}.") from error
+        raise InputError(f"{label} can't be read: {first_line(error)}.") from error
 
 
 def _opened(file: BinaryIO, label: str, max_pixels: int) -> Image.Image:
-    """An image whose header is read."""
+    """An image, opened; only its header is read."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if not head:
@@ -116,8 +116,17 @@ def _opened(file: BinaryIO, label: str, max_pixels: int) -> Image.Image:
             image = Image.open(file, formats=formats_of(head, label))
     except Image.DecompressionBombError as error:
         raise _too_large(label, "", max_pixels) from error
+    except UnidentifiedImageError as error:  # its text names an object of Python's
+        name = signed_format(head)
+        reason = (
+            f"a damaged {name} picture" if name else "not an image that can be read: its content is of no known format"
+        )
+        raise InputError(f"{label} is {reason}.") from error
     except DECODING_ERRORS as error:
-        raise InputError(f"{label} is not an image that can be read: {_reason(error)}.") from error
+        raise InputError(f"{label} is not an image that can be read: {first_line(error)}.") from error
+    profile = getattr(file, "icc_profile", None)
+    if profile is not None:
+        image.info["icc_profile"] = profile
     width, height = image.size
     if width * height > max_pixels:
         image.close()
@@ -139,12 +148,7 @@ def _too_large(label: str, size: str, max_pixels: int) -> InputError:
     )
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its text names an object of Python's
-        return "its content is of no known format"
-    return first_line(error)
-
-
+@undisturbed
 def fit(image: Image.Image, size: int, mode: str = "contain", *, sharp: bool = True) -> Image.Image:
     """Scale a picture so that its longer side has `size` pixels ("contain"), or to a square of `size` pixels, the
     center cut out ("cover") or distorted ("stretch"). No side gets shorter than one pixel. By Lanczos, or, not `sharp`,
@@ -176,29 +180,10 @@ def _filter(sharp: bool) -> Image.Resampling:
     return Image.Resampling.LANCZOS if sharp else Image.Resampling.HAMMING
 
 
+@undisturbed
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB picture as a tensor (1, 3, height, width) in [0, 1]."""
     import torch
 
     pixels = np.array(image.convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
-
-
-def to_png(pixels: np.ndarray) -> bytes:
-    """Pixels (h, w, 3), uint8, as the content of a PNG file."""
-    memory = io.BytesIO()
-    Image.fromarray(pixels).save(memory, "PNG")
-    return memory.getvalue()
-
-
-def to_jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
-    """Pixels (h, w, 3), uint8, as the content of a JPEG file, for showing."""
-    memory = io.BytesIO()
-    Image.fromarray(pixels).save(memory, "JPEG", quality=quality, subsampling=0)
-    return memory.getvalue()
-
-
-def to_uint8(image: Tensor) -> np.ndarray:
-    """The first picture of (n, 3, h, w), nominally in [0, 1], clamped and rounded: (h, w, 3), uint8."""
-    pixels = image[0].detach().float().permute(1, 2, 0).cpu().numpy()  # numpy: torch's threads are busy elsewhere
-    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * np.float32(255)).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""The image files of a folder, and what is passed over."""
+"""The image files of a folder, and notes on skipped ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from latentflow.files import MANIFEST_SUFFIX, written_before
+from latentflow.base.files import MANIFEST_SUFFIX, written_before
 from latentflow.pictures.decoding import DECODING_ERRORS, HEIF_REMEDY, HEIF_SUFFIXES, readable_suffixes
 
 MAX_NAMES = 3  # in the sentence on what is passed over
@@ -24,15 +24,17 @@ class FoundImages:
     passed_over: str = ""
 
 
-def find_images(folder: Path) -> FoundImages:
-    """The images below a folder, at any depth, by their suffixes; linked folders are followed.
+def find_images(folder: Path, beside: str = "") -> FoundImages:
+    """The images below a folder, at any depth, by their suffixes; linked folders are followed. Files with the suffix
+    `beside` that stand beside an image of the same name, as captions do, belong to it and are not passed over.
 
     Passed over are hidden files, what operating systems add (__MACOSX, Thumbs.db, desktop.ini), what latentflow wrote,
     by its manifests, and files of other formats. A folder that several links lead to is searched once.
     """
     search = _Search()
     search.run(folder)
-    return FoundImages(sorted(search.found), search.sentence(folder))
+    belonging = {path.with_suffix(beside) for path in search.found} if beside else set[Path]()
+    return FoundImages(sorted(search.found), search.sentence(folder, belonging))
 
 
 def captured(path: Path) -> str:
@@ -102,15 +104,19 @@ class _Search:
     def _pass(self, reason: str, path: Path) -> None:
         self.passed.setdefault(reason, []).append(path)
 
-    def sentence(self, folder: Path) -> str:
-        """What was passed over and why."""
-        parts = (f"{_named(folder, paths)} ({reason})" for reason, paths in sorted(self.passed.items()))
-        return f"Passed over in {folder}: {'; '.join(parts)}." if self.passed else ""
+    def sentence(self, folder: Path, belonging: set[Path]) -> str:
+        """A sentence on which files were passed over and why, except for those `belonging` to images."""
+        passed = {reason: [path for path in paths if path not in belonging] for reason, paths in self.passed.items()}
+        parts = [f"{_named(folder, paths)} ({reason})" for reason, paths in sorted(passed.items()) if paths]
+        return f"Passed over in {folder}: {'; '.join(parts)}." if parts else ""
 
 
 def _named(folder: Path, paths: list[Path]) -> str:
-    """Some files of a folder by name, or their number and one of them."""
-    names = sorted("." if path == folder else path.relative_to(folder).as_posix() for path in paths)
+    return named(sorted("." if path == folder else path.relative_to(folder).as_posix() for path in paths))
+
+
+def named(names: list[str]) -> str:
+    """Some files by name, or their number and one of them."""
     return ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} files such as {names[0]}"
 
 

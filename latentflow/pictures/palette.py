@@ -1,4 +1,15 @@
-"""Colors for pictures that may only have a few: which to choose, and the index of each pixel's color."""
+"""Palettes for pictures with few colors: the choice of colors, and the index of each pixel's color.
+
+A GIF shows 256 colors at a time; one index stays free for pixels that don't change. The other 255 begin with the grays
+of captions, `EXACT`, so that text stays sharp. The rest are fitted to a sample of pixels. It is drawn cell by cell from
+the RGB cube, and large cells give less than their share: otherwise a wide sky would take most colors, and a small red
+flag none. The sample lies in Morton's order of the cells, where neighbors have similar colors, so entries at equal
+distances are a good start. `RARE` more colors go to pixels that all others represent worst, and weighted k-means then
+moves each color to the mean of its pixels. The picture is drawn by error diffusion: each pixel passes its error on to
+its neighbors, so that means over a few pixels are right although single ones are not. This runs in each panel alone, so
+that no error leaks from one picture into the next. Where no color can make up for the errors they add up to specks;
+there the nearest color is taken.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +63,7 @@ def sample_colors(picture: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, 
 
 def choose_palette(colors: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
     """A palette (≤ size, 3) uint8 that begins with `EXACT`, for colors (n, 3) uint8 that stand for `weights` (n,)
-    pixels each: some at equal distances in their order, then those that these represent worst, then weighted k-means.
+    pixels each: some at equal distances in their order, then the worst represented ones, then weighted k-means.
     """
     exact = np.repeat(EXACT[:, None], 3, 1)
     if not len(colors):
@@ -107,7 +118,7 @@ class ColorSample:
 
 
 def exact_pixels(picture: np.ndarray) -> np.ndarray:
-    """Where a picture (h, w, 3) uint8 has one of the grays `EXACT`: (h, w) bool."""
+    """Find the pixels of a picture (h, w, 3) uint8 that have one of the grays `EXACT`: (h, w) bool."""
     red, green, blue = np.moveaxis(picture, 2, 0)
     return np.asarray((red == green) & (green == blue) & np.isin(np.arange(256), EXACT)[red])
 
@@ -144,7 +155,7 @@ def _without_specks(indices: np.ndarray, picture: np.ndarray, palette: np.ndarra
 
 
 def _panels(picture: np.ndarray, exact: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """The panels of a picture: what is left between strips of text, and of that between columns of exact pixels."""
+    """The panels of a picture: the rows between strips of text, divided at columns of exact pixels."""
     strips = exact.all(axis=1) & (picture[..., 0] < 255).any(axis=1)
     for rows in _runs(~strips):
         for columns in _runs(~exact[rows].all(axis=0)):
@@ -152,6 +163,6 @@ def _panels(picture: np.ndarray, exact: np.ndarray) -> Iterator[tuple[slice, sli
 
 
 def _runs(inside: Any) -> list[slice]:
-    """Where a sequence of bool is True, as slices."""
+    """Return the stretches of True in a sequence of bool, as slices."""
     edges = np.flatnonzero(np.diff(inside, prepend=False, append=False))
     return [slice(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from latentflow.config import ReadingOptions
+from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.files import read_image, standardized
 
 DETAILS = re.compile(r" \([^()]*\)$")  # of a note, which images of one group may not share
 
 
 class Notes:
-    """What reading changed, by image."""
+    """Notes on what reading changed, by image."""
 
     def __init__(self) -> None:
         self._images: dict[str, dict[str, str]] = {}  # kind of note → image → note

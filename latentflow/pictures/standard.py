@@ -1,4 +1,4 @@
-"""What a decoded image file becomes: an 8-bit sRGB picture without alpha, and a note on each thing that changed."""
+"""The standard form of a decoded image file: an 8-bit sRGB picture without alpha, and a note on each change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, ImageSequence
+from PIL import Image, ImageCms, ImageSequence
+
+from latentflow.pictures.decoding import DECODING_ERRORS
 
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 274, 258, 262, 339  # tags of TIFF 6.0 and EXIF
 SIXTEEN_BITS = 65535
 SRGB_GAMMA = 1 / 2.2
+SMALLEST_GAMMA, LARGEST_GAMMA = 0.05, 20  # beyond them a picture would be black or white
 GAMMA_TOLERANCE = 0.05  # as libpng has it: a smaller difference is not visible
 SRGB_CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 GRAY_STEPS = {"1": 255, "L;2": 85, "L;4": 17}  # of Pillow's gray levels for one level of the file
@@ -20,6 +23,16 @@ SEVERAL = {
     "TIFF": ("first page", "pages"),
     "MPO": ("first picture in the file", "pictures"),
     "HEIF": ("main picture in the file", "pictures"),
+}
+
+TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 Notes = list[str]
@@ -31,12 +44,14 @@ def standardize(image: Image.Image, background: str) -> tuple[Image.Image, Notes
     kind = image.format or ""
     raw_mode = _raw_mode(image)
     image, notes = _first(image, kind)
-    orientation = image.getexif().get(ORIENTATION, 1)  # before it is loaded, which turns a TIFF
+    if kind == "PNG":  # its EXIF is read with the pixels, and what is wrong with those isn't the EXIF's fault
+        image.load()
+    orientation = _orientation(image, notes)  # before it is loaded, which turns a TIFF
     image.load()
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     info: Mapping[Any, Any] = image.info
-    if orientation in range(2, 9):
-        image = ImageOps.exif_transpose(image)
+    if orientation in TURNED:
+        image = image.transpose(TURNED[orientation])
         notes.append("EXIF orientation applied")
     color, alpha = _separated(image, GRAY_STEPS.get(raw_mode, 1))
     if color.mode.startswith("I") or color.mode == "F":
@@ -52,8 +67,17 @@ def standardize(image: Image.Image, background: str) -> tuple[Image.Image, Notes
     return color, notes
 
 
+def _orientation(image: Image.Image, notes: Notes) -> Any:
+    """The EXIF orientation of a picture; 1, upright, where its EXIF can't be read."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except DECODING_ERRORS:
+        notes.append("EXIF that can't be read ignored")
+        return 1
+
+
 def _raw_mode(image: Image.Image) -> str:
-    """How the file holds its pixels, in Pillow's words, such as "L;2"; empty where Pillow doesn't say."""
+    """Return the mode of the pixels in the file, in Pillow's words, such as "L;2"; empty where Pillow doesn't say."""
     tile: Sequence[Any] = getattr(image, "tile", None) or [("", None, 0, "")]
     arguments = tile[0][3]
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -137,6 +161,9 @@ def _to_srgb(image: Image.Image, info: Mapping[Any, Any], notes: Notes) -> Image
     if white_and_primaries and np.abs(np.subtract(white_and_primaries, SRGB_CHROMATICITY)).max() > 0.01:
         notes.append("primaries taken as those of sRGB (cHRM)")
     gamma = info.get("gamma") or SRGB_GAMMA
+    if not SMALLEST_GAMMA <= gamma <= LARGEST_GAMMA:
+        notes.append(f"impossible gamma ignored (gAMA {gamma:g})")
+        return image
     if abs(SRGB_GAMMA / gamma - 1) <= GAMMA_TOLERANCE:
         return image
     notes.append(f"converted to the gamma of sRGB (gAMA {gamma:g})")
@@ -146,7 +173,7 @@ def _to_srgb(image: Image.Image, info: Mapping[Any, Any], notes: Notes) -> Image
 
 
 def _by_profile(image: Image.Image, profile: bytes, notes: Notes) -> Image.Image:
-    """The picture through its ICC profile to sRGB; a profile that is broken or of another kind is left out."""
+    """The picture through its ICC profile to sRGB; a profile that is broken or of a different kind is left out."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         name = ImageCms.getProfileDescription(source).strip() or "unnamed"

@@ -22,7 +22,7 @@ MARGIN = 4  # pixels left and right of the text
 MIN_SIZE, MAX_SIZE = 14, 20  # pixels of the font
 SIZE_PER_WIDTH = 1 / 32  # of the font to the picture, between these
 LINE_HEIGHT = 1.3  # of the font's size
-DETAIL = 4  # text is drawn so many times larger and reduced
+DETAIL = 4  # factor: text is drawn this much larger, then reduced
 FIGURE_FONT = "DejaVu Sans"  # comes with matplotlib
 PLACEHOLDERS = "Last Resort"  # a font that has boxes for all characters
 PLAIN = frozenset(map(chr, range(0x20, 0x7F))) | {"…"}  # what Pillow's own font has
@@ -44,8 +44,8 @@ def line_count(text: Text, width: int) -> int:
 def text_block(text: Text, width: int, lines: int | None = None) -> np.ndarray:
     """Text, aligned left, as a picture (h, width, 3) uint8 of as many lines as it takes, or of `lines`.
 
-    A text in several parts is broken between these, then at spaces; a word that is wider than a line, and what is more
-    than `lines`, loses its middle. Characters that the font lacks are drawn in one of the system's that has them.
+    A text in several parts is broken between these, then at spaces; a word wider than a line loses its middle, and so
+    does a text of more than `lines`. Characters that the font lacks are drawn in one of the system's that has them.
     """
     size, parts = text_size(width), _parts(text)
     line = _Line(width, _font(size * DETAIL, frozenset("".join(parts)) - PLAIN))
@@ -80,7 +80,7 @@ class _Line:
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 
     def fits(self, text: str) -> bool:
-        """Whether the text is no longer than the line."""
+        """Tell whether the text is no longer than the line."""
         return self.font.getlength(text) <= (self.width - 2 * MARGIN) * DETAIL
 
     def cut(self, text: str) -> str:
@@ -123,7 +123,7 @@ def _words_wrapped(words: Sequence[str], line: _Line) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """A text with accents on their letters, and with "?" for what is no text, as in names that aren't UTF-8."""
+    """A text with accents on their letters, and with "?" for bytes that aren't text, as in names that aren't UTF-8."""
     return unicodedata.normalize("NFC", text).encode(errors="replace").decode()
 
 
@@ -181,7 +181,8 @@ def _characters(path: str) -> frozenset[str]:
 
 
 def fonts_for(text: str) -> list[str]:
-    """The families of the fonts in which a figure shows a text: matplotlib's own, and one that has what it lacks."""
+    """The families of the fonts in which a figure shows a text: matplotlib's own, and one for the characters that it
+    lacks."""
     characters = frozenset(text) - PLAIN - {"\n"}
     font = font_with(characters) if characters else None
     return [FIGURE_FONT] if font is None or font.name == FIGURE_FONT else [FIGURE_FONT, font.name]

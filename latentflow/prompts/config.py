@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import MusicConfig, option, same
+from latentflow.base.options import MAX_SEED, option, option_of
+from latentflow.latents.config import ForeignOption
+from latentflow.models.config import ModelOptions
+from latentflow.sinks.config import FrameOptions, OverwriteOption
+from latentflow.sound.config import MusicConfig
 
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 FRAMES_PER_SEGMENT = 16
@@ -21,7 +25,7 @@ SCHEDULERS = {  # the class of diffusers that each is
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptsConfig(MusicConfig):
+class PromptsConfig(MusicConfig, ForeignOption, OverwriteOption):
     """The options of pictures from prompts, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -40,7 +44,7 @@ class PromptsConfig(MusicConfig):
         None,
         "Seed of the noise: one for all prompts, or one for each that doesn't name its own.",
         minimum=0,
-        maximum=2**63 - 1,
+        maximum=MAX_SEED,
         many=True,
         shown_default="0",
     )
@@ -72,7 +76,6 @@ class PromptsConfig(MusicConfig):
         maximum=1,
         shown_default=f"{STRENGTH:g}",
     )
-    latent_of: str | None = same("latent_of")
     embeddings: str = option("lerp", "How words mix: lerp: along lines; slerp: along arcs.", choices=("lerp", "slerp"))
     loop: bool = option(False, "Return to the first prompt at the end.")
     frames: int | None = option(
@@ -105,7 +108,7 @@ class PromptsConfig(MusicConfig):
     offload: bool = option(
         False, "Keep parts of the model in main memory until they are needed (CUDA).", affects="files"
     )
-    device: str = same("device")
+    device: str = option_of(ModelOptions, "device")
     dtype: str = option(
         "auto",
         "Data type of the pipeline; auto: float16 on CUDA, else float32.",
@@ -113,7 +116,6 @@ class PromptsConfig(MusicConfig):
     )
     fps: float = option(12.0, "Frames per second.", above=0, maximum=240, affects="files")
     hold: float = option(0.0, "Seconds that the last frame stays.", minimum=0, maximum=600, affects="files")
-    bounce: bool = same("bounce")
-    palette: str = same("palette")
+    bounce: bool = option_of(FrameOptions, "bounce")
+    palette: str = option_of(FrameOptions, "palette")
     resume: bool = option(False, "Use the pictures that an earlier command with these options left.", affects="files")
-    overwrite: bool = same("overwrite")

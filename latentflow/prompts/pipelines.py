@@ -1,41 +1,49 @@
-"""Pipelines of diffusers behind one interface: words become embeddings, noise and embeddings a picture."""
+"""Pipelines of diffusers behind one interface: words become embeddings, noise and embeddings a picture.
+
+Pipelines differ in a few things. `encode_prompt` returns different tensors in a different order: a pair for Stable
+Diffusion, pooled embeddings besides for SDXL, masks for PixArt and Sana. Pipelines with several text encoders take the
+prompt once for each. Flux wants latents as tokens of two by two cells. The sides of pictures have different divisors,
+and prompts are cut at different lengths, which not every tokenizer knows. `Family` holds such facts as data, so that
+another pipeline is an entry in `FAMILIES` and at times a line in `encode`. `TextToImage` hides them. Its embeddings are
+a dict of tensors under the names that the pipeline's call takes, so they can be mixed without knowing their meaning.
+Its noise is (n, c, rows, columns) for every pipeline, packed just before the call. Guidance, scheduler and the loop of
+denoising stay the pipeline's own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError, MissingPackageError, WeightsError, first_line
-from latentflow.files import sha256
+from latentflow.base.errors import DivergedError, InputError, LatentflowError, WeightsError, first_line
+from latentflow.base.files import sha256
 from latentflow.models.autoencoder import Autoencoder, read_geometry
-from latentflow.models.device import pick_device
-from latentflow.models.toy import TOY, bundled_vae, quiet_libraries, toy_folder
-from latentflow.models.weights import find_weights
-from latentflow.prompts.config import DEFAULT_MODEL, SCHEDULERS
-from latentflow.session import Say, ignore
+from latentflow.models.embeddings import Embeddings, weighing_words
+from latentflow.models.toy import quiet_libraries
+from latentflow.prompts.schedules import DenoisingStep, check_steps, schedule_alone, watched, without_first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What is special about a pipeline: the names of what `encode_prompt` returns, the `fixed` arguments of a call,
-    whether its latents are `packed`, two by two cells in a token, and the `multiple` of pixels that it asks for."""
+    """The peculiarities of a pipeline: the names of what `encode_prompt` returns, the `fixed` arguments of a call,
+    whether its latents are `packed`, two by two cells in a token, the `multiple` of pixels that it asks for, and the
+    number of `tokens` that it reads of a prompt where the tokenizer doesn't say."""
 
     returns: tuple[str | None, ...]
     fixed: dict[str, Any] = field(default_factory=dict)
     packed: bool = False
     multiple: int = 8
+    tokens: dict[str, int] = field(default_factory=dict)
 
 
 _PAIR = ("prompt_embeds", "negative_prompt_embeds")
@@ -45,33 +53,24 @@ _MASKED_CALL = {"use_resolution_binning": False, "negative_prompt": None}
 FAMILIES = {
     "StableDiffusionPipeline": Family(returns=_PAIR),
     "StableDiffusionXLPipeline": Family(returns=_POOLED),
-    "StableDiffusion3Pipeline": Family(returns=_POOLED),
-    "FluxPipeline": Family(returns=("prompt_embeds", "pooled_prompt_embeds", None), packed=True),
-    "PixArtAlphaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL),
-    "PixArtSigmaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL),
+    "StableDiffusion3Pipeline": Family(returns=_POOLED, tokens={"tokenizer_3": 256}),
+    "FluxPipeline": Family(
+        returns=("prompt_embeds", "pooled_prompt_embeds", None), packed=True, tokens={"tokenizer_2": 512}
+    ),
+    "PixArtAlphaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL, tokens={"tokenizer": 120}),
+    "PixArtSigmaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL, tokens={"tokenizer": 300}),
     "SanaPipeline": Family(returns=_MASKED, fixed=_MASKED_CALL | {"complex_human_instruction": None}, multiple=32),
 }
 SANA_TOKENS = 300  # that its pipeline pads every prompt to
-Embeddings = dict[str, Tensor]
-
-
-@dataclass(slots=True)
-class DenoisingStep:
-    """One step of a denoising: the latents (n, …) before it, `noisy`, and those of the picture that the model expects
-    by then, `x0`."""
-
-    noisy: Tensor
-    x0: Tensor
 
 
 class TextToImage:
-    """A loaded pipeline. `name` is what it was loaded by, `folders` are where its files are, if that is known, and
-    `vae_file` is the one of its autoencoder's weights."""
+    """A loaded pipeline. `name` is the name it was loaded by, `folders` hold its files, if they are known, and
+    `vae_file` has its autoencoder's weights."""
 
     def __init__(self, pipeline: Any, name: str, folders: Sequence[Path] = (), vae_file: Path | None = None) -> None:
         kind = type(pipeline).__name__
-        if kind not in FAMILIES:
-            raise InputError(f"`model` {name} is a {kind}.", f"These take prompts here: {', '.join(FAMILIES)}.")
+        check_served(name, kind)
         self.pipeline, self.name, self.folders, self.vae_file = pipeline, name, folders, vae_file
         self.family = FAMILIES[kind]
         pipeline.set_progress_bar_config(disable=True)
@@ -83,7 +82,7 @@ class TextToImage:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return torch.device(self.pipeline._execution_device)
 
     @property
@@ -108,14 +107,15 @@ class TextToImage:
 
     @property
     def stride(self) -> int:
-        """What the sides of a picture must be multiples of."""
+        """The number that divides the sides of every picture it makes, in pixels."""
         patch = 2 if self.family.packed else int(getattr(self._denoiser.config, "patch_size", None) or 1)
         blocks = len(getattr(self._denoiser.config, "block_out_channels", ())) or 1
         halvings = 2 ** (blocks - 1) if getattr(self.pipeline, "unet", None) is not None else 1
         return math.lcm(self.family.multiple, int(self.pipeline.vae_scale_factor) * max(patch, halvings))
 
     def encode(self, prompt: str, negative: str = "") -> Embeddings:
-        """The embeddings of words, by the names that the pipeline has for them."""
+        """The embeddings of words, by the names that the pipeline has for them; raises `WeightsError` or
+        `DivergedError` where they are not finite."""
         given: dict[str, Any] = {"prompt": prompt, "device": self.device, "num_images_per_prompt": 1}
         if "negative_prompt_embeds" in self.family.returns:
             # of Stable Diffusion, no negative prompt is not the same as an empty one
@@ -127,10 +127,56 @@ class TextToImage:
             given["prompt_3"] = prompt
         if self.kind == "SanaPipeline":  # what is padded beyond that costs time and changes nothing
             given["max_sequence_length"] = min(SANA_TOKENS, self.pipeline.tokenizer.model_max_length)
-        with torch.no_grad():
+        with torch.no_grad(), quiet_libraries():
             found = self.pipeline.encode_prompt(**given)
         pairs = zip(self.family.returns, found, strict=True)
-        return {name: value.cpu() for name, value in pairs if name is not None and value is not None}
+        made = {name: value.cpu() for name, value in pairs if name is not None and value is not None}
+        if not all(bool(value.isfinite().all()) for value in made.values()):
+            raise self._not_finite("text_encoder", "text_encoder_2", "text_encoder_3")
+        return made
+
+    def left_out(self, prompt: str) -> dict[int, str]:
+        """The end of a prompt that is not read, by the number of tokens before it that are; one entry for each text
+        encoder that leaves something out, and none where all read the whole prompt."""
+        found = {}
+        for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+            tokenizer = getattr(self.pipeline, name, None)
+            if tokenizer is None:
+                continue
+            most = self.family.tokens.get(name, tokenizer.model_max_length) - tokenizer.num_special_tokens_to_add()
+            tokens = tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+            if len(tokens.input_ids) > most:
+                found[most] = prompt[tokens.offset_mapping[most][0] :].strip()
+        return found
+
+    @property
+    def _guidance(self) -> float:
+        default: float = inspect.signature(type(self.pipeline).__call__).parameters["guidance_scale"].default
+        return default
+
+    def check_guidance(self, guidance: float | None, negatives: bool) -> str:
+        """Raise `InputError` where a scale of guidance, or negative prompts, would have no effect; returns a remark, or
+        an empty text."""
+        config = self._denoiser.config
+        takes_scale = getattr(config, "time_cond_proj_dim", None) is not None or getattr(
+            config, "guidance_embeds", False
+        )
+        takes_negatives = "negative_prompt_embeds" in self.family.returns and not takes_scale
+        if guidance is not None and not (takes_scale or takes_negatives):
+            raise InputError(
+                f"`guidance` would have no effect: {self.name} was distilled to do without it.", "Leave it out."
+            )
+        if negatives and not takes_negatives:
+            raise InputError(
+                f"`negative` would have no effect: {self.name} has no classifier-free guidance, which uses it.",
+                "Leave it out.",
+            )
+        scale = self._guidance if guidance is None else guidance
+        if negatives and scale <= 1:
+            raise InputError(f"`negative` would have no effect with `guidance` {scale:g}.", "Use more than 1.")
+        if takes_negatives and 0 < scale < 1:
+            return f"Guidance of {scale:g} has no effect: only more than 1 guides."
+        return ""
 
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that the model has never seen; none where its tokenizer takes any word apart."""
@@ -146,7 +192,9 @@ class TextToImage:
         means the same on every device."""
         cells = size // int(self.pipeline.vae_scale_factor)
         channels = int(self.vae.config.latent_channels)
-        return torch.randn((1, channels, cells, cells), generator=torch.Generator().manual_seed(seed))
+        return torch.randn(
+            (1, channels, cells, cells), generator=torch.Generator().manual_seed(seed), dtype=torch.float32
+        )
 
     def generate(
         self,
@@ -165,12 +213,13 @@ class TextToImage:
         With latents `start` (1, c, rows, columns) of a picture only the last `strength` of the steps are taken, from
         these with the noise that belongs to the first of them (SDEdit, Meng et al., 2022).
 
-        Raises `InputError` for what the pipeline refuses."""
+        Raises `InputError` for what the pipeline refuses, and `WeightsError` or `DivergedError` for values that are not
+        finite."""
         count, _, rows, columns = noise.shape
         dtype = self._denoiser.dtype
         scale = int(self.pipeline.vae_scale_factor)
         given: dict[str, Any] = {
-            name: value.to(self.device) if value.dtype in (torch.bool, torch.int64) else value.to(self.device, dtype)
+            name: value.to(self.device) if name.endswith("_mask") else value.to(self.device, dtype)
             for name, value in embeddings.items()
         }
         if steps is not None:
@@ -186,12 +235,44 @@ class TextToImage:
             if start is not None:
                 skipped, noise = self._begun(start, noise, strength, given)
             latents = self._packed(noise.to(dtype)).to(self.device)
-            with torch.no_grad(), _watched(scheduler, watch), _without_first(scheduler, skipped):
+            with (
+                torch.no_grad(),
+                watched(scheduler, watch, self._check_output),
+                without_first(scheduler, skipped),
+                weighing_words(self._denoiser),
+                quiet_libraries(),
+            ):
                 found = self.pipeline(latents=latents, **given)
         except (ValueError, IndexError) as error:  # too few steps for a scheduler, for example
             raise InputError(f"{self.kind} can't do this: {first_line(error)}.") from error
         images: Tensor = found.images
+        if not images.isfinite().all():
+            raise self._not_finite("vae")
         return images.float().cpu()
+
+    def _check_output(self, output: Tensor) -> None:
+        if not output.isfinite().all():
+            raise self._not_finite("unet", "transformer")
+
+    def _not_finite(self, *names: str) -> LatentflowError:
+        """The error for values of a part of the pipeline that are not finite: its weights are broken, or it was
+        computed in a type that is too small for it."""
+        parts = {name: part for name in names if (part := getattr(self.pipeline, name, None)) is not None}
+        for name, part in parts.items():
+            if not all(bool(each.isfinite().all()) for each in part.state_dict().values() if each.is_floating_point()):
+                return WeightsError(
+                    f"`model` {self.name}: the weights of its {name} have values that are not finite.",
+                    "Download or convert it again.",
+                )
+        small = self._denoiser.dtype != torch.float32
+        return DivergedError(
+            f"`model` {self.name}: its {' or '.join(parts)} gives values that are not finite.",
+            "Try `dtype` float32." if small else "Try less `guidance`, or another `scheduler`.",
+        )
+
+    def check_steps(self, steps: int | None) -> None:
+        """Raise `InputError` for a number of steps that the scheduler refuses."""
+        check_steps(self.pipeline.scheduler, steps)
 
     def _packed(self, latents: Tensor) -> Tensor:
         if not self.family.packed:
@@ -200,10 +281,10 @@ class TextToImage:
         return packed
 
     def _begun(self, start: Tensor, noise: Tensor, strength: float, given: dict[str, Any]) -> tuple[int, Tensor]:
-        """How many timesteps are left out, and latents with the noise of the first that is not, as a call takes
-        them."""
+        """Return the number of timesteps to leave out, and the start with noise for the first timestep that is left, in
+        the form that a call of the pipeline takes."""
         scheduler = self.pipeline.scheduler
-        with torch.no_grad(), _schedule_alone(scheduler):
+        with torch.no_grad(), schedule_alone(scheduler):
             self.pipeline(latents=self._packed(noise.to(self._denoiser.dtype)).to(self.device), **given)
         default = inspect.signature(type(self.pipeline).__call__).parameters["num_inference_steps"].default
         steps = int(given.get("num_inference_steps", default))
@@ -242,196 +323,7 @@ class TextToImage:
         return total.hexdigest()
 
 
-@contextmanager
-def _patched(scheduler: Any, **methods: Any) -> Iterator[None]:
-    """Give a scheduler other methods, while it lasts."""
-    before = {name: vars(scheduler).get(name) for name in methods}
-    vars(scheduler).update(methods)
-    try:
-        yield
-    finally:
-        for name, method in before.items():
-            vars(scheduler).pop(name)
-            if method is not None:
-                vars(scheduler)[name] = method
-
-
-@contextmanager
-def _watched(scheduler: Any, watch: Callable[[DenoisingStep], None] | None) -> Iterator[None]:
-    """Tell every step of a scheduler, while it lasts."""
-    if watch is None:
-        yield
-        return
-    original = scheduler.step
-
-    @wraps(original)  # pipelines look at which arguments it takes
-    def step(model_output: Tensor, timestep: Any, sample: Tensor, *rest: Any, **named: Any) -> Any:
-        watch(DenoisingStep(sample.detach(), expected(scheduler, model_output, timestep, sample).detach()))
-        return original(model_output, timestep, sample, *rest, **named)
-
-    with _patched(scheduler, step=step):
-        yield
-
-
-class _ScheduleKnownError(Exception):
-    """Ends a call once it has set its timesteps."""
-
-
-@contextmanager
-def _schedule_alone(scheduler: Any) -> Iterator[None]:
-    """End a call of the pipeline as soon as it has set the timesteps: only it knows how."""
-    original = scheduler.set_timesteps
-
-    @wraps(original)
-    def set_timesteps(*given: Any, **named: Any) -> None:
-        original(*given, **named)
-        raise _ScheduleKnownError
-
-    with _patched(scheduler, set_timesteps=set_timesteps), suppress(_ScheduleKnownError):
-        yield
-
-
-@contextmanager
-def _without_first(scheduler: Any, skipped: int) -> Iterator[None]:
-    """Leave out the first timesteps of whatever schedule is set, while it lasts."""
-    if not skipped:
-        yield
-        return
-    original, begin, first_step = scheduler.set_timesteps, getattr(scheduler, "set_begin_index", None), scheduler.step
-    complete: list[Tensor] = []
-
-    @wraps(original)
-    def set_timesteps(*given: Any, **named: Any) -> None:
-        original(*given, **named)
-        complete[:] = [scheduler.timesteps]
-        scheduler.timesteps = scheduler.timesteps[skipped:]  # for the pipeline, which loops over them
-        if begin is not None:
-            begin(skipped)
-
-    @wraps(first_step)
-    def step(*given: Any, **named: Any) -> Any:
-        scheduler.timesteps = complete[0]  # for the scheduler, which counts them
-        return first_step(*given, **named)
-
-    methods: dict[str, Any] = {"set_timesteps": set_timesteps, "step": step}
-    if begin is not None:  # some pipelines set it to 0 themselves
-        methods["set_begin_index"] = lambda _: begin(skipped)
-    with _patched(scheduler, **methods):
-        yield
-
-
-def expected(scheduler: Any, model_output: Tensor, timestep: Any, sample: Tensor) -> Tensor:
-    """The latents of the picture that a model expects, x0, from its output at a step.
-
-    A noisy latent is a · x0 + s · noise; a and s are what the scheduler's own `add_noise` does to ones. Then x0 is
-    (sample - s · output) / a for a model that predicts noise, (a · sample / c - s · output) / c with c = √(a² + s²)
-    for v-prediction (Salimans and Ho, 2022), and sample - s · output for one that predicts the flow from picture to
-    noise (Lipman et al., 2023).
-    """
-    kind = getattr(scheduler.config, "prediction_type", None)
-    if kind is None or kind == "flow_prediction" or getattr(scheduler.config, "use_flow_sigmas", False):
-        index = scheduler.step_index if scheduler.step_index is not None else scheduler.index_for_timestep(timestep)
-        return sample - scheduler.sigmas[index].to(sample) * model_output
-    if kind == "sample":
-        return model_output
-    when = torch.as_tensor(timestep).reshape(1).to(sample.device)
-    one, zero = torch.ones_like(sample[:1]), torch.zeros_like(sample[:1])
-    a, s = scheduler.add_noise(one, zero, when), scheduler.add_noise(zero, one, when)
-    if kind == "epsilon":
-        return (sample - s * model_output) / a
-    if kind == "v_prediction":
-        length = (a.square() + s.square()).sqrt()
-        return (a * sample / length - s * model_output) / length
-    raise InputError(f"A model that predicts {kind!r} has no x0 that is known here.", "Use `shown` noisy.")
-
-
-def load_pipeline(
-    model: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    *,
-    scheduler: str | None = None,
-    offload: bool = False,
-    say: Say = ignore,
-) -> TextToImage:
-    """Load a pipeline: a folder, a hub name, which is downloaded if it isn't cached, or "toy", the small one that comes
-    with the package; without a name Stable Diffusion 1.5 if it is cached, else the toy. Only safetensors are read.
-
-    Raises `WeightsError` where it is missing or can't be loaded, `InputError` for pipelines that are not served here
-    and schedulers that don't go with it, `MissingPackageError` without transformers.
-    """
-    try:
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError(f"Prompts need transformers: {error}.", "pip install latentflow[prompts]") from error
-    from huggingface_hub import try_to_load_from_cache
-
-    place = pick_device(device)
-    kinds = {"auto": torch.float16 if place.type == "cuda" else torch.float32}
-    number = kinds.get(dtype) or getattr(torch, dtype)
-    if model is None:
-        if isinstance(try_to_load_from_cache(DEFAULT_MODEL, "model_index.json"), str):
-            made = _load(DEFAULT_MODEL, number, local=True)
-        else:
-            say(
-                f"No `model` is named, and {DEFAULT_MODEL} is not in the cache: this is the toy, which comes with "
-                f"latentflow. It knows {len(toy_words())} words and eight kinds of scene."
-            )
-            made = _load(TOY, number)
-    else:
-        made = _load(model, number)
-    pipeline = made.pipeline
-    if scheduler is not None:
-        _exchange(pipeline, scheduler)
-    if getattr(pipeline, "safety_checker", None) is not None:
-        say("The pipeline has a safety checker: pictures that it withholds are black.")
-    if offload and place.type == "cuda":
-        pipeline.enable_model_cpu_offload(device=place)
-    else:
-        pipeline.to(place)
-    return made
-
-
-def toy_words() -> list[str]:
-    """The words that the toy knows."""
-    vocabulary = json.loads((toy_folder() / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"][
-        "vocab"
-    ]
-    return sorted(word for word in vocabulary if not word.startswith("<"))
-
-
-def _load(name: str, dtype: torch.dtype, *, local: bool = False) -> TextToImage:
-    """Load a pipeline by its name, or only if it is there, `local`; raises `WeightsError`."""
-    from diffusers import DiffusionPipeline
-
-    given: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True}
-    path = toy_folder() if name == TOY else Path(name).expanduser()
-    if not path.is_dir() and name.count("/") != 1:
-        raise WeightsError(f"`model` {name}: there is no such folder, and it is not a hub name.")
-    given["local_files_only"] = local or path.is_dir()
-    try:
-        with quiet_libraries():
-            if name == TOY:
-                given["vae"] = bundled_vae(dtype)
-            pipeline = DiffusionPipeline.from_pretrained(str(path) if path.is_dir() else name, **given)
-        folder = path if path.is_dir() else Path(DiffusionPipeline.download(name, local_files_only=True))
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError, RuntimeError) as error:
-        raise WeightsError(f"`model` {name} can't be loaded: {first_line(error)}") from error
-    vae = find_weights("bundled", "bundled").path if name == TOY else folder / "vae"
-    return TextToImage(
-        pipeline, name, [folder, vae] if name == TOY else [folder], next(iter(sorted(vae.glob("*.safetensors"))), None)
-    )
-
-
-def _exchange(pipeline: Any, name: str) -> None:
-    """Give a pipeline another scheduler, with the settings of its own."""
-    import diffusers
-
-    wanted = getattr(diffusers, SCHEDULERS[name])
-    known = [*getattr(pipeline.scheduler, "compatibles", []), type(pipeline.scheduler)]
-    if wanted not in known:
-        fitting = [each for each, cls in SCHEDULERS.items() if getattr(diffusers, cls) in known]
-        raise InputError(
-            f"`scheduler` {name} doesn't go with {type(pipeline).__name__}.", f"These do: {', '.join(fitting)}."
-        )
-    pipeline.scheduler = wanted.from_config(pipeline.scheduler.config)
+def check_served(name: str, kind: Any) -> None:
+    """Raise `InputError` for the class of a pipeline that is not served."""
+    if kind not in list(FAMILIES):  # an index may hold anything, also what has no hash
+        raise InputError(f"`model` {name} is a {kind}.", f"These take prompts here: {', '.join(FAMILIES)}.")

@@ -14,33 +14,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import MusicConfig, ReadingOptions, counted, options_that
-from latentflow.errors import InputError, LatentflowError, OutputError
-from latentflow.explore.music import Moves, Score, check_music, has_music, read_score, soundtrack
-from latentflow.files import WrittenFiles, check_outputs, manifest_path, sha256
+from latentflow.base.errors import InputError, LatentflowError, OutputError
+from latentflow.base.files import check_writable, manifest_path, sha256, written_in
+from latentflow.base.options import counted, options_that
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Record
+from latentflow.base.session import Session
 from latentflow.latents.sources import parse_source
 from latentflow.models.device import describe
+from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.figure import new_figure, save_figure, write_below
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
 from latentflow.prompts.config import FRAMES_PER_SEGMENT, STRENGTH, PromptsConfig
-from latentflow.prompts.pipelines import DenoisingStep, TextToImage, load_pipeline
+from latentflow.prompts.loading import load_pipeline
+from latentflow.prompts.pipelines import TextToImage
+from latentflow.prompts.schedules import DenoisingStep
 from latentflow.prompts.stops import Stop, parse_stops
-from latentflow.prompts.walk import IDENTITY, Generation, Pictures, PlayedPath, Point, PromptPath, bisect, evenly
-from latentflow.records import Record
-from latentflow.runs.report import readable, size_of, versions
-from latentflow.session import Session
+from latentflow.prompts.walk import (
+    FORMAT,
+    Generation,
+    Pictures,
+    PlayedPath,
+    Point,
+    PromptPath,
+    bisect,
+    evenly,
+    pictures_of,
+)
+from latentflow.runs.job import Files, Job, Report, Stages, run_job
+from latentflow.runs.report import versions
 from latentflow.sinks import run_sinks
 from latentflow.sinks.background import Background
 from latentflow.sinks.frames import check_frames_path, frame_options, open_frames
-from latentflow.sinks.manifest import write_manifest
+from latentflow.sound.config import MusicConfig
+from latentflow.sound.motions import mixes_images
+from latentflow.sound.score import Moves, Score, check_music, has_music, read_score, soundtrack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OTHER_TIMING = ("hold_stops", "bounce", "show_steps")  # which music does instead
-LEVELS = 16  # of a note, from silent to full: frames whose levels are the same share a picture
+LEVELS = 16  # of a note, from silent to full: frames with the same levels share a picture
 GRID_COLUMNS = 8
 GRID_INCHES = 1.6
 
@@ -55,31 +70,10 @@ class Generated(Record):
     caption: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True, kw_only=True)
-class PromptsReport:
-    """What was made: the files, the `figures` as plain values, and `lines` that say them to people; `error` is what
-    broke it off, if anything did."""
-
-    written: WrittenFiles
-    figures: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    error: LatentflowError | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
-        outcome = "done" if self.error is None else str(self.error)
-        return {"outcome": outcome, "written": [str(path) for path in self.written.paths], **self.figures}
-
-    def __str__(self) -> str:
-        """The report for people."""
-        return "\n".join(
-            [*(f"wrote    {path} ({readable(size_of(path))})" for path in self.written.paths), *self.lines]
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One command at work: what it was asked for, the model, where its files go, and the report it fills in."""
+class Making:
+    """One command at work: the prompts, how they are walked, the model, where its files go, and the report it fills
+    in."""
 
     stops: Sequence[Stop]
     config: PromptsConfig
@@ -88,12 +82,12 @@ class Job:
     size: int
     output: Path
     companion: Path
-    report: PromptsReport
+    report: Report
 
 
 def run_prompts(
     texts: Sequence[str], config: PromptsConfig, session: Session, model: TextToImage | None = None
-) -> PromptsReport:
+) -> Report:
     """Generate the pictures of a walk through prompts, or the steps of each, and write them as frames; with a `model`
     that is loaded already, or the one that the options name.
 
@@ -101,45 +95,57 @@ def run_prompts(
     loaded, `OutputError` where nothing can be written, and what diffusers raises. A walk that is stopped keeps its
     pictures, which `resume` uses.
     """
+    return run_job(PROMPTS, texts, config, session, model)
+
+
+def _check(texts: Sequence[str], config: PromptsConfig) -> Files:
     stops = parse_stops(texts, config.seeds, config.negative)
     output = Path(config.output_path).expanduser()
     companion = _companion(output, config)
-    _check(stops, config, output, companion)
-    check_outputs(
-        [output, companion],
-        [each for each in (config.init, config.audio, config.midi, config.map_) if each is not None],
-        overwrite=config.overwrite or config.resume,
+    _check_options(stops, config, output, companion)
+    return Files(
+        outputs=[output, companion],
+        inputs=[each for each in (config.init, config.audio, config.midi, config.map_) if each is not None],
+        own=[companion] if config.resume and pictures_of(companion) is not None else [],
+        found=stops,
     )
-    report = PromptsReport(written=WrittenFiles([output, companion, manifest_path(output)]))
+
+
+def _load(config: PromptsConfig, files: Files, session: Session) -> TextToImage:
     loading: dict[str, Any] = {"scheduler": config.scheduler, "offload": config.offload, "say": session.say}
-    model = model or load_pipeline(config.model, config.device, config.dtype, **loading)
+    return load_pipeline(config.model, config.device, config.dtype, **loading)
+
+
+def _make(job: Job[PromptsConfig]) -> None:
+    config, model, stops = job.config, job.loaded, job.found
     size = _size(model, config)
-    unknown = dict.fromkeys(word for stop in stops for word in model.unknown_words(f"{stop.prompt} {stop.negative}"))
-    if unknown:
-        session.say(f"{model.name} has never seen: {', '.join(unknown)}.")
-    job = Job(stops, config, session, model, size, output, companion, report)
-    (_show_steps if config.show_steps else _walk)(job)
-    report.figures |= {
-        "model": model.name,
-        "pipeline": model.kind,
-        "size": size,
-        "stops": [asdict(each) for each in stops],
-    }
-    content = {"stops": report.figures["stops"], "options": asdict(config) | {"model": model.name}, "size": size}
+    model.check_steps(config.steps)
+    _say_what_is_ignored(model, stops, config, job.session)
+    output, companion = job.outputs
+    making = Making(stops, config, job.session, model, size, output, companion, job.report)
+    (_show_steps if config.show_steps else _walk)(making)
+
+
+def _facts(job: Job[PromptsConfig]) -> dict[str, Any]:
+    config, model, size = job.config, job.loaded, _size(job.loaded, job.config)
+    named = {"model": model.name, "pipeline": model.kind, "size": size, "stops": [asdict(each) for each in job.found]}
+    job.report.figures |= named
+    content = {"stops": named["stops"], "options": asdict(config) | {"model": model.name}, "size": size}
     content |= {"model": {"name": model.name, "pipeline": model.kind, "sha256": model.fingerprint()}}
-    content |= {"versions": versions(), "machine": describe(model.device), "result": report.summary()}
-    write_manifest(manifest_path(output), content, report.written.paths)
-    return report
+    return content | {"versions": versions(), "machine": describe(model.device)}
+
+
+PROMPTS = Stages(check=_check, load=_load, make=_make, facts=_facts)
 
 
 def _companion(output: Path, config: PromptsConfig) -> Path:
-    """What goes beside the frames: the grid of the steps, or the folder of a walk's pictures."""
+    """Return the path beside the frames: the grid of the steps, or the folder of a walk's pictures."""
     return output.with_name(output.stem + (".steps.png" if config.show_steps else ".pictures"))
 
 
-def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion: Path) -> None:
+def _check_options(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion: Path) -> None:
     usual = PromptsConfig()
-    walking = ("loop", "frames", "even", "budget_seconds", "hold_stops", "embeddings", "resume")
+    walking = ("loop", "frames", "even", "budget_seconds", "hold_stops", "embeddings", "resume", "batch_size")
     wrong = walking if config.show_steps else ("shown",)
     for name in wrong:
         if getattr(config, name) != getattr(usual, name):
@@ -165,11 +171,16 @@ def _check(stops: Sequence[Stop], config: PromptsConfig, output: Path, companion
             "`seed` is of the directions of notes.", "The noise of prompts has `seeds`, or @7 after words."
         )
     check_music(config, len(stops), loop=config.loop, timing=OTHER_TIMING)
-    if config.motion == "chroma":
-        raise InputError("`motion` chroma mixes the images of a walk; prompts have an order.")
+    if mixes_images(config.motion):
+        raise InputError(f"`motion` {config.motion} mixes the images of a walk; prompts have an order.")
     if config.midi is not None and config.even:
         raise InputError("`even` and `midi` both say which pictures are made.", "Give one of them.")
-    if not config.show_steps and (companion / IDENTITY).is_file() and not (config.resume or config.overwrite):
+    if config.show_steps:
+        check_writable(companion, "`output_path`")
+        return
+    if companion.exists() and not companion.is_dir():
+        raise OutputError(f"`output_path` {output}: {companion} is a file, and pictures go into a folder of that name.")
+    if pictures_of(companion) is not None and not (config.resume or config.overwrite):
         raise OutputError(f"{companion} holds pictures.", "`resume` uses them, `overwrite` starts over.")
 
 
@@ -185,7 +196,24 @@ def _size(model: TextToImage, config: PromptsConfig) -> int:
     return size
 
 
-def _walk(job: Job) -> None:
+def _say_what_is_ignored(model: TextToImage, stops: Sequence[Stop], config: PromptsConfig, session: Session) -> None:
+    """Say which words a model doesn't know or doesn't read, and what has no effect; raises `InputError` for guidance
+    and negative prompts without effect."""
+    remark = model.check_guidance(config.guidance, any(stop.negative for stop in stops))
+    if remark:
+        session.say(remark)
+    texts = dict.fromkeys(text for stop in stops for text in (stop.prompt, stop.negative) if text)
+    unknown = dict.fromkeys(word for text in texts for word in model.unknown_words(text))
+    if unknown:
+        session.say(f"{model.name} has never seen: {', '.join(unknown)}.")
+    for text in texts:
+        for count, words in model.left_out(text).items():
+            session.say(f"{model.name} reads the first {count} tokens of a prompt; left out: {words!r}.")
+    if config.embeddings != "lerp" and len({(stop.prompt, stop.negative) for stop in stops}) == 1:
+        session.say("`embeddings` has no effect: all prompts have the same words.")
+
+
+def _walk(job: Making) -> None:
     """Make the pictures of a walk, and write them as frames."""
     config, session, report = job.config, job.session, job.report
     path = PromptPath(job.model, job.stops, job.size, embeddings=config.embeddings, loop=config.loop)
@@ -217,12 +245,12 @@ def _walk(job: Job) -> None:
     steps = np.array([pictures.difference(one, two) for one, two in pairwise(positions)])
     widest = float(steps.max() / steps.min()) if len(steps) and steps.min() > 0 else None
     _write(_frames(timed, pictures, path), job, score=score, captions=[_words(position, path) for position in shown])
-    report.figures |= {"frames": len(timed), "pictures": len(shown), "widest_over_narrowest": widest}
+    report.figures |= {"pictures": len(shown), "widest_over_narrowest": widest}
     ratio = "" if widest is None else f"; largest step over smallest: {widest:.2f}"
     report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(shown), 'picture')}{ratio}")
 
 
-def _play(job: Job, path: PromptPath, score: Score) -> None:
+def _play(job: Making, path: PromptPath, score: Score) -> None:
     """Make a picture for each different frame of a walk to notes, and write the frames."""
     config = job.config
 
@@ -253,25 +281,27 @@ def _play(job: Job, path: PromptPath, score: Score) -> None:
         for frame, number in enumerate(order)
     )
     _write(frames, job, score=score, captions=captions)
-    job.report.figures |= {"frames": len(order), "pictures": len(points)}
+    job.report.figures["pictures"] = len(points)
     job.report.lines.append(f"walk     {' → '.join(map(str, job.stops))}, {counted(len(points), 'picture')}")
 
 
-def _begin(pictures: Pictures, job: Job, notes: str | None = None) -> None:
-    there = pictures.begin(_identity(job) | {"notes": notes}, resume=job.config.resume)
+def _begin(pictures: Pictures, job: Making, notes: str | None = None) -> None:
+    earlier = written_in(job.companion, manifest_path(job.output))
+    there = pictures.begin(_identity(job) | {"notes": notes}, earlier, resume=job.config.resume)
     if there:
         job.session.say(f"{counted(there, 'picture', 'are')} there already.")
 
 
-def _made(made: Iterator[list[float]], count: int, job: Job) -> list[float]:
+def _made(made: Iterator[list[float]], count: int, job: Making) -> list[float]:
     """Make pictures to the end, or as far as possible, and return their positions; what broke it off stands in the
     report."""
     meter = job.session.start_meter(count, "picture")
     positions: list[float] = []
     try:
-        for positions in made:
-            if meter is not None:
-                meter.update(len(positions), "")
+        with job.session.interruptible():  # a picture is complete or absent
+            for positions in made:
+                if meter is not None:
+                    meter.update(len(positions), "")
     except LatentflowError as error:
         job.report.error = error
         if not positions:
@@ -282,8 +312,8 @@ def _made(made: Iterator[list[float]], count: int, job: Job) -> list[float]:
     return positions
 
 
-def _how(job: Job) -> Generation:
-    """How pictures are made; reads `init`, cut to a square."""
+def _how(job: Making) -> Generation:
+    """Return the settings that pictures are made with; reads `init`, cut to a square."""
     config = job.config
     how = Generation(config.steps, config.guidance, config.batch_size)
     if config.init is None:
@@ -295,8 +325,8 @@ def _how(job: Job) -> Generation:
     return replace(how, start=latents.cpu(), strength=STRENGTH if config.strength is None else config.strength)
 
 
-def _identity(job: Job) -> dict[str, Any]:
-    """What pictures depend on."""
+def _identity(job: Making) -> dict[str, Any]:
+    """Return the settings that pictures depend on."""
     config, model = job.config, job.model
     others = {"even", "show_steps", "shown", "seeds", "negative", "init", *(each.name for each in fields(MusicConfig))}
     fixed = options_that(PromptsConfig, affects="result") - others
@@ -304,8 +334,9 @@ def _identity(job: Job) -> dict[str, Any]:
     exact = {"device": model.device.type, "dtype": str(model.vae.dtype), "threads": torch.get_num_threads()}
     found = versions()
     made = {name: found[name] for name in ("torch", "diffusers") if name in found}
-    scheduler = repr(sorted(model.pipeline.scheduler.config.items(), key=str))
-    own = {"size": job.size, "model": model.fingerprint(), "scheduler": scheduler}
+    noisy = model.pipeline.scheduler
+    scheduler = repr((type(noisy).__name__, sorted(noisy.config.items(), key=str)))
+    own = {"format": FORMAT, "size": job.size, "model": model.fingerprint(), "scheduler": scheduler}
     own["init"] = None if config.init is None else sha256(Path(config.init).expanduser())
     own["stops"] = [asdict(each) for each in job.stops]
     return options | exact | made | own
@@ -320,7 +351,7 @@ def _in_order(pictures: Pictures, positions: list[float], session: Session) -> I
 
 
 def _nearest(positions: Sequence[float], wanted: np.ndarray, path: PromptPath) -> list[float]:
-    """For each position (n,) that is wanted, the nearest of those that are there."""
+    """The nearest existing position for each `wanted` one (n,)."""
     there = np.array(positions)
     gaps = np.abs(wanted[:, None] - there)
     if path.loop:  # its end is its beginning
@@ -329,7 +360,7 @@ def _nearest(positions: Sequence[float], wanted: np.ndarray, path: PromptPath) -
 
 
 def _words(position: float, path: PromptPath) -> list[str]:
-    """Where a position is, in words."""
+    """Describe a position in words."""
     names, place = [str(stop) for stop in path.stops], min(int(position), path.segments - 1)
     return [names[place], f"to {names[(place + 1) % len(names)]}", f"{position - place:.0%}"]
 
@@ -342,17 +373,25 @@ def _frames(positions: Sequence[float], pictures: Pictures, path: PromptPath) ->
 
 
 def _write(
-    frames: Iterable[Generated], job: Job, *, score: Score | None = None, captions: Sequence[list[str]] = ()
+    frames: Iterable[Generated], job: Making, *, score: Score | None = None, captions: Sequence[list[str]] = ()
 ) -> None:
     """Write frames, with the sound of a score; all have room for the longest of the `captions`."""
     config = job.config
     drawing = LabeledDrawing(caption=config.caption, captions=captions if config.caption else ())
     with nullcontext() if score is None else soundtrack(score, config, job.output, job.session) as sound:
         options = _frame_options(config) | {"hold": config.hold, "sound": sound}
-        run_sinks(frames, [Background(open_frames(job.output, **options, draw=drawing))])
+        sink = open_frames(job.output, **options, draw=drawing, session=job.session)
+        watched = frames if job.report.error else job.session.watch(frames, "the frames end there")
+        try:
+            run_sinks(watched, [Background(sink)])
+        except LatentflowError as error:
+            if not sink.frames:
+                raise
+            job.report.error = error
+        job.report.figures["frames"] = sink.frames
 
 
-def _show_steps(job: Job) -> None:
+def _show_steps(job: Making) -> None:
     """The denoising of each prompt: a frame for each step, with all prompts side by side, and a grid of some steps."""
     config, model, size, names = job.config, job.model, job.size, [str(stop) for stop in job.stops]
     columns = []
@@ -385,7 +424,7 @@ def _show_steps(job: Job) -> None:
     ]
     save_figure(draw_steps(columns, names), job.companion)
     _write(frames, job)
-    job.report.figures |= {"frames": count, "shown": config.shown}
+    job.report.figures["shown"] = config.shown
     words = f"{count - 1} of {counted(len(names), 'prompt')}, as {config.shown}, and the picture"
     job.report.lines.append(f"steps    {words}")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -15,14 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError, LatentflowError
-from latentflow.files import write_file
+from latentflow.base.errors import InputError, LatentflowError
+from latentflow.base.files import write_file, writing
+from latentflow.base.pixels import to_png, to_uint8
 from latentflow.latents.paths import LatentPath, slerp
-from latentflow.pictures.files import to_png, to_uint8
-from latentflow.prompts.pipelines import Embeddings, TextToImage
+from latentflow.models.embeddings import Embeddings, mixed
+from latentflow.prompts.pipelines import TextToImage
 from latentflow.prompts.stops import Stop
 
 IDENTITY = "pictures.json"
+FORMAT = 2  # of the way between prompts: 1 changed at once what prompts of different lengths attend to
+KEYS = {  # of an identity that are no options, in words
+    "stops": "list of prompts, seeds or negative prompts",
+    "notes": "set of notes",
+    "threads": "number of threads",
+    "torch": "version of torch",
+    "diffusers": "version of diffusers",
+    "format": "version of latentflow",
+}
+NAME = re.compile(r"\d{3}\.\d{8}\.png")  # of a picture, by its position
 
 
 class PromptPath:
@@ -38,7 +50,7 @@ class PromptPath:
         noises = torch.cat([model.noise(stop.seed, size) for stop in stops])
         self._noise = LatentPath(noises, loop=loop) if self.segments else None
         self._only = noises
-        self._slerp = embeddings == "slerp"
+        self._mix = slerp if embeddings == "slerp" else torch.lerp
 
     def noise(self, position: float) -> Tensor:
         """The noise (1, c, rows, columns) at a position."""
@@ -48,17 +60,7 @@ class PromptPath:
         """The embeddings at a position, each with a first dimension of 1."""
         index = min(int(position), max(self.segments - 1, 0))
         one, two = self._words[index], self._words[(index + 1) % len(self._words)]
-        fraction = position - index
-        return {name: self._mixed(one[name], two[name], fraction) for name in one}
-
-    def _mixed(self, one: Tensor, two: Tensor, fraction: float) -> Tensor:
-        if fraction == 0:
-            return one
-        if not one.is_floating_point():  # a mask: what either has words for
-            return torch.maximum(one, two)
-        if self._slerp:
-            return slerp(one, two, fraction)
-        return torch.lerp(one.float(), two.float(), fraction).to(one)
+        return mixed(one, two, position - index, self._mix)
 
     def seed(self, position: float) -> int:
         """The seed of what a scheduler adds at every step: that of the stop before."""
@@ -66,7 +68,7 @@ class PromptPath:
 
 
 class AnyPath(Protocol):
-    """What pictures are made from: noise (1, c, rows, columns), embeddings and a seed at positions from 0 to
+    """A path that pictures are made from: noise (1, c, rows, columns), embeddings and a seed at positions from 0 to
     `segments`."""
 
     loop: bool
@@ -116,8 +118,8 @@ class PlayedPath:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How pictures are made from a path: what a call of the pipeline has beside words and noise. `start` are latents
-    (1, c, rows, columns) of a picture, of whose denoising the last `strength` is done."""
+    """The settings that pictures of a path share: the arguments of a call of the pipeline besides words and noise.
+    `start` are latents (1, c, rows, columns) of a picture; only the last `strength` of their denoising is done."""
 
     steps: int | None
     guidance: float | None
@@ -126,40 +128,55 @@ class Generation:
     strength: float = 1.0
 
 
+def pictures_of(folder: Path) -> dict[str, Any] | None:
+    """The identity of the walk that made the pictures in a folder, or None."""
+    try:
+        content = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and {"stops", "model"} <= set(content) else None
+
+
 class Pictures:
-    """The pictures of a path in a folder, by their position; each is made once, complete or absent."""
+    """The pictures of a path in a folder, by their position; each is made once, complete or absent. Files that no walk
+    has made are left where they are, unless a picture needs the name."""
 
     def __init__(self, folder: Path, model: TextToImage, path: AnyPath, how: Generation) -> None:
         self.folder, self.model, self.path, self.how = folder, model, path, how
+        self.made: set[str] = set()  # names of the pictures that are there
 
-    def begin(self, identity: dict[str, Any], *, resume: bool) -> int:
-        """Make the folder, or take the one that is there, and return how many pictures it has; raises `InputError` when
-        those are of other options."""
-        said = self.folder / IDENTITY
-        if resume and said.is_file():
-            before = json.loads(said.read_text(encoding="utf-8"))
-            changed = [f"`{name}`" for name in identity if before.get(name) != identity[name]]
+    def begin(self, identity: dict[str, Any], earlier: Collection[str] = (), *, resume: bool) -> int:
+        """Make the folder, or take the one that is there, and return how many pictures it has. Unused pictures of a
+        walk are removed: the `earlier` ones, and where a walk has left its name, all with names of its kind. Raises
+        `InputError` when the pictures there have different options."""
+        before = pictures_of(self.folder)
+        there = [] if before is None else self.folder.glob("*.png")
+        left = {each.name for each in there if NAME.fullmatch(each.name)}
+        if resume and before is not None:
+            changed = [KEYS.get(name, f"`{name}`") for name in identity if before.get(name) != identity[name]]
             if changed:
                 raise InputError(
-                    f"The pictures in {self.folder} are of another {', '.join(changed)}.",
+                    f"The pictures in {self.folder} were made with a different {', '.join(changed)}.",
                     "Use the same options, or leave out `resume`.",
                 )
-        else:
+            self.made = left
+            return len(left)
+        with writing(self.folder, "`output_path`"):
             self.folder.mkdir(exist_ok=True)
-            for each in self.folder.glob("*.png"):
-                each.unlink()
-            write_file(said, (json.dumps(identity, indent=2) + "\n").encode(), "`output_path`")
-        return len(list(self.folder.glob("*.png")))
+            for name in left | {each for each in earlier if NAME.fullmatch(each)}:
+                (self.folder / name).unlink(missing_ok=True)
+        write_file(self.folder / IDENTITY, (json.dumps(identity, indent=2) + "\n").encode(), "`output_path`")
+        return 0
 
     def file(self, position: float) -> Path:
-        """Where the picture at a position is; the end of a loop is its beginning."""
+        """Return the path of the picture at a position; the end of a loop is its beginning."""
         if self.path.loop and position == self.path.segments:
             position = 0.0
         return self.folder / f"{position:012.8f}.png"
 
     def has(self, position: float) -> bool:
-        """Whether it is there."""
-        return self.file(position).is_file()
+        """Tell whether the picture at a position is there."""
+        return self.file(position).name in self.made and self.file(position).is_file()
 
     def make(self, positions: Sequence[float]) -> int:
         """Generate those of the pictures that are missing, together, and return how many were. A group that is smaller
@@ -180,6 +197,7 @@ class Pictures:
         )
         for position, image in zip(missing, images):
             write_file(self.file(position), to_png(to_uint8(image[None])), "`output_path`")
+            self.made.add(self.file(position).name)
         return len(missing)
 
     def pixels(self, position: float) -> np.ndarray:

@@ -11,24 +11,30 @@ import torch
 from torch import Tensor
 
 from latentflow import losses
-from latentflow.config import CompareConfig, RunConfig, counted
-from latentflow.errors import DivergedError, InputError, LatentflowError
-from latentflow.files import WrittenFiles, check_outputs, check_writable, write_file
-from latentflow.inversion.invert import make_objective, network_notices, planned_target, prepare_decoder
+from latentflow.base.errors import DivergedError, InputError, LatentflowError
+from latentflow.base.files import WrittenFiles, check_outputs, check_writable, write_file
+from latentflow.base.options import counted
+from latentflow.base.records import Comparison
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
+from latentflow.inversion.config import RunConfig
+from latentflow.inversion.invert import make_objective, network_notices, prepare_decoder
 from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
-from latentflow.inversion.objective import Objective, parse
+from latentflow.inversion.objective import Objective, parse, same_sum
 from latentflow.inversion.optimize import optimize
+from latentflow.inversion.plugins import load_plugin
+from latentflow.inversion.target import Target, read_target
 from latentflow.latents.sources import initial_latent
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.loading import Loaded
 from latentflow.models.networks import Networks
 from latentflow.pictures.draw import Panels
 from latentflow.pictures.reader import Reader
-from latentflow.records import Comparison
+from latentflow.runs.config import CompareConfig
+from latentflow.runs.job import load_for
 from latentflow.runs.plan import Plan, make_plan
-from latentflow.runs.report import facts, masked_line, readable, share_of, size_of, table
-from latentflow.runs.run import frame_count, load_for
-from latentflow.session import Session
+from latentflow.runs.report import facts, masked_line, readable, size_of, table
+from latentflow.runs.run import frame_count
 from latentflow.sinks import EveryNth, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.contact_sheet import ContactSheet
@@ -38,6 +44,7 @@ from latentflow.sinks.progress import Progress
 from latentflow.sinks.trajectory import Trajectory
 
 
+@undisturbed
 def compare(
     autoencoder: Autoencoder, objectives: Mapping[str, Objective], latent: Tensor, **options: Any
 ) -> Iterator[Comparison]:
@@ -63,15 +70,33 @@ def compare(
 
 
 def split(text: str) -> list[str]:
-    """The losses of a list separated by commas, except for commas in parentheses; raises `InputError` for an empty list
-    and for a loss that is named twice."""
+    """The losses of a list separated by commas, except for commas in parentheses; raises `InputError` for an empty
+    list."""
     found = [each.strip() for each in re.split(r",(?![^(]*\))", text) if each.strip()]
     if not found:
         raise InputError("`losses` names no loss.", "For example: `losses` mse,l1,ssim")
-    for each in found:
-        if found.count(each) > 1:
-            raise InputError(f"`losses`: {each} is named twice.")
     return found
+
+
+def _check_losses(found: list[str]) -> None:
+    """Raise `InputError` for a text that is no sum of losses and for a sum that is there twice: its two runs would be
+    one, and have one name."""
+    for index, text in enumerate(found):
+        parse(text, "losses")
+        for earlier in found[:index]:
+            if text == earlier:
+                raise InputError(f"`losses`: {text} is named twice.")
+            if same_sum(text, earlier):
+                raise InputError(f"`losses`: {text} is {earlier} again.", "Leave one of them out.")
+
+
+def _by_label(objectives: list[Objective]) -> dict[str, Objective]:
+    """Objectives by their labels, which name the runs; raises `InputError` for two with one label."""
+    labels = [each.label for each in objectives]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"`losses`: two have the label {label}.", "Give one of them another label.")
+    return dict(zip(labels, objectives))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +132,11 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
     found = split(config.losses)
     shared = {each.name for each in fields(config)} & {each.name for each in fields(RunConfig)}
     values = {name: value for name, value in asdict(config).items() if name in shared}
-    for text in found:
-        parse(text, "losses")
+    if config.plugin is not None:
+        load_plugin(Path(config.plugin))
+    _check_losses(found)
     runs = make_plan(RunConfig(**values, loss_type=found[0]))
-    settled = replace(config, seed=runs.seed, optimizer=runs.config.optimizer, lr=runs.config.lr, mask=runs.config.mask)
+    settled = replace(config, **{name: getattr(runs.config, name) for name in shared})
     plan = ComparePlan(settled, runs, found)
     for path in (plan.sheet, plan.table):
         check_writable(path, "`output_path`")
@@ -121,10 +147,8 @@ def make_compare_plan(config: CompareConfig) -> ComparePlan:
 class CompareReport(Sink[Comparison]):
     """A sink that keeps the first and the last step of every run, and reports losses and metrics at the end."""
 
-    def __init__(
-        self, plan: ComparePlan, loaded: Loaded, target: Tensor, mask: Tensor | None, notes: list[str]
-    ) -> None:
-        self.plan, self.loaded, self.target, self.mask, self.notes = plan, loaded, target, mask, notes
+    def __init__(self, plan: ComparePlan, loaded: Loaded, target: Target) -> None:
+        self.plan, self.loaded, self.target, self.notes = plan, loaded, target, target.notes.sentences()
         self.first: Comparison | None = None
         self.last: Comparison | None = None
         self.seconds: dict[str, float] = {}
@@ -150,17 +174,18 @@ class CompareReport(Sink[Comparison]):
         """Losses, metrics and speed of every run by its name, and the metrics of the encoder's own reconstruction; for
         use after the last record."""
         assert self.first is not None and self.last is not None
+        target, load = self.target, self.loaded.metrics
         runs = {
             name: {
                 "loss_first": float(self.first.steps[name].loss[0]),
                 "loss_last": float(step.loss[0]),
-                "metrics": image_metrics(step.image, self.target, self.loaded.metrics, self.mask),
+                "metrics": image_metrics(step.image, target.image, load, target.mask).labeled(),
                 "seconds_per_step": round(self.seconds[name] / (step.index + 1), 4),
             }
             for name, step in self.last.steps.items()
         }
-        own = encoder_metrics(self.loaded.autoencoder, self.target, self.loaded.metrics, self.mask)
-        masked = {} if self.mask is None else {"mask_share": share_of(self.mask)}
+        own = encoder_metrics(self.loaded.autoencoder, target.image, load, target.mask).labeled()
+        masked = {} if target.mask is None else {"mask_share": target.share}
         return {"steps": self.last.index, "runs": runs, **masked, "encoder_metrics": own}
 
     def summary(self) -> dict[str, Any]:
@@ -210,8 +235,8 @@ class CompareReport(Sink[Comparison]):
             frames = f", {counted(self.frames_written, 'frame')}" if path == self.plan.runs.frames else ""
             lines.append(f"wrote    {path} ({readable(size_of(path))}{frames})")
         lines.append(f"seed     {self.plan.runs.seed}")
-        if self.mask is not None:
-            lines.append(masked_line(self.plan.config.mask, share_of(self.mask)))
+        if self.target.share is not None:
+            lines.append(masked_line(self.plan.config.mask, self.target.share))
         return "\n".join([*lines, *table(*self.rows())])
 
 
@@ -225,30 +250,31 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     loaded = load_for(config, session)
     autoencoder = loaded.autoencoder
     reader = Reader(config)
-    target, mask = planned_target(config, plan.runs.image_path, reader, autoencoder.device)
-    size = (target.shape[-2], target.shape[-1])
-    latent = initial_latent(*(config.init, autoencoder, target, plan.runs.seed, reader), latent_of=config.latent_of)
-    prepare_decoder(config, autoencoder, size, session)
-    made = [make_objective(text, target, loaded.networks, session, mask) for text in plan.losses]
-    report = CompareReport(plan, loaded, target, mask, reader.notes.sentences())
+    target = read_target(config, plan.runs.image_path, reader, autoencoder.device)
+    start = (config.init, autoencoder, target.image, plan.runs.seed, reader)
+    latent = initial_latent(*start, latent_of=config.latent_of)
+    prepare_decoder(config, autoencoder, target.size, session)
+    named = _by_label([make_objective(text, target, loaded.networks, session) for text in plan.losses])
+    report = CompareReport(plan, loaded, target)
     frames = open_frames(
         plan.runs.frames,
         **frame_options(config),
         hold=config.hold,
-        draw=_panels(target, mask, loaded.metrics),
+        draw=_panels(target, loaded.metrics),
+        session=session,
     )
     options = asdict(plan.config) | {"dtype": autoencoder.precision}
-    known = facts(options, plan.runs.image_path, size, loaded.weights, autoencoder.device)
+    known = facts(options, plan.runs.image_path, target.size, loaded.weights, autoencoder.device)
     sheet_title = f"{plan.runs.image_path.name}: losses compared, autoencoder {autoencoder.name}"
     sinks: list[Sink[Any]] = [
         Manifest(
             plan.runs.manifest,
             known | {"notices": report.notices, "notes": report.notes},
             lambda: report.result,
-            lambda: report.written.paths,
+            report.written,
         ),
         report,
-        ContactSheet(plan.sheet, sheet_title, target),
+        ContactSheet(plan.sheet, sheet_title, target.image),
         EveryNth(config.skip_step, frames),
         Trajectory(plan.runs.trajectory, known, config.skip_step),
     ]
@@ -256,11 +282,11 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
         for note in report.notes:
             session.say(note)
         hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
-        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), frames, hints))
+        sinks.append(Advice(session.say, frames.in_file(frame_count(config)), frames, hints))
     sinks.append(Progress(session, config.steps, describe=lambda record: "compared"))
     records = compare(
         autoencoder,
-        {objective.label: objective for objective in made},
+        named,
         latent,
         steps=config.steps,
         lr=config.lr,
@@ -278,17 +304,17 @@ def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
     return report
 
 
-def _panels(target: Tensor, mask: Tensor | None, load: Networks) -> Panels:
+def _panels(target: Target, load: Networks) -> Panels:
     """Panels with the LPIPS of each picture, if the target is large enough for it."""
     lpips = losses.find("lpips")
-    if min(target.shape[-2:]) < lpips.declaration.min_size:  # type: ignore[attr-defined]
-        return Panels(target)
+    if min(target.size) < lpips.declaration.min_size:  # type: ignore[attr-defined]
+        return Panels(target.image)
     metric = lpips(load)
     with torch.no_grad():
-        bound = metric.bind(target, mask)
+        bound = metric.bind(target.image, target.mask)
 
     def distance(image: Tensor) -> Tensor:
         with torch.no_grad():
             return bound(image)
 
-    return Panels(target, distance, "lpips")
+    return Panels(target.image, distance, "lpips")

@@ -1,6 +1,6 @@
 """The outputs a run may be asked for. One row each: its option, the check before the run, the sink that writes it.
 
-Adding an output is its sink, its option in `latentflow.config`, and its row here. Costs no torch.
+Adding an output is its sink, its option in `latentflow.inversion.config`, and its row here. Costs no torch.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from latentflow.errors import InputError
-from latentflow.files import check_writable
+from latentflow.base.errors import InputError
+from latentflow.base.files import check_writable
 from latentflow.pictures.figure import check_figure_path
 from latentflow.sinks.frames import check_frames_path, frame_options
 from latentflow.sinks.metrics import Metrics
@@ -19,19 +19,19 @@ from latentflow.sinks.plot import Plot
 from latentflow.sinks.save_best import SaveBest, check_image_path, save_image
 
 if TYPE_CHECKING:
-    from latentflow.config import RunConfig
+    from latentflow.inversion.config import RunConfig
     from latentflow.models.autoencoder import Autoencoder
     from latentflow.sinks import Sink
 
 
 class Context(Protocol):
-    """What a sink may need to know of its run; the run's report is one."""
+    """The facts that a sink may need about its run; the run's report is one."""
 
     label: str
 
     @property
     def keep(self) -> str:
-        """Which step is saved: last or best."""
+        """The step that is saved: last or best."""
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -48,9 +48,9 @@ class Context(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What an option named `option` writes: `check` finds what is wrong with its path, `open` makes its sink.
+    """The output of an option named `option`: `check` finds what is wrong with its path, `open` makes its sink.
 
-    The frames, whose sink needs more than this, are opened by `latentflow.runs.run`.
+    `latentflow.runs.run` opens the frames, since their sink needs more than this.
     """
 
     option: str

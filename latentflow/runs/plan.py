@@ -2,13 +2,15 @@
 
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from latentflow.config import RunConfig
-from latentflow.errors import InputError
-from latentflow.files import is_stream, manifest_path, writing
+from latentflow.base.errors import InputError
+from latentflow.base.files import check_outputs, is_stream, manifest_path, writing
 from latentflow.inversion.checks import check_options
+from latentflow.inversion.config import RunConfig
 from latentflow.pictures.files import check_image
 from latentflow.runs.outputs import NAMED_BY_OPTIONS, OUTPUTS
 from latentflow.sinks.trajectory import trajectory_path
@@ -25,32 +27,38 @@ class Plan:
 
     @property
     def frames(self) -> Path:
-        """Where the frames go."""
+        """The path of the frames."""
         return self.outputs["output_path"]
 
     @property
     def manifest(self) -> Path:
-        """Where the manifest goes."""
+        """The path of the manifest."""
         return manifest_path(self.frames)
 
     @property
     def trajectory(self) -> Path:
-        """Where the latents of the frames go."""
+        """The path of the latents of the frames."""
         return trajectory_path(self.frames)
 
     @property
     def checkpoint(self) -> Path:
-        """Where the state goes, if it is saved."""
+        """The path of the state, if it is saved."""
         return self.frames.with_name(self.frames.name + ".checkpoint.safetensors")
 
     @property
     def files(self) -> list[Path]:
         """All files that the run may leave."""
-        return [*self.outputs.values(), self.trajectory, self.manifest]
+        return [*self.outputs.values(), self.trajectory, self.checkpoint, self.manifest]
+
+    def check_ours(self, own: Iterable[Path] = ()) -> None:
+        """Raise `OutputError` where the run would replace or remove what isn't ours; the paths in `own` are."""
+        typed = {path: f"`{option}`" for option, path in self.outputs.items()}
+        check_outputs(self.files[:-1], overwrite=self.config.overwrite, typed=typed, own=own)
 
 
-def make_plan(config: RunConfig) -> Plan:
-    """Check options, image and outputs, fill in {stem} {loss} {seed}, choose a seed if none is given.
+def make_plan(config: RunConfig, checkpoint: dict[str, Any] | None = None) -> Plan:
+    """Check options, image and outputs, fill in {stem} {loss} {seed}, choose a seed if none is given. The outputs that
+    the `checkpoint` of a run names may be written again.
 
     Raises `InputError` and `OutputError` as the parts do.
     """
@@ -67,12 +75,23 @@ def make_plan(config: RunConfig) -> Plan:
         check_image(config.mask, "`mask`", max_pixels=config.max_pixels)
     outputs = name_outputs(config, stem, seed)
     _check_distinct(config, image_path, outputs)
-    check_output_paths(config, outputs)
-    return Plan(config, image_path, seed, outputs)
+    plan = Plan(config, image_path, seed, outputs)
+    if checkpoint is not None:
+        plan.check_ours(_outputs_of(plan, checkpoint))
+        plan = replace(plan, config=replace(config, overwrite=True))  # frames in a folder that no manifest names yet
+    check_output_paths(plan.config, outputs)
+    plan.check_ours()
+    return plan
+
+
+def _outputs_of(plan: Plan, checkpoint: dict[str, Any]) -> list[Path]:
+    """The files of the run that a checkpoint is of."""
+    texts = (checkpoint["facts"]["options"].get(option) for option in NAMED_BY_OPTIONS)
+    return [*(Path(text.format()) for text in texts if text is not None), plan.trajectory, plan.checkpoint]
 
 
 def with_mask(config: RunConfig, stem: str) -> RunConfig:
-    """A config whose mask is that of the image `stem`: its {stem} is filled in, its ~ replaced."""
+    """The config with the mask of the image `stem`: {stem} is filled in and ~ replaced."""
     if config.mask is None:
         return config
     return replace(config, mask=str(Path(config.mask.replace("{stem}", stem)).expanduser()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.config import ReadingOptions, RenderConfig, counted
-from latentflow.errors import InputError, LatentflowError, OutputError, WeightsError
-from latentflow.files import MANIFEST_SUFFIX, manifest_path, sha256, written_before
+from latentflow.base.errors import InputError, LatentflowError, OutputError, WeightsError
+from latentflow.base.files import MANIFEST_SUFFIX, manifest_path, sha256, written_before
+from latentflow.base.records import Record, Step
+from latentflow.base.session import Session
 from latentflow.latents.decode import decode_frames
 from latentflow.models.autoencoder import Autoencoder
+from latentflow.models.loading import Loaded
+from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.draw import Drawing, LabeledDrawing
 from latentflow.pictures.files import fit, to_tensor
 from latentflow.pictures.reader import Reader
-from latentflow.records import Record, Step
-from latentflow.runs.report import readable, size_of
-from latentflow.session import Session
+from latentflow.runs.config import RenderConfig
+from latentflow.runs.job import Files, Job, Report, Stages, run_job
+from latentflow.runs.report import versions
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.background import Background
 from latentflow.sinks.ffmpeg import Soundtrack
@@ -32,28 +35,12 @@ from latentflow.sinks.progress import Progress
 from latentflow.sinks.resample import ResampleByChange
 from latentflow.sinks.trajectory import Past, read_trajectory, trajectory_path
 from latentflow.sound.follow import check_sound, follow, read_clip, say_silent
+from latentflow.sound.motions import mixes_images
 
 if TYPE_CHECKING:
-    from latentflow.sinks import Draw
+    from latentflow.sinks.sink import Draw
 
 TRAJECTORY_SUFFIX = ".trajectory"
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """What was written."""
-
-    path: Path
-    frames: int
-    error: LatentflowError | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
-        return {"written": str(self.path), "frames": self.frames}
-
-    def __str__(self) -> str:
-        """The report for people."""
-        return f"wrote    {self.path} ({readable(size_of(self.path))}, {counted(self.frames, 'frame')})"
 
 
 def find_trajectory(source: Path) -> Path:
@@ -70,7 +57,7 @@ def find_trajectory(source: Path) -> Path:
     manifests = [source] if source.name.endswith(MANIFEST_SUFFIX) else _manifests_that_name(source)
     for manifest in manifests:
         for name in written_before(manifest) or []:
-            path = manifest.with_name(name)
+            path = manifest.parent / name
             if path.name.endswith(TRAJECTORY_SUFFIX) and path.is_file():
                 return path
     raise InputError(
@@ -90,15 +77,31 @@ def _manifests_that_name(source: Path) -> list[Path]:
     return [path for path in (manifest_path(source), *others) if source.name in (written_before(path) or [])]
 
 
-def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
-    """Decode the latents of the trajectory that belongs to `source`, and write them as frames.
+def render(sources: Sequence[str], config: RenderConfig, session: Session) -> Report:
+    """Decode the latents of the trajectory that belongs to the one source, and write them as frames.
 
     Raises `InputError` where there is none and for a target image that has changed since the run, `OutputError` for an
     output that is a file of the run's own, `WeightsError` for weights other than the run's, and what writing frames
-    raises. An `audio` goes under the frames; with a `motion` they follow it, each frame the one of the run whose place
-    among them comes nearest.
+    raises. An `audio` goes under the frames; with a `motion` they follow it: each shows the frame of the run that is
+    nearest to the motion's position.
     """
-    past = read_trajectory(find_trajectory(source))
+    return run_job(Stages(check=_check, load=_load, make=_make, facts=_facts), sources, config, session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A trajectory that can be rendered: its records with latents, and what its facts say of size and autoencoder."""
+
+    past: Past
+    shown: list[Any]
+    size: tuple[int, int]
+    vae: str
+    dtype: str
+    vae_config: str | None
+
+
+def _check(sources: Sequence[str], config: RenderConfig) -> Files:
+    past = read_trajectory(find_trajectory(Path(sources[0]).expanduser()))
     shown = [entry for entry in past.records if entry.latent_at is not None]
     if not shown:
         raise InputError(f"The trajectory {past.path} has no frames yet.")
@@ -107,27 +110,49 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
     _check_output(output, past, overwrite=config.overwrite)
     _check_sound(output, config)
     try:
-        options, image, owner = past.facts["options"], past.facts["image"], past.facts["weights"]
-        size = (int(image["fitted_height"]), int(image["fitted_width"]))
-        vae, dtype = str(options["vae"]), str(options.get("dtype", "float32"))
+        options, image = past.facts["options"], past.facts["image"]
         vae_config = options.get("vae_config") and str(options["vae_config"])
+        size = (int(image["fitted_height"]), int(image["fitted_width"]))
+        named = {"vae": str(options["vae"]), "dtype": str(options.get("dtype", "float32")), "vae_config": vae_config}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The trajectory {past.path} doesn't describe its run: {error}.") from error
     if config.side_by_side and "image_path" not in options:
         raise InputError("`side_by_side` would have no effect: only runs and comparisons have a target.")
-    loaded = session.load(vae, "auto", config.device, dtype, vae_config)
-    resolved, autoencoder = loaded.weights, loaded.autoencoder
-    if resolved.sha256 != owner.get("sha256"):
+    is_own = output.resolve() in _own_files(past)  # then the run's manifest goes on naming it
+    found = _Source(past=past, shown=shown, size=size, **named)
+    return Files(outputs=[output], shown={"trajectory": str(past.path.resolve())}, has_manifest=not is_own, found=found)
+
+
+def _load(config: RenderConfig, files: Files, session: Session) -> Loaded:
+    source: _Source = files.found
+    loaded = session.load(source.vae, "auto", config.device, source.dtype, source.vae_config)
+    past, owner = source.past, source.past.facts["weights"]
+    if loaded.weights.sha256 != owner.get("sha256"):
         raise WeightsError(
-            f"The weights of {resolved.name} are not those of the trajectory: their SHA-256 is {resolved.sha256}, not "
-            f"{owner.get('sha256')}."
+            f"The weights of {loaded.weights.name} are not those of the trajectory: their SHA-256 is "
+            f"{loaded.weights.sha256}, not {owner.get('sha256')}."
         )
-    if autoencoder.geometry.latent_shape(*size) != tuple(past.facts["shape"][-3:]):
-        raise InputError(f"The latents of {past.path} don't fit a picture of {size[1]} × {size[0]} pixels.")
+    if loaded.autoencoder.geometry.latent_shape(*source.size) != tuple(past.facts["shape"][-3:]):
+        width, height = source.size[1], source.size[0]
+        raise InputError(f"The latents of {past.path} don't fit a picture of {width} × {height} pixels.")
+    return loaded
+
+
+def _facts(job: Job[RenderConfig]) -> dict[str, Any]:
+    """Return facts on the trajectory that the frames were drawn from."""
+    known = {"inputs": job.shown, "options": asdict(job.config), "versions": versions()}
+    return known | {"outcome": job.report.outcome}
+
+
+def _make(job: Job[RenderConfig]) -> None:
+    config, session, autoencoder = job.config, job.session, job.autoencoder
+    source: _Source = job.found
+    past, shown, size = source.past, source.shown, source.size
     if "pan" in past.facts:
         views, draw, count = _panned(past, config, autoencoder, size)
         sound, times = _heard(config, count, session)
-        return _write(output, _repeated(views, times), draw, count - 1, config, session, sound)
+        _write(job, _repeated(views, times), draw, count - 1, sound)
+        return
     target = _target(past.facts, size) if config.side_by_side else None
     chosen = [*shown[:-1][:: config.skip_step], shown[-1]]
     if config.pace == "change":
@@ -143,10 +168,9 @@ def render(source: Path, config: RenderConfig, session: Session) -> Rendered:
 
     def paced(sink: Sink[Any]) -> Sink[Any]:
         kept = len([*shown[:-1][:: config.skip_step], shown[-1]])
-        return ResampleByChange(sink, kept, decode) if config.pace == "change" else sink
+        return ResampleByChange(sink, kept, decode, session) if config.pace == "change" else sink
 
-    drawing = _drawing(past, config, target, size)
-    return _write(output, frames, drawing, shown[-1].figures["step"], config, session, sound, paced)
+    _write(job, frames, _drawing(past, config, target, size), shown[-1].figures["step"], sound, paced)
 
 
 def _check_sound(output: Path, config: RenderConfig) -> None:
@@ -154,8 +178,8 @@ def _check_sound(output: Path, config: RenderConfig) -> None:
     check_sound(config, config.motion)
     if config.audio is not None and output.resolve() == Path(config.audio).expanduser().resolve():
         raise InputError(f"`output_path` {output} is the sound.")
-    if config.motion == "chroma":
-        raise InputError("`motion` chroma mixes the images of a walk; the frames of a run have an order.")
+    if mixes_images(config.motion):
+        raise InputError(f"`motion` {config.motion} mixes the images of a walk; the frames of a run have an order.")
     if config.motion is not None:
         usual = RenderConfig()
         for name in ("skip_step", "pace", "bounce"):
@@ -169,7 +193,7 @@ def _heard(config: RenderConfig, count: int, session: Session) -> tuple[Soundtra
         return None, None
     say_silent(Path(config.output_path), session)
     if config.motion is None:
-        return read_clip(config).track, None
+        return read_clip(config, session).track, None
     followed = follow(config, config.motion, session)
     fractions = followed.fractions(config.fps)
     places = np.floor(fractions * (count - 1) + 0.5).astype(int)
@@ -196,19 +220,24 @@ def _check_output(output: Path, past: Past, *, overwrite: bool) -> None:
         sources += value if isinstance(value, list) else [value]
     if output.resolve() in {Path(str(source)).expanduser().resolve() for source in sources if source is not None}:
         raise InputError(f"`output_path` {output} is the image of the run.")
-    frames = past.path.with_name(past.path.name.removesuffix(TRAJECTORY_SUFFIX))
-    own = {frames, past.path, manifest_path(frames)}
-    for manifest in {manifest_path(frames), *_manifests_that_name(past.path)}:
-        own |= {manifest.with_name(name) for name in written_before(manifest) or []}
-    if not overwrite and output.exists() and output.resolve() in {path.resolve() for path in own}:
+    if not overwrite and output.exists() and output.resolve() in _own_files(past):
         raise OutputError(
             f"`output_path` {output} is a file of the run that is rendered.", "Name another one, or add `overwrite`."
         )
 
 
+def _own_files(past: Past) -> set[Path]:
+    """The files of the run that a trajectory is of."""
+    frames = past.path.with_name(past.path.name.removesuffix(TRAJECTORY_SUFFIX))
+    own = {frames, past.path, manifest_path(frames)}
+    for manifest in {manifest_path(frames), *_manifests_that_name(past.path)}:
+        own |= {manifest.parent / name for name in written_before(manifest) or []}
+    return {path.resolve() for path in own}
+
+
 def _drawing(past: Past, config: RenderConfig, target: Tensor | None, size: tuple[int, int]) -> Draw:
     if past.is_of_run:
-        shown = torch.zeros(1, 3, *size) if target is None else target
+        shown = torch.zeros(1, 3, *size, dtype=torch.float32) if target is None else target
         return Drawing(shown, side_by_side=config.side_by_side, caption=config.caption, size=config.size)
     columns = past.facts.get("columns")
     return LabeledDrawing(
@@ -221,26 +250,31 @@ def _drawing(past: Past, config: RenderConfig, target: Tensor | None, size: tupl
 
 
 def _write(
-    output: Path,
+    job: Job[RenderConfig],
     records: Iterator[Any],
     draw: Draw,
     total: int,
-    config: RenderConfig,
-    session: Session,
     sound: Soundtrack | None,
     paced: Callable[[Sink[Any]], Sink[Any]] = lambda sink: sink,
-) -> Rendered:
+) -> None:
+    config, session, report = job.config, job.session, job.report
     shown: dict[str, Any] = {"sound": sound, "by_frame": config.motion is not None}
-    frames = open_frames(output, **frame_options(config), hold=config.hold, draw=draw, **shown)
-    run_sinks(session.watch(records), [paced(Background(frames)), Progress(session, total)])
-    return Rendered(output, frames.frames)
+    frames = open_frames(job.output, **frame_options(config), hold=config.hold, draw=draw, session=session, **shown)
+    try:
+        run_sinks(session.watch(records), [paced(Background(frames)), Progress(session, total)])
+    except LatentflowError as error:
+        if not frames.frames:
+            raise
+        report.error = error
+    report.figures |= {"written": str(job.output), "frames": frames.frames}
+    report.frames = (job.output, frames.frames, frames.frames)
 
 
 def _decoded(past: Past, autoencoder: Autoencoder, size: tuple[int, int]) -> Iterator[Record]:
-    """The frames of a trajectory whose latents were all kept, some decoded together."""
+    """The frames of a trajectory that kept all latents, some decoded together."""
     device, total = autoencoder.device, len(past.records) - 1
     if not past.is_of_run:
-        texts, records = tee(past.labeled(torch.empty(0)))
+        texts, records = tee(past.labeled(torch.empty(0, dtype=torch.float32)))
         latents = (record.latent.to(device) for record in records)
         for record, frame in zip(texts, decode_frames(autoencoder, latents, size, total=total)):
             yield replace(record, latent=frame.latent, image=frame.image)
@@ -254,7 +288,7 @@ def _decoded(past: Past, autoencoder: Autoencoder, size: tuple[int, int]) -> Ite
 def _panned(
     past: Past, config: RenderConfig, autoencoder: Autoencoder, size: tuple[int, int]
 ) -> tuple[Iterator[Crop], Draw, int]:
-    """The views of a plane whose tiles the trajectory holds, all of which are decoded."""
+    """The views of a plane, from the tiles in the trajectory; all tiles are decoded."""
     try:
         rows, columns, side, window = (int(past.facts["pan"][name]) for name in ("rows", "columns", "side", "window"))
         frames = past.facts["pan"]["frames"]
@@ -282,5 +316,5 @@ def _target(facts: dict[str, Any], size: tuple[int, int]) -> Tensor:
         )
     target = to_tensor(fit(picture, options["size"], options["fit"]))
     if tuple(target.shape[-2:]) != size:
-        raise InputError(f"{path} has another size than the trajectory.")
+        raise InputError(f"{path} differs in size from the trajectory.")
     return target

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentflow import __version__
-from latentflow.config import DEFAULT_VAE, RunConfig, counted, located
-from latentflow.errors import LatentflowError
-from latentflow.files import STDIN, WrittenFiles, is_stream, sha256
+from latentflow.base.errors import LatentflowError
+from latentflow.base.files import STDIN, WrittenFiles, is_stream, sha256
+from latentflow.base.options import counted
+from latentflow.base.records import Figures, Step
+from latentflow.inversion.config import RunConfig, located
 from latentflow.inversion.invert import network_notices
 from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
+from latentflow.models.config import DEFAULT_VAE
 from latentflow.models.device import describe
-from latentflow.pictures.reader import Notes
-from latentflow.records import Figures, Step
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-    from torch import Tensor
 
+    from latentflow.inversion.target import Target
     from latentflow.models.autoencoder import Autoencoder
     from latentflow.models.loading import Loaded
     from latentflow.models.weights import FoundWeights
@@ -39,21 +40,18 @@ PACKAGES = ("torch", "diffusers", "numpy", "pillow", "imageio-ffmpeg")
 class Report(Sink[Any]):
     """A sink that keeps the first and the last step, and says at the end how near the run came.
 
-    `label` is the loss as it is shown, `notes` hold what reading the images changed, `mask` is what of the target
-    counts. `error` holds what broke the run off, if anything did; `ended` says why a run ended before its last step.
+    `label` is the loss as it is shown. `error` holds what broke the run off, if anything did; `ended` says why a run
+    ended before its last step.
     """
 
     def __init__(
         self,
         plan: Plan,
         loaded: Loaded,
-        target: Tensor,
+        target: Target,
         label: str,
-        notes: Notes | None = None,
-        mask: Tensor | None = None,
     ) -> None:
-        self.plan, self.loaded, self.target, self.label, self.notes = plan, loaded, target, label, notes or Notes()
-        self.mask = mask
+        self.plan, self.loaded, self.target, self.label, self.notes = plan, loaded, target, label, target.notes
         self.notices = network_notices(plan.config.loss_type, loaded.networks)
         self.first: Figures | None = None
         self.last: Step | None = None
@@ -67,7 +65,7 @@ class Report(Sink[Any]):
 
     @property
     def keep(self) -> str:
-        """Which step is saved: last or best."""
+        """The step that is saved: last or best."""
         return self.plan.config.keep
 
     @property
@@ -84,31 +82,33 @@ class Report(Sink[Any]):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the picture."""
-        return self.target.shape[-2], self.target.shape[-1]
+        return self.target.size
 
     @cached_property
     def encoder_metrics(self) -> dict[str, float]:
         """The metrics of the encoder's own reconstruction, the quality most people know."""
-        return encoder_metrics(self.autoencoder, self.target, self.loaded.metrics, self.mask)
+        target = self.target
+        return encoder_metrics(self.autoencoder, target.image, self.loaded.metrics, target.mask).labeled()
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """What came out: steps, loss, metrics, speed."""
+        """The result: steps, loss, metrics, speed."""
         assert self.first is not None and self.last is not None
+        target = self.target
         return {
             "steps": self.last.index,
             "loss": self.label,
             "loss_first": float(self.first.loss[0]),
             "loss_last": float(self.last.loss[0]),
-            **({} if self.mask is None else {"mask_share": share_of(self.mask)}),
-            "metrics": image_metrics(self.last.image, self.target, self.loaded.metrics, self.mask),
+            **({} if target.mask is None else {"mask_share": target.share}),
+            "metrics": image_metrics(self.last.image, target.image, self.loaded.metrics, target.mask).labeled(),
             "encoder_metrics": self.encoder_metrics,
             "seconds_per_step": round(self.seconds / (self.last.index + 1), 4),
         }
 
     @property
     def remarks(self) -> list[str]:
-        """What to know of the result, in sentences: that the run ended early, that it is below the encoder's own."""
+        """Remarks on the result, in sentences: that the run ended early, that it is below the encoder's own."""
         found = [f"{self.ended}, so the run ended"] if self.ended else []
         lacking = self.result["encoder_metrics"]["psnr"] - self.result["metrics"]["psnr"]
         if lacking > BELOW:
@@ -116,7 +116,7 @@ class Report(Sink[Any]):
         return found
 
     def facts(self) -> dict[str, Any]:
-        """What went in: enough to repeat the run."""
+        """Return the facts that are needed to repeat the run."""
         plan = self.plan
         options = asdict(plan.config) | {"dtype": self.autoencoder.precision}
         known = facts(options, plan.image_path, self.size, self.loaded.weights, self.autoencoder.device)
@@ -155,7 +155,7 @@ class Report(Sink[Any]):
         instead = f", instead of {DEFAULT_VAE}" if found.is_fallback else f" ({found.source})"
         lines.append(f"weights  {found.name}{instead}")
         lines += [f"networks {notice}" for notice in self.notices]
-        if self.mask is not None:
+        if self.target.mask is not None:
             lines.append(masked_line(self.plan.config.mask, values["mask_share"]))
         headings, rows = metric_rows({"this run": values["metrics"], "encoder's own": values["encoder_metrics"]})
         widths = [max(8, len(heading)) for heading in headings]
@@ -163,11 +163,6 @@ class Report(Sink[Any]):
             lines.append(f"{title:<18}" + "  ".join(f"{text:>{width}}" for text, width in zip(row, widths)))
         lines += [f"note     {remark}" for remark in self.remarks]
         return "\n".join(lines)
-
-
-def share_of(mask: Tensor) -> float:
-    """The share of a picture that a mask keeps, in [0, 1]."""
-    return round(float(mask.mean()), 6)
 
 
 def masked_line(path: str | None, share: float) -> str:
@@ -186,7 +181,7 @@ def shown_phases(phases: dict[str, int]) -> str:
 
 
 def would_pass(config: RunConfig) -> str:
-    """What would bring a run past the encoder's own PSNR, in words."""
+    """Describe the options that would bring a run past the encoder's own PSNR."""
     other = {"method": "hybrid", "loss_type": "mse"}
     change = [f"`{name}` {value}" for name, value in other.items() if getattr(config, name) != value]
     return f"{' with '.join(change)} would pass it" if change else "more `steps` may pass it"
@@ -195,7 +190,7 @@ def would_pass(config: RunConfig) -> str:
 def facts(
     options: dict[str, Any], image_path: Path, size: tuple[int, int], found: FoundWeights, device: torch.device
 ) -> dict[str, Any]:
-    """What a manifest says of any run towards an image: that image, and the `circumstances`."""
+    """Return the facts in the manifest of any run towards an image: that image, and the `circumstances`."""
     height, width = size
     path = STDIN if is_stream(image_path) else str(image_path.resolve())  # a pipe's name means nothing later
     known = circumstances(options | {"image_path": path}, found, device)
@@ -205,7 +200,7 @@ def facts(
 
 
 def circumstances(options: dict[str, Any], found: FoundWeights, device: torch.device) -> dict[str, Any]:
-    """What any manifest says: options with absolute paths, weights, versions, machine, time."""
+    """Return the facts in any manifest: options with absolute paths, weights, versions, machine, time."""
     options = options | {"vae": found.name}  # named, so that a repeated run takes these or fails
     return {
         "options": located(options),
@@ -236,7 +231,7 @@ def readable(size: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose first column is aligned left, the others right."""
+    """Lines of a table, with the first column aligned left, the others right."""
     widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
     return [
         (line[0].ljust(widths[0]) + "".join(f"  {text:>{width}}" for text, width in zip(line[1:], widths[1:]))).rstrip()

@@ -4,13 +4,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from latentflow.config import RunConfig
-from latentflow.errors import InputError
-from latentflow.state_files import unpack
+from latentflow.base.errors import InputError
+from latentflow.base.state import unpack
+from latentflow.inversion.config import RunConfig
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a run saved to go on from: facts, state, best step; raises `InputError` when the file is no such thing."""
+    """Read what a run saved to go on from: facts, state, best step; raises `InputError` for a file that isn't a
+    checkpoint."""
     content = unpack(path)
     facts, state, best = content.get("facts"), content.get("state"), content.get("best")
     known = {each.name for each in fields(RunConfig)}

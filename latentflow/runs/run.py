@@ -9,22 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentflow.config import RunConfig, options_that
-from latentflow.errors import InputError, LatentflowError, WeightsError
-from latentflow.files import is_stream, remove_unfinished, sha256
-from latentflow.inversion.invert import Run, loss_label, planned_target
+from latentflow.base.errors import InputError, LatentflowError, WeightsError
+from latentflow.base.files import is_stream, remove_unfinished, sha256
+from latentflow.base.options import options_that
+from latentflow.base.records import Figures, Step, until
+from latentflow.base.session import Say, Session
+from latentflow.inversion.config import RunConfig
+from latentflow.inversion.invert import Run, loss_label
 from latentflow.inversion.optimize import Inversion
+from latentflow.inversion.target import Target, read_target
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.device import describe
 from latentflow.models.loading import Loaded
 from latentflow.models.weights import FoundWeights
 from latentflow.pictures.draw import Drawing
-from latentflow.pictures.reader import Notes, Reader
-from latentflow.records import Figures, Step, until
+from latentflow.pictures.reader import Reader
+from latentflow.runs.job import load_for
 from latentflow.runs.outputs import OUTPUTS
 from latentflow.runs.plan import Plan
 from latentflow.runs.report import Report, versions
-from latentflow.session import Say, Session
 from latentflow.sinks import EveryNth, FrameSink, Sink, run_sinks
 from latentflow.sinks.advice import Advice
 from latentflow.sinks.background import Background
@@ -37,16 +40,11 @@ from latentflow.sinks.save_best import SaveBest
 from latentflow.sinks.trajectory import Trajectory, read_trajectory
 
 
-def load_for(config: RunConfig, session: Session) -> Loaded:
-    """The autoencoder and the networks of a run."""
-    return session.load(config.vae, config.weights, config.device, config.dtype, config.vae_config)
-
-
 def begin(plan: Plan, loaded: Loaded, session: Session) -> Run:
     """The run in memory that a plan asks for; raises `LatentflowError` as its parts do."""
     reader = Reader(plan.config)
-    target, mask = planned_target(plan.config, plan.image_path, reader, loaded.autoencoder.device)
-    return Run(plan.config, target, loaded, plan.seed, session, reader, mask)
+    target = read_target(plan.config, plan.image_path, reader, loaded.autoencoder.device)
+    return Run(plan.config, target, loaded, [plan.seed], session, reader=reader)
 
 
 @dataclass(slots=True)
@@ -61,31 +59,30 @@ class Outputs:
 def open_outputs(
     plan: Plan,
     loaded: Loaded,
-    target: Tensor,
+    target: Target,
     label: str,
-    notes: Notes | None = None,
-    mask: Tensor | None = None,
     after: int = 0,
+    session: Session | None = None,
 ) -> Outputs:
-    """The sinks of every output a run was asked for; with `after` those that append continue after that record. `notes`
-    say what reading its images changed, `mask` is what of the target counts."""
+    """The sinks of every output a run was asked for; with `after` the sinks that append continue after that record."""
     config = plan.config
     for path in (*plan.files, plan.checkpoint):
         remove_unfinished(path)
-    report = Report(plan, loaded, target, label, notes, mask)
+    report = Report(plan, loaded, target, label)
     frames = open_frames(
         plan.frames,
         **frame_options(config),
         hold=config.hold,
-        draw=Drawing(target, side_by_side=config.side_by_side, caption=config.caption),
+        draw=Drawing(target.image, side_by_side=config.side_by_side, caption=config.caption),
+        session=session,
     )
     background, facts = Background(frames), report.facts()
     by_change = config.pace == "change"
     decode = decoder(loaded.autoencoder, report.size)
     sinks: list[Sink[Any]] = [
-        Manifest(plan.manifest, facts, lambda: report.result, lambda: report.written.paths),
+        Manifest(plan.manifest, facts, lambda: report.result, report.written),
         report,
-        ResampleByChange(background, frame_count(config), decode)
+        ResampleByChange(background, frame_count(config), decode, session)
         if by_change
         else EveryNth(config.skip_step, background),
         Trajectory(plan.trajectory, facts, 1 if by_change else config.skip_step, after),
@@ -128,8 +125,7 @@ def run(
         replayed = _replayed(plan, checkpoint, decoder(loaded.autoencoder, running.size))
         session.say(f"Going on from step {inversion.index}.")
     label = loss_label(config, running.objective)
-    given = (running.target, label, running.reader.notes, running.mask)
-    outputs = open_outputs(plan, loaded, *given, after=inversion.index)
+    outputs = open_outputs(plan, loaded, running.target, label, after=inversion.index, session=session)
     report, sinks = outputs.report, outputs.sinks
     if config.checkpoint_every:
         best = SaveBest(lambda step: None, "best")
@@ -139,7 +135,7 @@ def run(
             session.say(note)
         if is_stream(plan.image_path):
             session.say(f"{plan.image_path} is a stream: to resume or repeat the run, pipe the same bytes into it.")
-        sinks.append(Advice(session.say, frame_count(config) * (1 + config.bounce), outputs.frames, shorter(config)))
+        sinks.append(Advice(session.say, outputs.frames.in_file(frame_count(config)), outputs.frames, shorter(config)))
     sinks.append(Progress(session, config.steps))
     goal = config.target_psnr
 
@@ -179,7 +175,7 @@ def _replayed(plan: Plan, checkpoint: dict[str, Any], decode: Callable[[Tensor],
     if len(past.records) < index:
         raise InputError(f"The trajectory {plan.trajectory} ends before the checkpoint: the run can't go on.")
     if _identity(past.facts) != _identity(checkpoint["facts"]):
-        raise InputError(f"The trajectory {plan.trajectory} is of another run than the checkpoint.")
+        raise InputError(f"The trajectory {plan.trajectory} and the checkpoint belong to different runs.")
     for record in past.steps(decode, before=index):
         if best and record.index == best["step"]:
             figures = record.figures if isinstance(record, Step) else record
@@ -190,19 +186,19 @@ def _replayed(plan: Plan, checkpoint: dict[str, Any], decode: Callable[[Tensor],
 
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run this one and no other: the options its result depends on, the image, its mask, the weights."""
+    """Return the facts that identify a run: the options its result depends on, the image, its mask, the weights."""
     decisive = options_that(RunConfig, affects="result")
     options = {key: value for key, value in facts.get("options", {}).items() if key in decisive}
     return options | {part: facts.get(part, {}).get("sha256") for part in ("image", "mask", "weights")}
 
 
 def frame_count(config: RunConfig) -> int:
-    """How many frames a complete run keeps."""
+    """Return the number of frames that a complete run keeps."""
     return len({*range(0, config.steps + 1, config.skip_step), config.steps})
 
 
 def shorter(config: RunConfig) -> list[str]:
-    """What would make a run shorter, in words."""
+    """Describe changes that would make a run shorter."""
     hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
     few = ["`method` hybrid comes as near in 20 steps"] if config.method == "gradient" and config.steps > 20 else []
     return hints + few

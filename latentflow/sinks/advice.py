@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentflow.files import temporary
+from latentflow.base.files import temporary
 from latentflow.sinks import FrameSink, Sink
 
 if TYPE_CHECKING:
-    from latentflow.records import Comparison, Step
-    from latentflow.session import Say
+    from latentflow.base.records import Comparison, Step
+    from latentflow.base.session import Say
 
 LONG_SECONDS = 120
 LARGE_GIF_BYTES = 10_000_000

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latentflow.errors import Interrupted
-from latentflow.files import write_file
-from latentflow.records import Record
+from latentflow.base.errors import Interrupted
+from latentflow.base.files import write_file
+from latentflow.base.records import Record
 from latentflow.sinks import Sink
 
 
@@ -19,7 +19,7 @@ class Checkpoints(Sink[Record]):
     def __init__(
         self, path: Path, state: Callable[[], dict[str, Any]], every: int, option: str, after: int = 0
     ) -> None:
-        """What is there of records before `after` is in the file."""
+        """Records before `after` are already in the file."""
         self.path, self.state, self.every, self.option, self.after = path, state, every, option, after
         self.unsaved = False
 
@@ -31,7 +31,7 @@ class Checkpoints(Sink[Record]):
                 self._save()
 
     def _save(self) -> None:
-        from latentflow.state_files import pack
+        from latentflow.base.state import pack
 
         write_file(self.path, pack(self.state()), self.option)
         self.unsaved = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentflow.files import check_writable, replacing
+from latentflow.base.files import check_writable, replacing
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from latentflow.records import Comparison
+    from latentflow.base.records import Comparison
 
 COLUMNS = 7
 
@@ -43,7 +43,7 @@ class ContactSheet(Sink["Comparison"]):
             self._keep(record)
 
     def _keep(self, record: Comparison) -> None:
-        from latentflow.pictures.files import to_uint8
+        from latentflow.base.pixels import to_uint8
 
         self.kept[record.index] = {
             name: (to_uint8(step.image), f"{float(step.psnr[0]):.2f} dB") for name, step in record.steps.items()
@@ -55,8 +55,8 @@ class ContactSheet(Sink["Comparison"]):
             return
         from PIL import Image
 
+        from latentflow.base.pixels import to_uint8
         from latentflow.pictures.draw import contact_sheet
-        from latentflow.pictures.files import to_uint8
 
         self._keep(self.last)
         steps = sorted(self.kept)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentflow.errors import MissingPackageError
+from latentflow.base.errors import MissingPackageError
 
 _BT709 = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 _TO_YUV = "-vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
@@ -24,21 +24,23 @@ _CODECS = {
     ".webp": "-c:v libwebp_anim -quality 85",
 }
 
+MOST_CHANNELS = 8  # that encoders and players know; those of more are mixed down to two
 # Codecs that have the rate of the sound; Opus, the usual one of WebM, would resample.
 _SOUND_CODECS = {".mp4": "-c:a aac -b:a 256k -movflags +faststart", ".webm": "-c:a libvorbis -q:a 7"}
 
 
 @dataclass(frozen=True, slots=True)
 class Soundtrack:
-    """Samples `first` to `last` (exclusive) of a sound file, at its own rate."""
+    """Samples `first` to `last` (exclusive) of a sound file of `channels` channels, at its own rate."""
 
     path: Path
     first: int
     last: int
+    channels: int = 2
 
 
 def can_sound(path: Path) -> bool:
-    """Whether the format of `path` can have sound."""
+    """Tell whether the format of `path` can have sound."""
     return path.suffix.lower() in _SOUND_CODECS
 
 
@@ -106,6 +108,7 @@ def add_sound(silent: Path, sound: Soundtrack, seconds: float, path: Path, execu
     AAC begin with some samples of silence; it ends with the pictures, or before.
     """
     cut = f"atrim=start_sample={sound.first}:end_sample={sound.last},asetpts=N/SR/TB,atrim=end={seconds:.9f}"
+    cut = _mixed_down(sound.channels) + cut
     maps = "-map 0:v:0 -map 1:a:0 -c:v copy -map_metadata -1 -map_chapters -1 -fflags +bitexact -flags:a +bitexact"
     line = [executable, "-y", "-v", "error", "-nostdin", "-i", str(silent.absolute()), "-i", str(sound.path.absolute())]
     codec = _SOUND_CODECS[path.suffix.lower()]
@@ -119,8 +122,17 @@ def add_sound(silent: Path, sound: Soundtrack, seconds: float, path: Path, execu
         raise _failed(done.stderr)
 
 
+def _mixed_down(channels: int) -> str:
+    """The filter that makes two channels of too many: the mean of the first, third, … and that of the others. It is
+    spelled out, since ffmpeg doesn't know where the speakers of more channels are."""
+    if channels <= MOST_CHANNELS:
+        return ""
+    left, right = ("+".join(f"c{each}" for each in range(side, channels, 2)) for side in (0, 1))
+    return f"pan=stereo|c0<{left}|c1<{right},"
+
+
 def _of_even_size(picture: np.ndarray) -> np.ndarray:
-    """A picture (h, w, 3) whose sides yuv420p can have: where one is odd, the last row or column stands twice."""
+    """A picture (h, w, 3) with even sides, as yuv420p needs: where a side is odd, the last row or column is doubled."""
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.config import OUTPUT_SUFFIXES, Options, did_you_mean
-from latentflow.errors import InputError, OutputError
-from latentflow.files import check_writable
-from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame
+from latentflow.base.errors import InputError, OutputError
+from latentflow.base.files import check_folder_is_ours, check_writable
+from latentflow.base.options import Options, did_you_mean
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Frame
 from latentflow.sinks import FrameSink
+from latentflow.sinks.config import OUTPUT_SUFFIXES
 
 if TYPE_CHECKING:
-    from latentflow.sinks import Draw
+    from latentflow.base.session import Session
     from latentflow.sinks.ffmpeg import Soundtrack
+    from latentflow.sinks.sink import Draw
 
 FASTEST_GIF = 50.0
 
@@ -46,7 +48,7 @@ def check_frames_path(
         )
     if suffix == ".gif" and fps > FASTEST_GIF:
         raise InputError(
-            f"`fps` {fps:g}: a GIF shows at most {FASTEST_GIF:g} frames a second.", "Choose .mp4, .webm or .webp."
+            f"`fps` {fps:g}: a GIF shows at most {FASTEST_GIF:g} frames per second.", "Choose .mp4, .webm or .webp."
         )
     kind = suffix or "folder of PNGs"
     if palette != "frame" and suffix != ".gif":
@@ -64,10 +66,8 @@ def check_frames_path(
 def _check_folder(path: Path, overwrite: bool) -> None:
     if path.is_file():
         raise OutputError(f"`output_path` {path} is a file without a suffix, not a folder for PNGs.")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise OutputError(
-            f"`output_path` {path} is a folder that already holds files.", "Add `overwrite`, or name a new one."
-        )
+    if not overwrite:
+        check_folder_is_ours(path)
     if not path.parent.is_dir():
         raise OutputError(f"`output_path` {path}: the folder {path.parent} does not exist.", f"mkdir -p {path.parent}")
     check_writable(path / "frame" if path.is_dir() else path, "`output_path`")
@@ -85,12 +85,14 @@ def open_frames(
     draw: Draw = draw_image,
     sound: Soundtrack | None = None,
     by_frame: bool = False,
+    session: Session | None = None,
 ) -> FrameSink:
     """The sink for frames at `path`: .gif, .mp4, .webm, .webp, or a folder that gets PNGs.
 
-    `fps` is frames a second, `hold` the seconds the last frame stays; `loop`, `bounce` and `palette` are those of a
+    `fps` is frames per second, `hold` the seconds the last frame stays; `loop`, `bounce` and `palette` are those of a
     run. `draw` makes the picture (h, w, 3) uint8 of a record. `sound` goes into an .mp4 or .webm. PNGs are named by
-    step, or `by_frame` in their order. Raises what `check_frames_path` raises.
+    step, or `by_frame` in their order. A `session` that is stopped while the file is finished ends it early. Raises
+    what `check_frames_path` raises.
     """
     path = Path(path)
     check_frames_path(path, fps=fps, loop=loop, bounce=bounce, palette=palette, overwrite=overwrite)
@@ -100,7 +102,9 @@ def open_frames(
         return PngFolder(path, draw, by_frame=by_frame)
     from latentflow.sinks.video import Video
 
-    return Video(path, draw, fps=fps, hold=hold, loop=loop, bounce=bounce, palette=palette, sound=sound)
+    return Video(
+        path, draw, fps=fps, hold=hold, loop=loop, bounce=bounce, palette=palette, sound=sound, session=session
+    )
 
 
 def frame_options(config: Options) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Gif:
         self.path, self.loop, self.palette = path, loop, palette
         self._before: np.ndarray | None = None
         self._seconds = 0.0
+        self._failure: OSError | None = None  # after it the file ends somewhere in a block: nothing may follow
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Append a picture (h, w, 3) uint8 that is shown for `seconds`; raises `OSError`."""
@@ -52,8 +53,14 @@ class Gif:
         self._append(b";")
 
     def _append(self, block: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(block)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with self.path.open("ab") as file:
+                file.write(block)
+        except OSError as error:
+            self._failure = error
+            raise
 
     def _header(self, width: int, height: int) -> bytes:
         header = b"GIF89a" + struct.pack("<HH", width, height)

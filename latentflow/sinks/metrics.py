@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from latentflow.files import check_writable, writing
-from latentflow.records import READ_TOGETHER, Figures, Step, Update
+from latentflow.base.files import append, check_writable, writing
+from latentflow.base.records import READ_TOGETHER, Figures, Step, Update
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def plain_figures(step: Figures | Update) -> dict[str, object]:
     """A record's figures as plain numbers, of the first image of a step and the mean of a batch that is trained on;
-    what is not finite becomes None, as JSON has it."""
+    values that are not finite become None, as JSON has it."""
 
     def number(values: Tensor) -> float:
         return float(values.mean() if isinstance(step, Update) else values[0])
@@ -44,7 +45,7 @@ class Metrics(Sink[Any]):
     def __init__(self, path: Path, *, after: int = 0) -> None:
         """Begin a new file, or continue an earlier one after the line of step `after`."""
         self.path, self.after = path, after
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
         self._waiting: list[Figures | Update] = []
 
     def open(self) -> None:
@@ -60,10 +61,11 @@ class Metrics(Sink[Any]):
         with writing(self.path, "`metrics`"):
             if self._file is None:  # not before there is something to put in an earlier file's place
                 kept = self._kept()
-                self._file = self.path.open("w", encoding="utf-8", buffering=1)
-                self._file.writelines(kept)
-            self._file.writelines(json.dumps(plain_figures(record)) + "\n" for record in self._waiting)
+                self._file = self.path.open("wb", buffering=0)
+                append(self._file, "".join(kept).encode())
+            lines = [json.dumps(plain_figures(record)) + "\n" for record in self._waiting]
             self._waiting.clear()
+            append(self._file, "".join(lines).encode())
 
     def _kept(self) -> list[str]:
         if not self.after or not self.path.exists():

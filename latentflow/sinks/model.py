@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from latentflow.files import write_file, writing
+from latentflow.base.files import filling
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.models.weights import HASHES_FILE
 
@@ -25,8 +25,6 @@ def write_model(folder: Path, model: Any, scaling_factor: float, report: dict[st
     values = {name: value.to("cpu", torch.float16).contiguous() for name, value in model.state_dict().items()}
     weights = save(values, metadata={"format": "pt"})
     sha256 = hashlib.sha256(weights).hexdigest()
-    with writing(folder, "`output_dir`"):
-        folder.mkdir(exist_ok=True)
     contents = {
         WEIGHTS_FILE: weights,
         "config.json": as_json({key: value for key, value in config.items() if key not in INTERNAL_KEYS}),
@@ -34,8 +32,9 @@ def write_model(folder: Path, model: Any, scaling_factor: float, report: dict[st
         "report.json": as_json(report),
         "README.md": card.encode(),
     }
-    for name, content in contents.items():
-        write_file(folder / name, content, "`output_dir`")
+    with filling(folder, "`output_dir`") as unfinished:
+        for name, content in contents.items():
+            (unfinished / name).write_bytes(content)
     return sha256
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame, Record
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Frame, Record
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:

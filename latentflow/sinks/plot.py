@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentflow.base.records import Figures
 from latentflow.pictures.figure import check_figure_path, new_figure, save_figure, write_below
-from latentflow.records import Figures
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""How far a run is, for whoever watches the session's meter."""
+"""Progress of a run, shown on the session's meter."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
-from latentflow.records import Record
-from latentflow.session import Meter, Session
+from latentflow.base.records import Record
+from latentflow.base.session import Meter, Session
 from latentflow.sinks import Sink
 from latentflow.sinks.metrics import plain_figures
 

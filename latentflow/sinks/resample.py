@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.records import Frame
+from latentflow.base.records import Frame
 from latentflow.sinks import Sink
+from latentflow.sinks.sink import Stopped
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentflow.base.session import Session
 
 MARGIN = 4  # how many times as many latents are kept as there will be frames
 
@@ -21,12 +24,14 @@ class ResampleByChange(Sink[Any]):
     """Keeps a trajectory of latents and, when it ends, decodes and passes on `count` of its steps, between each of
     which the picture changes by nearly the same RMS distance; the first and the last are among them.
 
-    No more than four times `count` latents are kept: where there are more steps, those go that are nearest to their
-    neighbors along the path.
+    No more than four times `count` latents are kept: where there are more steps, the latents nearest to their neighbors
+    along the path are dropped. If the `session` is stopped meanwhile, resampling ends after the frame in hand.
     """
 
-    def __init__(self, sink: Sink[Any], count: int, decode: Callable[[Tensor], Tensor]) -> None:
-        self.sink, self.count, self.decode = sink, count, decode
+    def __init__(
+        self, sink: Sink[Any], count: int, decode: Callable[[Tensor], Tensor], session: Session | None = None
+    ) -> None:
+        self.sink, self.count, self.decode, self.session = sink, count, decode, session
         self.kept: list[tuple[float, Frame]] = []  # without its picture, with the length of the path up to there
         self.before: Tensor | None = None
         self.length = 0.0
@@ -56,9 +61,11 @@ class ResampleByChange(Sink[Any]):
         """Decode the chosen latents, pass them on, and close the sink."""
         import torch
 
+        stopped = Stopped(self.session, error)
         try:
             with torch.no_grad():
-                for frame in self._chosen() if self.kept else []:
+                for frame in stopped.before(self._chosen() if self.kept else []):
                     self.sink.write(replace(frame, image=self.decode(frame.latent)))
+            stopped.check("there are fewer frames")
         finally:
             self.sink.close(error)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from latentflow.config import did_you_mean
-from latentflow.errors import InputError
-from latentflow.files import check_writable, replacing
-from latentflow.pictures.files import to_uint8
-from latentflow.records import Record, Step
+from latentflow.base.errors import InputError
+from latentflow.base.files import check_writable, replacing
+from latentflow.base.options import did_you_mean
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Record, Step
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """The latents of a run or of moving pictures: small, appended step by step, enough to draw the frames again.
 
-A line of JSON says whose latents these are; then, for every record, a line with its figures, or with what is written
+A line of JSON gives the source of the latents. For every record a line follows with its figures, or with the texts
 beside its pictures, and, if its frame is kept, the bytes of its latents (float32, little-endian). A file that was cut
-off is good up to its last complete record. That of a run has version 1 and a latent c × rows × columns a record; that
-of a comparison or a view has version 2 and n × c × rows × columns.
+off is good up to its last complete record. The file of a run has version 1 and a latent c × rows × columns per record;
+the file of a comparison or a view has version 2 and n × c × rows × columns.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.errors import InputError, first_line
-from latentflow.files import check_writable, writing
-from latentflow.records import Comparison, Figures, Frame, Labeled, Record, Step
+from latentflow.base.errors import InputError, first_line
+from latentflow.base.files import append, check_writable, writing
+from latentflow.base.records import Comparison, Figures, Frame, Labeled, Record, Step
 from latentflow.sinks import Sink
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = "latentflow trajectory"
 OF_RUN, OF_PICTURES = 1, 2  # versions
-LARGEST_LINE = 1_000_000  # bytes: a file that has a longer one is none
+LARGEST_LINE = 1_000_000  # bytes: a file with a longer line isn't a trajectory
 
 
 def trajectory_path(output_path: Path) -> Path:
@@ -44,7 +45,7 @@ class Trajectory(Sink[Any]):
 
     def __init__(self, path: Path, facts: dict[str, Any], every: int, after: int = 0) -> None:
         self.path, self.facts, self.every, self.after = path, facts, every, after
-        self.file: IO[bytes] | None = None
+        self.file: FileIO | None = None
         self.last: Frame | None = None  # without its latent so far
 
     def open(self) -> None:
@@ -63,16 +64,16 @@ class Trajectory(Sink[Any]):
             self._append(record, kept=kept)
             self.last = None if kept else record
 
-    def _begun(self, record: Frame) -> IO[bytes]:
+    def _begun(self, record: Frame) -> FileIO:
         if not self.after:
-            file = self.path.open("wb")
+            file = self.path.open("wb", buffering=0)
             version, shape = OF_PICTURES, list(record.latent.shape)
             if isinstance(record, Step):
                 version, shape = OF_RUN, shape[1:]
-            file.write(json.dumps({"format": f"{FORMAT} {version}", "shape": shape, **self.facts}).encode() + b"\n")
+            append(file, json.dumps({"format": f"{FORMAT} {version}", "shape": shape, **self.facts}).encode() + b"\n")
             return file
         past = read_trajectory(self.path)
-        going_on: IO[bytes] = self.path.open("r+b")
+        going_on = self.path.open("r+b", buffering=0)
         end = next((each.begin for each in past.records if each.figures["step"] >= self.after), past.end)
         going_on.truncate(end)
         going_on.seek(end)
@@ -82,8 +83,7 @@ class Trajectory(Sink[Any]):
         assert self.file is not None
         latent = record.latent.cpu().numpy().astype("<f4").tobytes() if kept else b""
         figures = {"step": record.index, "total": record.total, **_noted(record), "bytes": len(latent)}
-        self.file.write(json.dumps(figures).encode() + b"\n" + latent)
-        self.file.flush()
+        append(self.file, json.dumps(figures).encode() + b"\n" + latent)
 
     def close(self, error: BaseException | None) -> None:
         if self.file is not None:
@@ -94,7 +94,7 @@ class Trajectory(Sink[Any]):
 
 
 def _noted(record: Frame) -> dict[str, Any]:
-    """What a line says of a record."""
+    """Return the fields of a record's line."""
     if isinstance(record, Step):
         return {
             "loss": float(record.loss[0]),
@@ -121,7 +121,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a trajectory holds: whose it is, its records in order, and where the last complete one ends."""
+    """The contents of a trajectory: facts on its origin, its records in order, and the end of the last complete one."""
 
     path: Path
     facts: dict[str, Any]
@@ -130,7 +130,7 @@ class Past:
 
     @property
     def is_of_run(self) -> bool:
-        """Whether its records are the steps of a run; else they are pictures with texts."""
+        """True if its records are the steps of a run; else they are pictures with texts."""
         return len(self.facts["shape"]) == 3
 
     def labeled(self, image: Tensor) -> Iterator[Labeled]:
@@ -173,7 +173,7 @@ class Past:
         import torch
 
         def one(value: float | None) -> Any:
-            return None if value is None else torch.tensor([value])
+            return None if value is None else torch.tensor([value], dtype=torch.float32)
 
         for entry in self.records:
             found = entry.figures

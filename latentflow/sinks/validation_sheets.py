@@ -1,18 +1,19 @@
 """Validation images and the reconstructions of a model in training."""
 
+from collections.abc import Collection
 from pathlib import Path
 
-from latentflow.files import replacing, writing
-from latentflow.records import Update
+from latentflow.base.files import replacing, writing
+from latentflow.base.records import Update
 from latentflow.sinks import Sink
 
 
 class ValidationSheets(Sink[Update]):
-    """One PNG in `folder` for each record with a sheet, named by its step; those of steps beyond `after`, which an
-    earlier training left, are removed."""
+    """One PNG in `folder` for each record with a sheet, named by its step. The files called `earlier` were left by an
+    earlier training; the ones of steps beyond `after` are removed."""
 
-    def __init__(self, folder: Path, *, after: int = 0) -> None:
-        self.folder, self.after = folder, after
+    def __init__(self, folder: Path, *, after: int = 0, earlier: Collection[str] = ()) -> None:
+        self.folder, self.after, self.earlier = folder, after, earlier
         self._began = False
 
     def open(self) -> None:
@@ -29,13 +30,13 @@ class ValidationSheets(Sink[Update]):
             return
         from PIL import Image
 
-        from latentflow.pictures.files import to_uint8
+        from latentflow.base.pixels import to_uint8
 
         with replacing(self.folder / f"{record.index:07d}.png", "`output_dir`") as unfinished:
             Image.fromarray(to_uint8(record.sheet)).save(unfinished)
 
     def _remove_earlier(self) -> None:
         with writing(self.folder, "`output_dir`"):
-            for path in self.folder.glob("*.png"):
+            for path in (self.folder / name for name in self.earlier):
                 if path.stem.isdigit() and int(path.stem) > self.after:
-                    path.unlink()
+                    path.unlink(missing_ok=True)

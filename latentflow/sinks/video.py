@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentflow.files import check_writable, temporary, writing
+from latentflow.base.files import check_writable, temporary, writing
 from latentflow.pictures.palette import ColorSample
 from latentflow.sinks import FrameSink
 from latentflow.sinks.ffmpeg import Ffmpeg, Soundtrack, add_sound, can_sound, ffmpeg_executable
 from latentflow.sinks.gif import COLORS, Gif
+from latentflow.sinks.sink import Stopped
 from latentflow.sinks.spool import Spool
 
 if TYPE_CHECKING:
-    from latentflow.sinks import Draw
+    from latentflow.base.session import Session
+    from latentflow.sinks.sink import Draw
 
 
 class Video(FrameSink):
@@ -26,7 +28,7 @@ class Video(FrameSink):
     It is played `loop` times, forever if 0. With `bounce` the frames between the last and the first follow in reverse.
     With a `palette` "global" all frames of a GIF share one, which is chosen when the last frame is there; with either
     the drawn frames are kept in a temporary file beside `path` until then. An .mp4 or .webm has the `sound`, if there
-    is one, as far as there are pictures.
+    is one, as far as there are pictures. A `session` that is stopped while the file is finished ends it early.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class Video(FrameSink):
         bounce: bool,
         palette: str,
         sound: Soundtrack | None = None,
+        session: Session | None = None,
     ) -> None:
+        self.session = session
         self.path, self.draw, self.fps, self.loop, self.bounce = path, draw, fps, loop, bounce
         self.hold = max(hold, 1 / fps)
         self.sound = sound if can_sound(path) else None
         self.seconds = 0.0
         self.frames = 0
+        self._encoded = 0
         self.sample = ColorSample() if palette == "global" else None
         self._spool: Spool | None = None
         self._last: np.ndarray | None = None  # not encoded yet, because it may be the one that is held
@@ -61,7 +66,7 @@ class Video(FrameSink):
 
     @cached_property
     def encoder(self) -> Gif | Ffmpeg:
-        """What encodes the pictures."""
+        """The encoder of the pictures."""
         path = self._silent if self.sound else temporary(self.path)
         if self._is_gif:
             return Gif(path, loop=self.loop, palette=self.sample.palette(COLORS) if self.sample else None)
@@ -69,11 +74,12 @@ class Video(FrameSink):
 
     @property
     def _silent(self) -> Path:
-        """Where the pictures are until their sound is added."""
+        """The path of the pictures until their sound is added."""
         return temporary(self.path.with_name(f"silent.{self.path.name}"))
 
     def _encode(self, picture: np.ndarray, seconds: float) -> None:
         self.encoder.add(picture, seconds)
+        self._encoded += 1
         self.seconds += max(1, round(seconds * self.fps)) / self.fps
 
     def write(self, record: Any) -> None:
@@ -93,18 +99,25 @@ class Video(FrameSink):
             self._spool = self._spool or Spool(self.path.parent)
             self._spool.append(picture)
 
+    def in_file(self, drawn: int) -> int:
+        """The frames of the closed file: there and back, all but the first and the last are there twice."""
+        return drawn + max(0, drawn - 2) if self.bounce else drawn
+
     def close(self, error: BaseException | None) -> None:
         """Encode what is left, end the file and put it in place."""
         if self._last is None:
             return
+        stopped = Stopped(self.session, error)
         try:
             with writing(self.path, "`output_path`"):
-                for picture, seconds in self._remaining(self._last):
+                for picture, seconds in stopped.before(self._remaining(self._last)):
                     self._encode(picture, seconds)
                 self.encoder.finish()
                 if self.sound:
                     add_sound(self._silent, self.sound, self.seconds, temporary(self.path), self._executable)
                 temporary(self.path).replace(self.path)
+                self.frames = self._encoded if stopped.is_early else self.in_file(self.frames)
+            stopped.check(f"{self.path} ends early")
         finally:
             temporary(self.path).unlink(missing_ok=True)
             self._silent.unlink(missing_ok=True)

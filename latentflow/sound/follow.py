@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from latentflow.config import SoundConfig, counted
-from latentflow.errors import InputError
-from latentflow.session import Session
-from latentflow.sinks.ffmpeg import can_sound
+from latentflow.base.errors import InputError
+from latentflow.base.options import counted
+from latentflow.base.session import Session
+from latentflow.sinks.ffmpeg import MOST_CHANNELS, can_sound
 from latentflow.sound.beats import Beats, find_beats
-from latentflow.sound.listen import Heard, listen
-from latentflow.sound.motion import Position, follow_energy, follow_times, frame_count, frame_seconds
-from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTION_OPTIONS, MOTIONS, NEEDING_LIBROSA, SENSITIVITY
+from latentflow.sound.config import SoundConfig
+from latentflow.sound.hearing import Heard, listen
+from latentflow.sound.motion import SILENT, Position, follow_energy, follow_times, frame_count, frame_seconds
+from latentflow.sound.motions import BEATS_PER_BAR, MARGIN, MOTION_OPTIONS, MOTIONS, SENSITIVITY
 from latentflow.sound.reading import Clip, measure_clip, read_time
 
 MOST_FRAMES = 100_000
+FEW_HITS = 0.002  # of the energy: what the beginning and the end of a tone have
 
 
 def check_sound(config: SoundConfig, motion: str | None, segments: int | None = None) -> None:
@@ -53,11 +56,18 @@ def check_sound(config: SoundConfig, motion: str | None, segments: int | None = 
         raise InputError("`marks` must rise from each to the next.")
     if marks and (marks[0] <= begin or (end is not None and marks[-1] >= end)):
         raise InputError("`marks` must lie between the beginning and the end of the sound.")
+    first_beat = _first_beat(config)
+    if first_beat is not None and (first_beat < begin or (end is not None and first_beat >= end)):
+        raise InputError("`first_beat` must lie between the beginning and the end of the sound.")
 
 
 def _part(config: SoundConfig) -> tuple[float, float | None]:
     begin = 0.0 if config.from_ is None else read_time(config.from_, "from_")
     return begin, None if config.to is None else read_time(config.to, "to")
+
+
+def _first_beat(config: SoundConfig) -> float | None:
+    return None if config.first_beat is None else read_time(config.first_beat, "first_beat")
 
 
 def _marks(config: SoundConfig) -> list[float]:
@@ -91,46 +101,66 @@ class Followed:
 
     def position(self, segments: int, *, loop: bool = False) -> Position:
         """The position in [0, segments] at seconds of the clip, for every motion but chroma."""
-        heard = self.heard
-        if self.motion in ("beats", "bars"):
-            assert self.beats is not None
-            times = self.beats.times if self.motion == "beats" else self.beats.bars
-            return follow_times(times, heard.seconds, segments, every=self.config.every, loop=loop)
-        energy = {"percussive": heard.percussive, "energy": heard.energy}.get(self.motion)
-        if energy is None:
-            energy = np.zeros_like(heard.energy)
+        heard, follows = self.heard, MOTIONS[self.motion].follows
+        if self.beats is not None:
+            return follow_times(self._stops, heard.seconds, segments, every=self.config.every, loop=loop)
+        silence = np.zeros_like(heard.energy)
+        energy = {"hits": heard.percussive, "energy": heard.energy, "time": silence}[follows]
         options: dict[str, Any] = {"smooth": self.smooth, "sensitivity": self.sensitivity}
         return follow_energy(energy, heard.seconds, segments, marks=self.marks, **options)
 
+    @property
+    def _stops(self) -> np.ndarray:
+        """The beats, or the bars, whichever are followed."""
+        assert self.beats is not None
+        return {"beats": self.beats.times, "bars": self.beats.bars}[MOTIONS[self.motion].follows]
+
     def fractions(self, fps: float) -> np.ndarray:
-        """The fraction (n,) in [0, 1] of a run of frames at which each of `fps` a second is: it never falls, and beats
-        or bars, or every so many of them, divide the run into equal parts."""
+        """The fraction (n,) in [0, 1] of a run that each frame shows, at `fps` frames per second. It never falls; beats
+        or bars, or every few of them, divide the run into equal parts."""
         times = frame_seconds(count_frames(self.heard.seconds, fps), fps)
         segments = len(self.marks) + 1
         if self.beats is not None:
-            found = (self.beats.times if self.motion == "beats" else self.beats.bars)[:: self.config.every or 1]
+            found = self._stops[:: self.config.every or 1]
             segments = int(((found > 0) & (found < self.heard.seconds)).sum()) + 1
             return follow_times(found, self.heard.seconds, segments)(times) / segments
         return self.position(segments)(times) / segments
 
+    def notices(self) -> Iterator[str]:
+        """A sentence for everything that was not found, or only in part."""
+        heard, beats = self.heard, self.beats
+        if float(heard.energy.mean()) < SILENT:
+            yield "The sound is silent; the picture moves evenly."
+        elif MOTIONS[self.motion].follows == "hits" and heard.percussive.sum() < FEW_HITS * heard.energy.sum():
+            yield "Hardly any hits were found; `motion` energy follows all that sounds."
+        if beats is None:
+            return
+        if not beats.tempo:
+            yield "No beats were found; the picture moves evenly."
+            return
+        if self.config.every is not None and len(self._stops[:: self.config.every]) < 2:
+            yield f"The sound has no second stop {self.config.every} {MOTIONS[self.motion].follows} after the first."
+        if beats.doubts and self.config.first_beat is None:
+            yield f"The beats are in doubt: {beats}. `bpm` and `first_beat` say what you know better."
+
     @property
     def rises(self) -> bool:
-        """Whether positions never go back."""
-        return self.motion in ("percussive", "energy", "constant")
+        """True if positions never go back."""
+        return MOTIONS[self.motion].rises
 
     def figures(self) -> dict[str, Any]:
-        """What was heard, as plain values."""
+        """Return the figures of what was heard, as plain values."""
         clip = self.heard.clip
         found: dict[str, Any] = {"seconds": clip.seconds, "rate": clip.rate, "channels": clip.channels}
         found |= {"motion": self.motion}
         if self.beats is not None:
             names = ("tempo", "tempo_error", "steady")
-            found |= {name: getattr(self.beats, name) for name in names}
+            found |= {name: getattr(self.beats, name) for name in names} | {"doubts": list(self.beats.doubts)}
             found |= {"beats": self.beats.times.tolist(), "bars": self.beats.bars.tolist()}
         return {"sound": found}
 
     def line(self) -> str:
-        """What was heard, in words."""
+        """Describe what was heard."""
         return f"sound    {self.heard.clip}" + (f"; {self.beats}" if self.beats is not None else "")
 
 
@@ -139,39 +169,58 @@ def follow(config: SoundConfig, motion: str, session: Session) -> Followed:
     and `MissingPackageError` as `listen` does."""
     assert config.audio is not None
     begin, end = _part(config)
-    if motion in NEEDING_LIBROSA:
-        session.say("Listening; the first time, librosa takes about twenty seconds to compile.")
-    pitches = motion in ("chroma", "bars")
+    first_beat, follows = _first_beat(config), MOTIONS[motion].follows
     margin = MARGIN if config.margin is None else config.margin
-    heard = listen(config.audio, begin, end, margin=margin, pitches=pitches)
-    beats = find_beats(heard, config.beats_per_bar or BEATS_PER_BAR) if motion in ("beats", "bars") else None
+    pitches = follows == "pitches" or (follows == "bars" and first_beat is None)
+    heard = listen(config.audio, begin, end, margin=margin, pitches=pitches, check=session.check)
+    for name, times in (("marks", _marks(config)), ("first_beat", [] if first_beat is None else [first_beat])):
+        late = [time for time in times if time >= heard.seconds + heard.clip.starts_at]
+        if late:
+            raise InputError(f"`{name}`: the sound ends before {late[0]:g} s.")
+    beats = None
+    if MOTIONS[motion].has_beats:
+        known = {"bpm": config.bpm, "first_beat": None if first_beat is None else first_beat - heard.clip.starts_at}
+        beats = find_beats(heard, config.beats_per_bar or BEATS_PER_BAR, **known)
     found = Followed(heard=heard, beats=beats, motion=motion, config=config)
-    late = [mark for mark in found.marks if mark >= heard.seconds]
-    if late:
-        raise InputError(f"`marks`: the sound ends before {late[0] + heard.clip.starts_at:g} s.")
-    if beats is not None and not beats.tempo:
-        session.say("No beats were found; the picture moves evenly.")
-    if float(heard.energy.mean()) < 1e-9:
-        session.say("The sound is silent; the picture moves evenly.")
+    for notice in (*clip_notices(heard.clip), *found.notices()):
+        session.say(notice)
     return found
 
 
+def clip_notices(clip: Clip) -> Iterator[str]:
+    """A sentence for everything that is odd in a sound file."""
+    if clip.damage:
+        yield f"{clip.path.name} is damaged, and may crackle or end early. ffmpeg says: {clip.damage}."
+    if clip.channels > MOST_CHANNELS:
+        yield f"The {clip.channels} channels of {clip.path.name} are mixed down to two in a video."
+
+
 def count_frames(seconds: float, fps: float) -> int:
-    """The number of frames of so many seconds; raises `InputError` for too many, and for one alone."""
+    """The number of frames in a number of seconds; raises `InputError` for too many, and for one alone."""
     count = frame_count(seconds, fps)
     if not 2 <= count <= MOST_FRAMES:
+        remedy = "Take more of the sound, or more `fps`." if count < 2 else "Take less of the sound, or fewer `fps`."
         raise InputError(
-            f"{seconds:.1f} seconds at `fps` {fps:g} are {counted(count, 'frame')}; 2 to {MOST_FRAMES} can be made."
+            f"{_readable(seconds)} seconds at `fps` {fps:g} are {counted(count, 'frame')}; 2 to {MOST_FRAMES} can be "
+            "made.",
+            remedy,
         )
     return count
 
 
-def read_clip(config: SoundConfig) -> Clip:
-    """The part of the `audio` of a config that is wanted, without listening to it; raises `InputError` where there is
-    nothing."""
+def _readable(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.4f}".rstrip("0")
+
+
+def read_clip(config: SoundConfig, session: Session) -> Clip:
+    """The part of the `audio` of a config that is wanted, without listening to it; says what is odd in it. Raises
+    `InputError` where there is nothing."""
     assert config.audio is not None
     begin, end = _part(config)
-    return measure_clip(Path(config.audio).expanduser(), begin, end)
+    clip = measure_clip(Path(config.audio).expanduser(), begin, end, check=session.check)
+    for notice in clip_notices(clip):
+        session.say(notice)
+    return clip
 
 
 def say_silent(path: Path, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import defaultdict
@@ -12,21 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from latentflow.config import counted
-from latentflow.errors import InputError, MissingPackageError
+from latentflow.base.errors import InputError, MissingPackageError
+from latentflow.base.options import counted
+from latentflow.sound.midi_file import cleaned
 
 PITCHES = 128
 LOUDEST = 127
+CENTER = 64  # of a controller that moves both ways
 BEND_SEMITONES = 2.0  # of the wheel at its end
-SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
+WHEEL, SUSTAIN, ALL_SOUND_OFF, RESET = 1, 64, 120, 121
+NOTES_OFF = range(123, 128)  # all notes off, and the modes that include it
+DRUMS = 9  # the channel, counted from 0: its programs are drum kits
+FILM = {29: 29.97}  # frames per second that are written as whole numbers
 USUAL_TEMPO = 500_000  # microseconds a beat, until a file says something else
+SAVE_AGAIN = "Open it in a sequencer and save it again."
 GLIDE = 0.5  # seconds from one image to the next after a program change
 NOTE = re.compile(r"([A-G])([#b]?)(-?\d)")
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 POSITION = "position"
 AXES = ("x", "y")
-USUAL_CONTROLS: dict[int, Any] = {1: POSITION, 16: "x", 17: "y"}
+USUAL_CONTROLS: dict[int, Any] = {WHEEL: POSITION, 16: "x", 17: "y"}
 
 Changes = tuple[np.ndarray, np.ndarray]  # seconds, ascending, and the value from each on
 
@@ -44,14 +51,15 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Performance:
-    """What a MIDI file of so many `seconds` plays: its notes, controllers by number, and, by channel, bends in
-    semitones; program changes; and `notices`, sentences on what was odd in it."""
+    """The events of a MIDI file of `seconds` length: its notes, controllers by number, and, by channel, bends in
+    semitones. Of its program changes, `cues` lead to images; `notices` are sentences on oddities of the file."""
 
     notes: list[Note]
     seconds: float
     controls: dict[int, Changes] = field(default_factory=dict)
     bends: dict[int, Changes] = field(default_factory=dict)
-    programs: Changes = field(default_factory=lambda: (np.zeros(0), np.zeros(0)))
+    programs: int = 0
+    cues: Changes = field(default_factory=lambda: (np.zeros(0), np.zeros(0)))
     notices: list[str] = field(default_factory=list)
 
     def levels(self, attack: float, release: float) -> Callable[[float], np.ndarray]:
@@ -91,11 +99,10 @@ class Performance:
         changes = self.controls.get(number)
         return None if changes is None else _value(changes, second, None)
 
-    @property
-    def plays_programs(self) -> bool:
-        """Whether programs change while it plays; those before the first note choose instruments."""
-        first = min((note.start for note in self.notes), default=0.0)
-        return bool((self.programs[0] > first).any())
+    def span(self, number: int) -> float:
+        """The range that a controller moves through, in [0, 127]; before its first value it is at 0."""
+        seconds, values = self.controls[number]
+        return float(values.max() - (0.0 if seconds[0] > 0 else values.min()))
 
 
 def _value(changes: Changes, second: float, before: Any) -> Any:
@@ -123,7 +130,8 @@ def read_midi(path: Path) -> Performance:
     nothing, `MissingPackageError` without mido.
 
     A note ends when its key is released or has velocity 0 or, while the sustain pedal is down, when that comes up. A
-    note that is never released lasts to the end of the file.
+    note that is never released lasts to the end of the file. A damaged file is read as far as it goes, which is among
+    the notices.
     """
     try:
         import mido
@@ -132,24 +140,22 @@ def read_midi(path: Path) -> Performance:
     if not path.is_file():
         raise InputError(f"`midi` {path} does not exist.")
     try:
-        file = mido.MidiFile(path, clip=True)
-        messages = list(mido.merge_tracks(file.tracks)) if file.type != 2 else []
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        said = str(error).strip().rstrip(".")
-        raise InputError(
-            f"`midi` {path.name} is no MIDI file that can be read{f': {said}' if said else ''}."
-        ) from error
+        content, faults = cleaned(path.read_bytes())
+    except (OSError, ValueError) as error:
+        said = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        raise InputError(f"`midi` {path.name} is no MIDI file that can be read: {said}.", SAVE_AGAIN) from error
+    file = mido.MidiFile(file=io.BytesIO(content))
     if file.type == 2:
         raise InputError(
-            f"`midi` {path.name} is of type 2, whose tracks are pieces of their own.",
+            f"`midi` {path.name} is of type 2, with tracks that are pieces of their own.",
             "Save one of them as type 0 or 1.",
         )
     if not file.ticks_per_beat:
-        raise InputError(f"`midi` {path.name} doesn't say how long a tick is.")
+        raise InputError(f"`midi` {path.name} doesn't say how long a tick is.", SAVE_AGAIN)
     reading = _Reading(file.ticks_per_beat)
-    for message in messages:
+    for message in mido.merge_tracks(file.tracks):
         reading.take(message)
-    return reading.performance(path)
+    return reading.performance(path.name, faults)
 
 
 class _Reading:
@@ -166,14 +172,15 @@ class _Reading:
         self.pedal: set[int] = set()
         self.notes: list[Note] = []
         self.controls: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        self.turned: dict[int, int] = {}  # the channel that moved a controller last
         self.bends: dict[int, list[tuple[float, float]]] = defaultdict(list)
-        self.programs: list[tuple[float, float]] = []
+        self.programs: list[tuple[float, float, int]] = []
 
     def _seconds(self, tick: int) -> float:
         """The second of a tick, from the last change of tempo, so that nothing adds up."""
-        if self.division < 0:  # frames of film a second, and ticks a frame
+        if self.division < 0:  # frames of film per second, and ticks per frame
             frames, ticks = -(self.division >> 8), max(1, self.division & 0xFF)
-            return tick / ((29.97 if frames == 29 else frames) * ticks)
+            return tick / (FILM.get(frames, frames) * ticks)
         return self.tempo_second + (tick - self.tempo_tick) * self.tempo / (1e6 * self.division)
 
     def take(self, message: Any) -> None:
@@ -191,7 +198,7 @@ class _Reading:
         elif message.type == "pitchwheel":
             self.bends[message.channel].append((self.second, BEND_SEMITONES * message.pitch / 8192))
         elif message.type == "program_change":
-            self.programs.append((self.second, message.program))
+            self.programs.append((self.second, message.program, message.channel))
 
     def _release(self, channel: int, pitch: int) -> None:
         if not self.held[channel, pitch]:
@@ -203,27 +210,58 @@ class _Reading:
             self.notes.append(Note(pitch, start, self.second, velocity, channel))
 
     def _control(self, message: Any) -> None:
-        if message.control == SUSTAIN:
-            if message.value >= 64:
-                self.pedal.add(message.channel)
-            else:
-                self._lift(message.channel)
-        elif message.control in (ALL_SOUND_OFF, ALL_NOTES_OFF):
-            for channel, pitch in list(self.held):
-                while channel == message.channel and self.held[channel, pitch]:
-                    self._release(channel, pitch)
+        number, channel = message.control, message.channel
+        if number == SUSTAIN and message.value >= 64:
+            self.pedal.add(channel)
+        elif number == SUSTAIN:
+            self._lift(channel)
+        elif number == RESET:
+            self._reset(channel)
+        elif number == ALL_SOUND_OFF:
+            self._release_all(channel)
+            self._end_sustained(channel)
+        elif number in NOTES_OFF:  # as if all keys were let go: the pedal still holds them
+            self._release_all(channel)
         else:
-            self.controls[message.control].append((self.second, message.value))
+            self.controls[number].append((self.second, message.value))
+            self.turned[number] = channel
+
+    def _release_all(self, channel: int) -> None:
+        for each, pitch in list(self.held):
+            while each == channel and self.held[each, pitch]:
+                self._release(each, pitch)
+
+    def _reset(self, channel: int) -> None:
+        """Put pedal, bend and modulation wheel of a channel back (MIDI Association, RP-015)."""
+        self._lift(channel)
+        if channel in self.bends:
+            self.bends[channel].append((self.second, 0.0))
+        if self.turned.get(WHEEL) == channel:
+            self.controls[WHEEL].append((self.second, 0))
 
     def _lift(self, channel: int) -> None:
         self.pedal.discard(channel)
+        self._end_sustained(channel)
+
+    def _end_sustained(self, channel: int) -> None:
         for each, pitch, start, velocity in self.sustained:
             if each == channel:
                 self.notes.append(Note(pitch, start, self.second, velocity, channel))
         self.sustained = [each for each in self.sustained if each[0] != channel]
 
-    def performance(self, path: Path) -> Performance:
-        """All of it; raises `InputError` when that is nothing."""
+    def _cues(self, notes: list[Note]) -> list[tuple[float, float]]:
+        """The program changes that lead to images. Changes of drums don't count, nor changes before the first note of
+        their channel (of any channel, if it has no notes): they choose instruments."""
+        first = {note.channel: note.start for note in reversed(notes)}
+        whole = min(first.values(), default=0.0)
+        return [
+            (second, program)
+            for second, program, channel in self.programs
+            if channel != DRUMS and second > first.get(channel, whole)
+        ]
+
+    def performance(self, name: str, faults: list[str]) -> Performance:
+        """All of it, with the `faults` of the file; raises `InputError` when that is nothing."""
         for channel in list(self.pedal):
             self._lift(channel)
         hanging = [
@@ -232,21 +270,29 @@ class _Reading:
             for start, velocity in starts
         ]
         notes = sorted([*self.notes, *hanging], key=lambda note: (note.start, note.pitch))
+        damage = f" It is damaged: {'; '.join(faults)}." if faults else ""
+        remedy = SAVE_AGAIN if faults else ""
         if not notes and not self.controls and not self.programs:
-            raise InputError(f"`midi` {path.name} plays nothing: it has no notes, controllers or program changes.")
-        if self.second <= 0:
-            raise InputError(f"`midi` {path.name} lasts no time.")
-        notices = []
-        if hanging:
-            notices.append(
-                f"{counted(len(hanging), 'note', 'are')} never released in {path.name}, and held to the end."
+            raise InputError(
+                f"`midi` {name} plays nothing: it has no notes, controllers or program changes.{damage}", remedy
             )
+        if self.second <= 0:
+            raise InputError(f"`midi` {name} lasts no time.{damage}", remedy)
+        notices = []
+        if faults:
+            notices.append(
+                f"{name} is damaged, and what can be read of it is played: {'; '.join(faults)}. If notes are missing, "
+                "open it in a sequencer and save it again."
+            )
+        if hanging:
+            notices.append(f"{counted(len(hanging), 'note', 'are')} never released in {name}, and held to the end.")
         return Performance(
             notes=notes,
             seconds=self.second,
             controls={number: _changes(found) for number, found in self.controls.items()},
             bends={channel: _changes(found) for channel, found in self.bends.items()},
-            programs=_changes(self.programs),
+            programs=len(self.programs),
+            cues=_changes(self._cues(notes)),
             notices=notices,
         )
 
@@ -258,11 +304,13 @@ def _changes(found: list[tuple[float, float]]) -> Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """What notes, controllers and programs do, by their numbers; see `read_mapping`."""
+    """The effects of notes, controllers and programs, by their numbers, and whether the controllers were `chosen`; see
+    `read_mapping`."""
 
     notes: dict[int, dict[str, Any]] = field(default_factory=dict)
     controls: dict[int, Any] = field(default_factory=lambda: dict(USUAL_CONTROLS))
     programs: dict[int, int] = field(default_factory=dict)
+    chosen: bool = False
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -278,7 +326,7 @@ def read_mapping(path: Path) -> Mapping:
             raise ValueError("it is no object")
         unknown = set(content) - {"notes", "controls", "programs"}
         if unknown:
-            raise ValueError(f"{min(unknown)!r} is none of notes, controls and programs")
+            raise ValueError(f"{min(unknown)!r} is not one of notes, controls and programs")
         parts = {name: content.get(name, {}) for name in ("notes", "controls", "programs")}
         for name, part in parts.items():
             if not isinstance(part, dict):
@@ -291,7 +339,8 @@ def read_mapping(path: Path) -> Mapping:
                 raise ValueError(f"program {number} has no number of an image")
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"`map_` {path} is no mapping: {str(error).rstrip('.')}.") from error
-    return Mapping(notes=notes, controls=controls if "controls" in content else dict(USUAL_CONTROLS), programs=programs)
+    chosen = "controls" in content
+    return Mapping(notes=notes, controls=controls if chosen else dict(USUAL_CONTROLS), programs=programs, chosen=chosen)
 
 
 def note_number(name: str) -> int:

@@ -6,23 +6,27 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from latentflow.sound.listen import BINS, Heard
+from latentflow.base.surroundings import undisturbed
+from latentflow.sound.hearing import BINS, Heard
 
 Position = Callable[[np.ndarray], np.ndarray]  # of seconds (n,) of the clip
 SILENT = 1e-9  # mean square of samples below which a stretch counts as silent: -90 dB
 FIFTHS = 7  # semitones from each class to the next in the circle of fifths
 
 
+@undisturbed
 def frame_count(seconds: float, fps: float) -> int:
-    """How many frames cover a sound: the last begins before it ends."""
+    """Count the frames that cover a sound: the last begins before it ends."""
     return max(1, int(np.ceil(seconds * fps - 1e-6)))
 
 
+@undisturbed
 def frame_seconds(frames: int, fps: float) -> np.ndarray:
     """The second (n,) at which each frame is shown, from its number alone."""
     return np.arange(frames) / fps
 
 
+@undisturbed
 def follow_energy(
     energy: np.ndarray,
     seconds: float,
@@ -37,8 +41,8 @@ def follow_energy(
 
     The share `sensitivity` of a stretch of the path is covered as its energy comes in, the rest evenly; a stretch that
     is silent is covered evenly. `marks` are the seconds at which the whole positions between 0 and `segments` are
-    reached, segments - 1 of them; without them the path is one stretch. `smooth` spreads every millisecond over so many
-    seconds after it, never before.
+    reached, segments - 1 of them; without them the path is one stretch. `smooth` spreads every millisecond over that
+    many seconds after it, never before.
     """
     stops = np.array([0.0, *marks, seconds])
     goals = np.arange(segments + 1.0) if len(marks) else np.array([0.0, float(segments)])
@@ -72,6 +76,7 @@ def _spread(energy: np.ndarray, smooth: float) -> np.ndarray:
     return np.maximum(fftconvolve(energy, weights / weights.sum())[: len(energy)], 0.0)
 
 
+@undisturbed
 def follow_times(
     times: np.ndarray, seconds: float, segments: int, *, every: int | None = None, loop: bool = False
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -80,7 +85,8 @@ def follow_times(
 
     Without `every` the path is walked once, and each position between its ends falls on one of the times, as evenly as
     they allow. With it every `every`-th time has the next position, from 0 at the first; the path goes back and forth
-    or, with `loop`, around, and then comes back to 0 at the end. Without times it moves evenly.
+    or, with `loop`, around, and then comes back to 0 at the end. Where that is less than half a leg after the
+    last of these times, the last two legs share theirs. Without times it moves evenly.
     """
     inner = times[(times > 0) & (times < seconds)]
     if every is None:
@@ -97,6 +103,8 @@ def follow_times(
             around = segments if loop else 1
             legs = max(around, (len(stops) // around) * around)
             stops = np.append(stops[:legs], seconds)
+            if len(stops) > 2 and seconds - stops[-2] < (stops[-2] - stops[-3]) / 2:  # the sound ends soon after a beat
+                stops[-2] = (stops[-3] + seconds) / 2  # which would be a jump: the last two legs share their time
             goals = np.arange(float(len(stops))) if len(stops) == legs + 1 else np.linspace(0, legs, len(stops))
     if len(stops) < 2:
         stops, goals = np.array([0.0, seconds]), np.array([0.0, float(segments)])
@@ -124,9 +132,9 @@ def chroma_weights(
 ) -> Callable[[float], np.ndarray]:
     """The weights (images,) of the images at a second, which add up to 1.
 
-    The circle of fifths, C G D A …, is dealt to the images in equal parts, in their order; an image weighs what the
-    squared strengths of its classes add up to. The share 1 - `sensitivity` goes to all images alike, and so does
-    everything in silence. `smooth` spreads each window over so many seconds after it.
+    The circle of fifths, C G D A …, is dealt to the images in equal parts, in their order; an image's weight is the sum
+    of the squared strengths of its classes. The share 1 - `sensitivity` goes to all images alike, and so does
+    everything in silence. `smooth` spreads each window over that many seconds after it.
     """
     assert heard.chroma is not None
     owner = np.empty(12, int)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentflow.pictures.figure import new_figure, write_below
-from latentflow.sound.listen import BINS
+from latentflow.sound.hearing import BINS
 from latentflow.sound.midi import PITCH_CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latentflow.sound.beats import Beats
-    from latentflow.sound.listen import Heard
+    from latentflow.sound.hearing import Heard
     from latentflow.sound.midi import Note
 
 WIDTH, PANEL = 10.0, 2.0  # inches

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from latentflow.sound.midi import LOUDEST, Note
+from latentflow.sound.reading import go_on
 
 RATE = 44_100
 OVERTONES = (1.0, 0.5, 0.25, 0.125)
@@ -15,9 +17,17 @@ PEAK = 0.8
 RISE = 0.005  # seconds at least, since a sudden start or end clicks
 
 
-def write_tones(path: Path, notes: list[Note], seconds: float, attack: float, release: float) -> int:
-    """Write the notes as a .wav of so many seconds, mono, and return its number of samples; `attack` and `release` are
-    those of their levels. It is made a second at a time."""
+def write_tones(
+    path: Path,
+    notes: list[Note],
+    seconds: float,
+    attack: float,
+    release: float,
+    check: Callable[[], object] = go_on,
+) -> int:
+    """Write the notes as a mono .wav of `seconds` length and return its number of samples; `attack` and `release`
+    belong to the notes' levels. The sound is made one second at a time; `check` is called before each, and may
+    raise."""
     attack, release = max(attack, RISE), max(release, RISE)
     count = round(seconds * RATE)
     loudest = _most_together(notes, release)
@@ -26,6 +36,7 @@ def write_tones(path: Path, notes: list[Note], seconds: float, attack: float, re
         file.setsampwidth(2)
         file.setframerate(RATE)
         for first in range(0, count, RATE):
+            check()
             time = np.arange(first, min(first + RATE, count)) / RATE
             total = np.zeros(len(time))
             for note in notes:

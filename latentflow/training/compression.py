@@ -14,7 +14,7 @@ from latentflow.pictures.files import cover
 from latentflow.training.data import SIDE, Pictures, to_bytes
 
 STATISTICS_IMAGES = 64  # training images that the statistics of the latents are computed from
-REFERENCE_SIDE = 512  # of the image whose values are counted
+REFERENCE_SIDE = 512  # of the image; its values are counted
 LEVELS = 256
 
 
@@ -52,10 +52,14 @@ class Compression:
 
 
 @torch.no_grad()
-def measure(autoencoder: Autoencoder, pictures: Pictures, validation: Tensor, seed: int = 0) -> Compression:
-    """The compression of an autoencoder whose latents are not scaled yet; `validation` is (n, 3, h, w) in [0, 1]."""
+def measure(
+    autoencoder: Autoencoder, pictures: Pictures, validation: Tensor, seed: int = 0, count: int | None = None
+) -> Compression:
+    """The compression of an autoencoder with latents that are not scaled yet; `validation` is (n, 3, h, w) in [0, 1].
+    The statistics of the latents come from `count` images, 64 if omitted."""
     rng = np.random.default_rng([seed, 1])
-    taken = [to_bytes(cover(pictures.take(rng)[0], SIDE, SIDE))[None] for _ in range(STATISTICS_IMAGES)]
+    count = STATISTICS_IMAGES if count is None else count
+    taken = [to_bytes(cover(pictures.take(rng)[0], SIDE, SIDE))[None] for _ in range(count)]
     latents = torch.cat([autoencoder.encode(image.to(autoencoder.device).float() / 255) for image in taken])
     values = latents.transpose(0, 1).flatten(1)
     mean, std = values.mean(1), values.std(1)

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
-from latentflow.config import ReadingOptions, option, same
+from latentflow.base.options import option, option_of
+from latentflow.inversion.config import TargetOptions
+from latentflow.models.config import ModelOptions
+from latentflow.pictures.config import ReadingOptions
 
 PRESETS = ("bundled", "small-kl")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(ReadingOptions):
-    """What all trainings share; raises `InputError` naming the option that is wrong."""
+    """The options that all trainings share; raises `InputError` naming the option that is wrong."""
 
     output_dir: str | None = option(
         None,
@@ -19,7 +22,7 @@ class TrainingOptions(ReadingOptions):
     )
     max_minutes: float | None = option(
         None,
-        "Time limit in minutes; the learning rate reaches zero by then.",
+        "Time limit in minutes for everything, images and report too; the learning rate reaches zero by then.",
         above=0,
         maximum=1e6,
         may_change=True,
@@ -34,7 +37,7 @@ class TrainingOptions(ReadingOptions):
     clip: float = option(1.0, "Maximum norm of the gradient.", above=0)
     validate_every: int = option(1000, "Number of steps between validations.", minimum=1, affects="nothing")
     checkpoint_every: int = option(500, "Number of steps between checkpoints.", minimum=1, affects="nothing")
-    device: str = same("device")
+    device: str = option_of(ModelOptions, "device")
     resume: bool = option(False, "Continue from the checkpoint in the output folder.", affects="nothing")
     overwrite: bool = option(False, "Start over in a folder that holds a training.", affects="nothing")
 
@@ -66,7 +69,7 @@ class TrainConfig(TrainingOptions):
         "Reconstruction loss: a loss or a weighted sum of losses.",
         metavar="LOSS",
     )
-    plugin: str | None = same("plugin")
+    plugin: str | None = option_of(TargetOptions, "plugin")
     steps: int = option(2000, "Number of updates of the weights.", minimum=1, may_change=True)
     batch: int = option(24, "Number of crops in an update, on each device.", minimum=1, maximum=65536)
     crop: int = option(64, "Side of a crop in pixels, a multiple of the model's stride.", minimum=8, maximum=4096)

@@ -20,12 +20,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from latentflow.config import ReadingOptions, counted
-from latentflow.errors import InputError, LatentflowError
+from latentflow.base.errors import InputError, LatentflowError
+from latentflow.base.options import counted
 from latentflow.generated import picture
+from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.files import Picture, cover, read_image, resize
 from latentflow.pictures.folders import find_images
 from latentflow.pictures.reader import Reader
+from latentflow.training.provenance import Provenance, of_drawn, of_files
 
 VALIDATION_IMAGES = 32  # at most
 SIDE = 256  # of generated images and of validation images, in pixels
@@ -46,9 +48,13 @@ class Remarks:
 
 
 class Pictures(Protocol):
-    """A source of images; `validation_size` is the number of those that are never trained on."""
+    """A source of images; `validation_size` is the number of images that are never trained on."""
 
     validation_size: int
+
+    def provenance(self) -> Provenance:
+        """A description of the images, for a checkpoint."""
+        ...
 
     def take(self, rng: np.random.Generator) -> tuple[Image.Image, Remarks]:
         """A random training image, and what there is to say of files that were read."""
@@ -62,12 +68,12 @@ class Pictures(Protocol):
 class Folder:
     """The images below a folder; one in twenty, at least one and at most 32, is a validation image.
 
-    `reader` says what is passed over, and its options are those of the workers. Raises `InputError` when there are
-    fewer than two images.
+    `reader` reports skipped files, and the workers use its options. Raises `InputError` when there are fewer than two
+    images.
     """
 
     def __init__(self, path: Path, seed: int, reader: Reader | None = None) -> None:
-        listed, reader = find_images(path), reader or Reader()
+        listed, reader, self.path = find_images(path), reader or Reader(), path
         reader.say_once(listed.passed_over)
         found, self.options = listed.paths, reader.options
         if len(found) < 2:
@@ -78,6 +84,10 @@ class Folder:
         self.validation_size = min(VALIDATION_IMAGES, max(1, len(found) // 20))
         self.validation_paths = [found[index] for index in order[: self.validation_size]]
         self.paths = [found[index] for index in order[self.validation_size :]]
+
+    def provenance(self) -> Provenance:
+        """The files, and which of them are held out."""
+        return of_files(self.path, [*self.validation_paths, *self.paths], self.validation_paths)
 
     def take(self, rng: np.random.Generator) -> tuple[Image.Image, Remarks]:
         """A random training image, and what there is to say of files that were read; raises `InputError` when all are
@@ -139,6 +149,10 @@ class Generated:
                 check()
                 part.copy_(drawn)  # at once, since a tensor of a worker holds a file descriptor
 
+    def provenance(self) -> Provenance:
+        """The code that draws them."""
+        return of_drawn()
+
     def take(self, rng: np.random.Generator) -> tuple[Image.Image, Remarks]:
         """A random one of the images, or a new one; never a validation image."""
         if self.images is None:
@@ -178,7 +192,7 @@ class Crops(Dataset[tuple[Tensor, Remarks]]):
         shorter = min(image.size)
         span = float(min(self.crop, shorter))
         if rng.random() < 0.5:
-            span = float(np.exp(rng.uniform(np.log(span), np.log(shorter))))
+            span = min(float(shorter), float(np.exp(rng.uniform(np.log(span), np.log(shorter)))))  # exp(log(24)) > 24
         left, top = rng.uniform(0, image.width - span), rng.uniform(0, image.height - span)
         if span == self.crop:  # on whole pixels nothing is resampled
             left, top = round(left), round(top)

@@ -1,5 +1,5 @@
 """The GAN loss of VQGAN (Esser et al. 2021, arXiv:2012.09841) and LDM (Rombach et al. 2022, arXiv:2112.10752): a patch
-discriminator, the hinge loss, and a generator loss whose weight adapts to the reconstruction loss."""
+discriminator, the hinge loss, and a generator loss with a weight that adapts to the reconstruction loss."""
 
 from itertools import pairwise
 from typing import Any

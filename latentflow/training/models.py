@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from latentflow.errors import InputError, first_line
+from latentflow.base.errors import InputError, first_line
 from latentflow.models.served import SERVED
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.training.config import PRESETS, TrainConfig
@@ -27,7 +27,7 @@ def read_config(name: str, channels: int | None = None) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"`config` {name} can't be read: {reason}.", f"Presets: {', '.join(PRESETS)}.") from error
-    if not isinstance(config, dict) or config.get("_class_name") not in list(SERVED):
+    if not isinstance(config, dict) or config.get("_class_name") not in SERVED:
         raise InputError(f"`config` {name} is not the config of a supported autoencoder: {', '.join(SERVED)}.")
     if [config.get("in_channels", 3), config.get("out_channels", 3)] != [3, 3]:
         raise InputError(f"`config` {name} is not for images of three channels.")
@@ -35,13 +35,20 @@ def read_config(name: str, channels: int | None = None) -> dict[str, Any]:
 
 
 def check_model(model_config: dict[str, Any], config: TrainConfig) -> None:
-    """Raise `InputError` for options that don't fit the model or each other: a KL weight without a posterior, a crop
-    that is not a multiple of the stride or too small for the discriminator, a compiled model with a GAN loss."""
+    """Raise `InputError` for options that don't fit the model or each other: a KL weight without a posterior, noise on
+    latents with one, a crop that is not a multiple of the stride or too small for the discriminator, a compiled model
+    with a GAN loss."""
     if config.kl_weight != TrainConfig().kl_weight and not has_posterior(model_config):
         raise InputError(
             f"`kl_weight` is for models with a posterior; {model_config['_class_name']} has none.",
             "Use `latent_weight`, or `config` small-kl.",
         )
+    for name in ("latent_weight", "latent_noise"):
+        if getattr(config, name) != getattr(TrainConfig, name) and has_posterior(model_config):
+            raise InputError(
+                f"`{name}` is for models without a posterior; {model_config['_class_name']} has one.",
+                "Use `kl_weight`.",
+            )
     try:
         stride = SERVED[model_config["_class_name"]].stride(model_config)
     except (KeyError, TypeError):  # building the model will say what is missing
@@ -109,7 +116,7 @@ class Autoencoding(nn.Module):
 
 
 def has_posterior(config: dict[str, Any]) -> bool:
-    """Whether models of this config encode to a distribution."""
+    """Tell whether models of this config encode to a distribution."""
     return SERVED[config["_class_name"]].has_posterior
 
 

@@ -1,4 +1,4 @@
-"""How weights are updated in every training: optimizer, learning rate, average, seeds."""
+"""Updates of weights in every training: optimizer, learning rate, average, seeds."""
 
 import contextlib
 import math
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.errors import DivergedError
+from latentflow.base.errors import DivergedError
 
-WARMUP_STEPS, WARMUP_FRACTION = 300, 0.05  # the warm-up ends after so many steps or this fraction of the training
+WARMUP_STEPS, WARMUP_FRACTION = 300, 0.05  # the warm-up ends after these steps or this fraction of the training
 _building = threading.Lock()  # torch draws initial weights from the random state of the process
 
 
@@ -32,7 +32,7 @@ def learning_rate(peak: float, step: int, progress: float) -> float:
 
 
 def diverged(step: int, loss: Tensor, norm: Tensor) -> DivergedError:
-    """The error of a training whose loss or gradient is not finite."""
+    """The error for a training that diverged: its loss or gradient is not finite."""
     return DivergedError(
         f"The training diverged at step {step}: loss {float(loss):g}, gradient norm {float(norm):g}.",
         "Use a smaller `lr`.",
@@ -45,7 +45,7 @@ def adamw(parameters: Iterator[Tensor], lr: float) -> torch.optim.AdamW:
 
 
 def averaging(decay: float) -> Callable[..., None]:
-    """An exponential moving average whose decay is at most (1 + n) / (10 + n) after n updates."""
+    """An exponential moving average; its decay is at most (1 + n) / (10 + n) after n updates."""
 
     def average(averaged: list[Tensor], current: list[Tensor], count: Any) -> None:
         weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))

@@ -6,11 +6,11 @@ import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentflow.config import counted
+from latentflow.base.options import counted
 from latentflow.runs.report import readable, versions
 
 if TYPE_CHECKING:
-    from latentflow.errors import LatentflowError
+    from latentflow.base.errors import LatentflowError
     from latentflow.training.compression import Compression
     from latentflow.training.plan import TrainPlan
 
@@ -19,7 +19,7 @@ NOT_REPEATED = ("resume", "overwrite")  # options that say nothing about the tra
 
 @dataclass(slots=True, kw_only=True)
 class TrainReport:
-    """A training that has ended; `error` is what ended it early, if anything did.
+    """A training that has ended; `error` is the error that ended it early, if any.
 
     `step` counts the updates, `seconds` is their time, `skipped` counts the files that could not be decoded.
     """

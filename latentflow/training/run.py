@@ -1,35 +1,44 @@
 """One training, from a plan to its folder."""
 
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latentflow.config import counted, options_that
-from latentflow.errors import InputError, LatentflowError
+from latentflow.base.errors import InputError, Interrupted, LatentflowError
+from latentflow.base.files import WrittenFiles, frames_in, says_ours, written_in
+from latentflow.base.options import counted, options_that
+from latentflow.base.records import Update
+from latentflow.base.session import Session
+from latentflow.base.state import unpack
 from latentflow.models.device import describe, pick_device
 from latentflow.models.networks import Networks
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.pictures.reader import Notes, Reader
-from latentflow.records import Update
-from latentflow.session import Session
-from latentflow.sinks import run_sinks
+from latentflow.runs.report import versions
+from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.checkpoint import Checkpoints
+from latentflow.sinks.manifest import Manifest, write_manifest
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.model import write_model
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.validation_sheets import ValidationSheets
-from latentflow.state_files import unpack
+from latentflow.training import compression
+from latentflow.training.clock import Clock
 from latentflow.training.compression import measure
 from latentflow.training.config import TrainConfig, TrainingOptions
-from latentflow.training.data import Folder, Generated, Pictures, Remarks
+from latentflow.training.data import DRAWING_BATCH, Folder, Generated, Remarks
 from latentflow.training.models import check_model, read_config
-from latentflow.training.plan import GENERATED, TrainPlan
+from latentflow.training.plan import GENERATED, METRICS, SAMPLES, TrainPlan
+from latentflow.training.provenance import check_provenance
 from latentflow.training.report import TrainReport
-from latentflow.training.trainer import Trainer
+from latentflow.training.trainer import FEWEST_STATISTICS, Trainer
+
+FEWEST_VALIDATION = 2
 
 
 def train(plan: TrainPlan, session: Session) -> TrainReport | None:
@@ -47,9 +56,14 @@ def train(plan: TrainPlan, session: Session) -> TrainReport | None:
     model_config = read_config(config.config, config.channels)
     check_model(model_config, config)
     checkpoint = _read_checkpoint(plan, model_config)
-    pictures = _open_data(plan, session)
+    clock = Clock(config.max_minutes, plan.began)
+    pictures = _open_data(plan, session, clock)
+    data = pictures.provenance()
+    if checkpoint:
+        check_provenance(plan.checkpoint, checkpoint.get("data"), data, session.say)
+    written = WrittenFiles(plan.files)
     networks = Networks(config.weights, pick_device(config.device), download=True)
-    trainer = Trainer(config, model_config, pictures, networks)
+    trainer = Trainer(config, model_config, pictures, networks, clock)
     if checkpoint:
         trainer.restore(checkpoint["training"])
         session.say(f"Resuming from step {trainer.step}.")
@@ -63,12 +77,57 @@ def train(plan: TrainPlan, session: Session) -> TrainReport | None:
             trainer.updates(plan.workers),
             plan,
             trainer,
-            identity(plan.config, plan.data) | _content(model_config),
+            {"options": identity(plan.config, plan.data) | _content(model_config), "data": data},
             session,
+            written,
         )
+    if isinstance(error, Interrupted) and not session.quiet:
+        session.say("Measuring and writing the model; a second Ctrl-C leaves only the checkpoint.")
+    if trainer.statistics < compression.STATISTICS_IMAGES:
+        session.say(
+            f"The statistics of the latents come from {trainer.statistics} images: `max_minutes` "
+            f"{config.max_minutes:g} leaves no time for {compression.STATISTICS_IMAGES}."
+        )
+    for notice in networks.notices.values():
+        session.say(notice)
+    if config.weights != TrainConfig.weights and not networks.used:
+        session.say(f"`weights` has no effect: `loss_type` {config.loss_type} has no network.")
     if not session.quiet:
         _say_remarks(trainer.remarks, session)
-    return _finish(plan, trainer, error)
+    with finishing(plan, written, session):
+        report = _finish(plan, trainer, error, session)
+    finish_manifest(plan, report, written, session)
+    return report
+
+
+@contextmanager
+def finishing(plan: Any, written: WrittenFiles, session: Session) -> Generator[None, None, None]:
+    """Measure and write a model; a manifest says so where that is broken off."""
+    try:
+        with session.interruptible():
+            yield
+    except LatentflowError as error:
+        with session.held():
+            if written.paths:
+                write_manifest(plan.manifest, {**facts_of(plan), "outcome": str(error)}, written, "`output_dir`")
+        raise
+
+
+def facts_of(plan: Any) -> dict[str, Any]:
+    """The options, versions and machine of a training, for its manifest."""
+    return {
+        "options": asdict(plan.config),
+        "versions": versions(),
+        "machine": describe(pick_device(plan.config.device)),
+    }
+
+
+def finish_manifest(plan: Any, report: Any, written: WrittenFiles, session: Session) -> None:
+    """Write the manifest of a training that has ended and has a `report`."""
+    result = report.summary()
+    content = {**facts_of(plan), "outcome": result["outcome"], "result": result}
+    with session.held():
+        write_manifest(plan.manifest, content, written, "`output_dir`")
 
 
 def _say_remarks(remarks: Remarks, session: Session) -> None:
@@ -83,25 +142,41 @@ def _say_remarks(remarks: Remarks, session: Session) -> None:
 
 
 def run_updates(
-    updates: Generator[Update, None, None], plan: Any, trainer: Any, options: dict[str, Any], session: Session
+    updates: Generator[Update, None, None],
+    plan: Any,
+    trainer: Any,
+    kept: dict[str, Any],
+    session: Session,
+    written: WrittenFiles,
 ) -> LatentflowError | None:
-    """Let a trainer's updates go by to the end, with checkpoints that hold `options`, metrics and samples in the folder
-    of the plan; returns what ended the training early, but raises what ended it before its first update."""
-    first = trainer.step
-    sinks = [
+    """Let a trainer's updates go by to the end, with checkpoints that hold what is `kept`, metrics and samples in the
+    folder of the plan, and a manifest that names what is `written`; returns what ended the training early, but raises
+    what ended it before its first update."""
+    first, samples = trainer.step, plan.folder / SAMPLES
+    earlier = written_in(samples, plan.manifest) | (frames_in(samples) if says_ours(plan.checkpoint) else set())
+    sinks: list[Sink[Any]] = [
+        Manifest(plan.manifest, facts_of(plan), lambda: {"steps": trainer.step}, written, "`output_dir`"),
         Checkpoints(
             plan.checkpoint,
-            lambda: {"options": options, "training": trainer.state()},
+            lambda: kept | {"training": trainer.state()},
             plan.config.checkpoint_every,
             "`output_dir`",
         ),
-        Metrics(plan.folder / "metrics.jsonl", after=first),
-        ValidationSheets(plan.folder / "samples", after=first),
+        Metrics(plan.folder / METRICS, after=first),
+        ValidationSheets(samples, after=first, earlier=earlier),
         Progress(session, plan.config.steps),
     ]
     try:
         with closing(updates):
-            run_sinks(session.watch(updates, "the checkpoint and the model are of that step"), sinks)
+            records = session.watch(updates, "the checkpoint and the model are of that step")
+            begin = next(records, None)
+            if begin is None:  # the time limit leaves none
+                trainer.clock.require_time(first)
+                session.say(f"No time is left of `max_minutes` {plan.config.max_minutes:g}: nothing more is trained.")
+                return None
+            with session.held():  # until the sinks are closed
+                run_sinks(chain([begin], records), sinks)
+            session.check()
     except LatentflowError as error:
         if trainer.step == first:
             raise
@@ -109,7 +184,7 @@ def run_updates(
     return None
 
 
-def _open_data(plan: TrainPlan, session: Session) -> Pictures:
+def _open_data(plan: TrainPlan, session: Session, clock: Clock) -> Folder | Generated:
     config = plan.config
     if plan.data is not None:
         folder = Folder(plan.data, config.seed, Reader(config, session.say))
@@ -117,11 +192,12 @@ def _open_data(plan: TrainPlan, session: Session) -> Pictures:
         return folder
     if config.pictures:
         session.say(f"Drawing {config.pictures} images.")
-    return Generated(config.pictures, config.seed, plan.workers, config.drawings, session.check)
+    prepared = clock.preparing(config.pictures, DRAWING_BATCH, session.check)
+    return Generated(config.pictures, config.seed, plan.workers, config.drawings, prepared)
 
 
 def _read_checkpoint(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint to resume from, if there is one; raises `InputError` when it is of another training."""
+    """The checkpoint to resume from, if there is one; raises `InputError` when it belongs to a different training."""
     if not (plan.config.resume and plan.checkpoint.exists()):
         return None
     checkpoint = unpack(plan.checkpoint)
@@ -135,21 +211,21 @@ def _read_checkpoint(plan: TrainPlan, model_config: dict[str, Any]) -> dict[str,
 
 
 def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between the identities of two trainings, in words."""
+    """Describe the differences between the identities of two trainings."""
     return [f"`{key}` {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value]
 
 
 def check_same(path: Path, changed: list[str]) -> None:
-    """Raise `InputError` for a checkpoint of another training, of which `changed` says what differs."""
+    """Raise `InputError` for a checkpoint of a different training; `changed` says what differs."""
     if changed:
         raise InputError(
-            f"The checkpoint {path} is of another training: {', '.join(changed)}.",
+            f"The checkpoint {path} belongs to a different training: {', '.join(changed)}.",
             "Use the same options, or `overwrite`.",
         )
 
 
 def identity(config: TrainingOptions, data: Path | None) -> dict[str, Any]:
-    """What a checkpoint and the training that resumes from it must have in common."""
+    """Return the settings that a checkpoint and the training that resumes from it must have in common."""
     fixed = options_that(type(config), may_change=False)
     options = {key: value for key, value in asdict(config).items() if key in fixed}
     return options | {"data": GENERATED if data is None else str(data.resolve())}
@@ -159,10 +235,14 @@ def _content(model_config: dict[str, Any]) -> dict[str, str]:
     return {"model": repr(sorted(model_config.items()))}
 
 
-def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None) -> TrainReport:
-    """Measure the averaged model and write its folder."""
+def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None, session: Session) -> TrainReport:
+    """Measure the averaged model and write its folder; a training that was stopped is measured on few images, since
+    nobody wants to wait for more then."""
     assert trainer.validation_images is not None
-    autoencoder = trainer.autoencoder
+    autoencoder, held_back, count = trainer.autoencoder, trainer.validation_images, trainer.statistics
+    if isinstance(error, Interrupted):
+        held_back, count = held_back[:FEWEST_VALIDATION], min(count, FEWEST_STATISTICS)
+        error.remedy = f"Its figures are of {counted(len(held_back), 'validation image')} alone."
     report = TrainReport(
         plan=plan,
         model=type(autoencoder.model).__name__,
@@ -170,11 +250,12 @@ def _finish(plan: TrainPlan, trainer: Trainer, error: LatentflowError | None) ->
         step=trainer.step,
         seconds=trainer.seconds,
         skipped=len(trainer.remarks.skipped),
-        validation_images=len(trainer.validation_images),
+        validation_images=len(held_back),
         machine=describe(autoencoder.device),
-        compression=measure(autoencoder, trainer.pictures, trainer.validation_images, plan.config.seed),
+        compression=measure(autoencoder, trainer.pictures, held_back, plan.config.seed, count),
         error=error,
     )
-    write_model(plan.folder, autoencoder.model, report.compression.scaling_factor, report.summary(), report.card())
+    with session.held():
+        write_model(plan.folder, autoencoder.model, report.compression.scaling_factor, report.summary(), report.card())
     report.weights_bytes = (plan.folder / WEIGHTS_FILE).stat().st_size
     return report

@@ -1,19 +1,24 @@
 """The same training with several values of one option, and a plot of the rate and the distortion of each."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
-from latentflow.files import write_file
+from latentflow.base.errors import InputError
+from latentflow.base.files import WrittenFiles, manifest_path, write_file
+from latentflow.base.session import Session
 from latentflow.pictures.figure import new_figure, save_figure
-from latentflow.session import Session
+from latentflow.runs.report import versions
+from latentflow.sinks.manifest import write_manifest
 from latentflow.training.config import TrainConfig
-from latentflow.training.plan import make_train_plan
+from latentflow.training.plan import FILES, check_output_folder, data_folder, make_train_plan, output_folder
 from latentflow.training.report import TrainReport
 from latentflow.training.run import train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FIGURE, TABLE = "sweep.png", "sweep.md"
 
 
 def sweep(config: TrainConfig, option: str, values: Sequence[float], session: Session) -> list[TrainReport]:
@@ -21,21 +26,41 @@ def sweep(config: TrainConfig, option: str, values: Sequence[float], session: Se
 
     A training that is stopped or diverges is the last one; its report holds the error. Raises what `train` raises.
     """
-    folder = make_train_plan(replace(config, overwrite=not config.resume)).folder
+    check_values(option, values)
+    data = data_folder(config.data)
+    folder = output_folder(config, data, (FIGURE, TABLE), "sweep")
+    configs = [
+        replace(config, output_dir=str(folder / f"{option}={value:g}"), **{option: value})  # type: ignore[arg-type]
+        for value in values
+    ]
+    for each in configs:
+        check_output_folder(each, data, FILES, "training")
+    manifest, written = manifest_path(folder / "sweep"), WrittenFiles([folder / FIGURE, folder / TABLE])
     reports = []
-    for value in values:
+    for value, each in zip(values, configs):
         session.say(f"Training with `{option}` {value:g}.")
-        changed: dict[str, Any] = {option: value, "output_dir": str(folder / f"{option}={value:g}")}
-        report = train(make_train_plan(replace(config, **changed)), session)
+        report = train(make_train_plan(each), session)
         if report is None:
             continue
         reports.append(report)
         if report.error is not None:
             break
     if len(reports) > 1:
-        save_figure(draw(option, reports), folder / "sweep.png", "`output_dir`")
-        write_file(folder / "sweep.md", table(option, reports).encode(), "`output_dir`")
+        result = [each.summary() for each in reports]
+        content = {"options": asdict(config) | {option: list(values)}, "versions": versions(), "result": result}
+        with session.held():
+            save_figure(draw(option, reports), folder / FIGURE, "`output_dir`")
+            write_file(folder / TABLE, table(option, reports).encode(), "`output_dir`")
+            write_manifest(manifest, content, written, "`output_dir`")
     return reports
+
+
+def check_values(option: str, values: Sequence[float]) -> None:
+    """Raise `InputError` for two values that are written alike: their folders would be the same."""
+    written = [f"{value:g}" for value in values]
+    twice = next((each for each in written if written.count(each) > 1), None)
+    if twice is not None:
+        raise InputError(f"`{option}` has {twice} twice.", "A sweep trains once for each value.")
 
 
 def table(option: str, reports: Sequence[TrainReport]) -> str:

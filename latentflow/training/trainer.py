@@ -12,13 +12,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from latentflow.errors import InputError, first_line
+from latentflow.base.errors import InputError, first_line
+from latentflow.base.records import Update
 from latentflow.inversion.metrics import image_metrics, psnr
 from latentflow.inversion.objective import Objective
 from latentflow.losses import Load
 from latentflow.models.autoencoder import Autoencoder, read_geometry
 from latentflow.models.device import computes_bf16, pick_device
-from latentflow.records import Update
+from latentflow.training import compression
+from latentflow.training.clock import Clock
 from latentflow.training.config import TrainConfig
 from latentflow.training.data import Crops, Pictures, Remarks, batches
 from latentflow.training.gan import PatchDiscriminator, adaptive_weight, hinge_loss, last_layer
@@ -26,6 +28,8 @@ from latentflow.training.models import Autoencoding, build, has_posterior, load_
 from latentflow.training.optimizing import adamw, averaging, building, diverged, learning_rate, step_seed
 
 SHEET_IMAGES = 8
+FEWEST_STATISTICS = 8
+DECODED = 4  # times that each validation image is decoded at the end: to validate, and for the report
 
 
 class Trainer:
@@ -37,12 +41,20 @@ class Trainer:
     and `is_main` is true in one.
     """
 
-    def __init__(self, config: TrainConfig, model_config: dict[str, Any], pictures: Pictures, load: Load) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        model_config: dict[str, Any],
+        pictures: Pictures,
+        load: Load,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or Clock(config.max_minutes)
         self.config, self.pictures, self.load = config, pictures, load
         self.posterior = has_posterior(model_config)
         self.accelerator = accelerator(config)
         self.is_main = self.accelerator.is_main_process
-        self.step, self.seconds, self.remarks = 0, 0.0, Remarks()
+        self.step, self.remarks = 0, Remarks()
         model, self.discriminator = _build(config, model_config)
         self.model = model.to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=averaging(config.ema))
@@ -61,6 +73,33 @@ class Trainer:
         if config.compile:
             self.wrapped.compile()
         self.validation_images = pictures.validation() if self.is_main else None
+        self.statistics = compression.STATISTICS_IMAGES  # images that the statistics of latents are of
+        if self.clock.is_limited:
+            self._reserve_time()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of the updates so far."""
+        return self.clock.trained
+
+    @torch.no_grad()
+    def _reserve_time(self) -> None:
+        """Leave time for the last validation and for the report, by that of one image; where half of the limit isn't
+        enough, the statistics of the latents come from fewer images."""
+        if self.validation_images is None:
+            return
+        image, autoencoder = self.validation_images[:1].to(self.accelerator.device), self.autoencoder
+        for _ in range(2):  # the first one warms up
+            began = time.perf_counter()
+            latent = autoencoder.encode(image)
+            float(latent.sum())
+            encoding = time.perf_counter() - began
+            image_metrics(autoencoder.decode(latent, (image.shape[-2], image.shape[-1])), image)
+            both = time.perf_counter() - began
+        decoded = DECODED * len(self.validation_images) * both
+        affordable = int((self.clock.limit / 2 - decoded) / encoding)
+        self.statistics = min(self.statistics, max(FEWEST_STATISTICS, affordable))
+        self.clock.reserved = decoded + self.statistics * encoding
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -86,6 +125,7 @@ class Trainer:
             workers=workers,
         )
         with closing(numbered) as loader:  # ends the workers when this generator is closed
+            compiling = config.compile  # which the first update does
             began = time.perf_counter()
             progress = self._progress()
             for crops, remarks in loader:
@@ -97,7 +137,9 @@ class Trainer:
                 loss, parts, output, norm = self._update(image.contiguous(memory_format=torch.channels_last), lr)
                 self.step += 1
                 seconds = time.perf_counter() - began
-                self.seconds += seconds
+                if not compiling:
+                    self.clock.took(seconds)
+                compiling = False
                 progress = self._progress()
                 validation: dict[str, float] = {}
                 sheet = None
@@ -120,8 +162,8 @@ class Trainer:
     def _progress(self) -> float:
         """The fraction of the training that is done, by steps or by time; the same in every process."""
         progress = self.step / self.config.steps
-        if self.config.max_minutes is not None:
-            spent = torch.tensor(self.seconds / 60 / self.config.max_minutes, device=self.accelerator.device)
+        if self.clock.is_limited:
+            spent = torch.tensor(self.clock.progress(), device=self.accelerator.device)
             progress = max(progress, float(self.accelerator.reduce(spent, "mean")))
         return progress
 
@@ -188,7 +230,7 @@ class Trainer:
         """All that an exact continuation needs: weights, averaged weights, optimizers, step, time."""
         state = {
             "step": self.step,
-            "seconds": self.seconds,
+            **self.clock.state(),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -201,7 +243,7 @@ class Trainer:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a `state()`; raises `InputError` when it is that of another model."""
+        """Continue from a `state()`; raises `InputError` when it belongs to a different model."""
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
@@ -210,9 +252,10 @@ class Trainer:
                 self.discriminator.load_state_dict(state["discriminator"])
                 key = "discriminator_optimizer" if "discriminator_optimizer" in state else "judging"  # in 0.1.0
                 self.discriminator_optimizer.load_state_dict(state[key])
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step = state["step"]
+            self.clock.restore(state)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise InputError(f"The checkpoint is of another training: {first_line(error)}.") from error
+            raise InputError(f"The checkpoint belongs to a different training: {first_line(error)}.") from error
 
 
 def _build(config: TrainConfig, model_config: dict[str, Any]) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""What a browser shows, in notebooks and in the app: one JavaScript file for each widget, and their style."""
+"""Widgets for notebooks and the app: one JavaScript file for each widget, and their style."""
 
 from importlib.resources import files
 

@@ -21,7 +21,7 @@ export function liveView(parent) {
   const box = document.createElement("div");
   box.className = "lf lf-live";
   box.innerHTML =
-    `<img alt=""><p class="lf-figures" role="status"></p><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img">` +
+    `<img alt=""><p class="lf-figures" role="status"></p><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Loss and PSNR by step">` +
     `<polyline class="lf-loss"/><polyline class="lf-psnr"/></svg><p class="lf-legend"><span class="lf-loss"></span><span class="lf-psnr"></span></p>`;
   const picture = /** @type {HTMLImageElement} */ (box.querySelector("img"));
   const [line, words] = [box.querySelector(".lf-figures"), box.querySelectorAll("span")];

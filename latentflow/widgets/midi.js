@@ -3,7 +3,9 @@
 const ATTACK = 0.02; // seconds that a key takes to rise
 const RELEASE = 0.4; // and to fade
 const PEDAL = 64;
-const MODES = 120; // controllers from here on are commands
+const SOUND_OFF = 120; // controllers from here on are commands
+const RESET = 121;
+const NOTES_OFF = 123; // this one, and the modes after it
 
 /**
  * @typedef {object} Heard what is told: `fader` the number of a fader, counted as they are first moved, and its value in
@@ -71,8 +73,16 @@ export class LiveMidi {
     else if (status === 0x90 || status === 0x80) this.release(first);
     else if (status === 0xe0) this.move("bend", (second * 128 + first) / 8192 - 1);
     else if (status === 0xb0 && first === PEDAL) this.step(second >= 64);
-    else if (status === 0xb0 && first >= MODES) for (const note of this.notes.keys()) this.release(note);
+    else if (status === 0xb0 && first >= SOUND_OFF) this.command(first);
     else if (status === 0xb0) this.move(`${first}`, Math.max(-1, (second - 64) / 63));
+  }
+
+  /** Obeys a command, as files are read. @param {number} number */
+  command(number) {
+    if (number === SOUND_OFF) for (const held of this.notes.values()) this.end(held);
+    else if (number === RESET) this.step(false);
+    else if (number >= NOTES_OFF) for (const note of this.notes.keys()) this.release(note);
+    if (number === RESET && this.faders.has("bend")) this.move("bend", 0);
   }
 
   /** @param {string} name @param {number} value */
@@ -97,9 +107,15 @@ export class LiveMidi {
     if (!this.pedal) this.fade(held);
   }
 
-  /** @param {{goal: number, level: number, rate: number}} held */
+  /** Lets go of a key whatever the pedal does. @param {{goal: number, level: number, down: boolean, rate: number}} held */
+  end(held) {
+    held.down = false;
+    if (held.goal > 0) this.fade(held);
+  }
+
+  /** From where it is to 0 in RELEASE. @param {{goal: number, level: number, rate: number}} held */
   fade(held) {
-    held.rate = Math.max(held.level, held.goal) / RELEASE;
+    held.rate = held.level / RELEASE;
     held.goal = 0;
     this.animate();
   }

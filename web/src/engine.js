@@ -12,17 +12,34 @@ const MOST_THREADS = 8;
 
 /** @implements {Model} */
 export class Engine {
-  /** @param {Worker} worker @param {string} title */
+  /** @param {Promise<Worker>} worker @param {string} title */
   constructor(worker, title) {
-    this.worker = worker;
+    this.worker = worker.then((started) => this.connect(started));
     this.title = title;
     this.next = 0;
     this.milliseconds = 0; // of the last step
     this.isRetired = false;
+    this.isLoaded = false;
     /** @type {Map<number, Waiting>} */
     this.waiting = new Map();
+    /** @type {Promise<unknown>} */
+    this.loaded = this.worker; // what all that needs the autoencoder waits for
+  }
+
+  /** @param {Worker} worker */
+  connect(worker) {
     worker.onmessage = ({ data }) => this.answer(data);
     worker.onerror = (event) => this.fail(event.message || "The worker could not be started.");
+    return worker;
+  }
+
+  /** @param {Promise<any>} files of the autoencoder and the runtime */
+  load(files) {
+    this.loaded = files.then(async (given) => {
+      await this.send("load", given);
+      this.isLoaded = true;
+    });
+    return this.loaded;
   }
 
   /** @param {{id: number, done?: number, error?: string, result?: any, ms?: number}} data */
@@ -44,12 +61,28 @@ export class Engine {
   }
 
   /** @param {string} operation @param {any} given @param {(done: number) => void} [report] @returns {Promise<any>} */
-  ask(operation, given, report) {
+  async ask(operation, given, report) {
+    await this.loaded;
+    return this.send(operation, given, report);
+  }
+
+  /** @param {string} operation @param {any} given @param {(done: number) => void} [report] @returns {Promise<any>} */
+  async send(operation, given, report) {
+    const worker = await this.worker;
     return new Promise((resolve, reject) => {
       const id = this.next++;
       this.waiting.set(id, { resolve, reject, report });
-      this.worker.postMessage({ id, operation, given });
+      worker.postMessage({ id, operation, given });
     });
+  }
+
+  /**
+   * A file as a picture, which needs no autoencoder.
+   * @param {Blob} file @param {{size?: number, stride?: number, wanted?: import("./pictures.js").Size}} how
+   * @returns {Promise<{picture: Picture, original: import("./pictures.js").Size, part: import("./resample.js").Box}>}
+   */
+  picture(file, how) {
+    return this.send("picture", { file, ...how });
   }
 
   /** @param {Latent} latent @returns {Promise<Picture>} */
@@ -77,63 +110,55 @@ export class Engine {
   /** Ends once everything that was asked for is answered. */
   retire() {
     this.isRetired = true;
-    if (!this.waiting.size) this.close();
+    if (!this.waiting.size) void this.close();
   }
 
-  close() {
-    this.worker.terminate();
+  async close() {
+    (await this.worker).terminate();
     this.fail("The worker was stopped.");
   }
 }
 
 /**
- * Starts a worker with everything it needs.
+ * A worker, and everything that it needs on its way to it.
  * @param {Assets} assets @param {ModelFacts} facts @param {"wasm" | "webgpu"} provider
  */
-export async function startEngine(assets, facts, provider) {
+export function startEngine(assets, facts, provider) {
   const kind = provider === "webgpu" ? "gpu" : "cpu";
   const threads = provider === "wasm" && crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
-  const [worker, script, binary, weights, ...graphs] = await Promise.all([
-    assets.script(`${kind}.worker.js`),
-    assets.bytes(`${kind}.runtime.mjs`),
-    assets.bytes(`${kind}.runtime.wasm`),
-    assets.bytes("weights.bin"),
-    ...facts.graphs.map((name) => assets.bytes(`${name}.onnx`)),
-  ]);
   const title = provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} thread${threads === 1 ? "" : "s"}`;
-  const engine = new Engine(new Worker(worker), title);
-  await engine.ask("load", {
+  const engine = new Engine(assets.script(`${kind}.worker.js`).then((script) => new Worker(script)), title);
+  const names = [`${kind}.runtime.mjs`, `${kind}.runtime.wasm`, "weights.bin", ...facts.graphs.map((name) => `${name}.onnx`)];
+  const files = Promise.all(names.map((name) => assets.bytes(name))).then(([script, binary, weights, ...graphs]) => ({
     runtime: { script, binary: binary.buffer },
     provider,
     threads,
     graphs: Object.fromEntries(facts.graphs.map((name, index) => [name, graphs[index]])),
     weights,
     channels: facts.channels,
-  });
+  }));
+  void engine.load(files).catch(() => {}); // whoever asks for something is told
   return engine;
 }
 
-/** Whether there is a graphics processor that the page can use, and no imitation of one. */
-async function hasGpu() {
-  if (!("gpu" in navigator) || !("Suspending" in WebAssembly)) return false;
-  try {
-    const adapter = await /** @type {any} */ (navigator).gpu.requestAdapter();
-    return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
-  } catch {
-    return false;
-  }
+/** An engine on the graphics processor, where there is one that the page can use, and no imitation. @param {Assets} assets @param {ModelFacts} facts */
+export async function gpuEngine(assets, facts) {
+  if (!("gpu" in navigator) || !("Suspending" in WebAssembly)) return null;
+  const adapter = await /** @type {any} */ (navigator).gpu.requestAdapter();
+  if (!adapter || (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)) return null;
+  return startEngine(assets, facts, "webgpu");
 }
 
 /**
- * An engine on the graphics processor, if there is one that takes the same step faster and with the same loss.
- * @param {Assets} assets @param {ModelFacts} facts @param {Engine} engine @param {Latent} latent
- * @param {Picture} target @param {Float32Array} weights
+ * Another engine, if it takes the same step faster than this one and with the same loss.
+ * @param {Engine} engine @param {() => Promise<Engine | null>} start the other
+ * @param {Latent} latent @param {Picture} target @param {Float32Array} weights
  */
-export async function fasterEngine(assets, facts, engine, latent, target, weights) {
-  if (!(await hasGpu())) return null;
+export async function fasterEngine(engine, start, latent, target, weights) {
   let other = null;
   try {
-    other = await startEngine(assets, facts, "webgpu");
+    other = await start();
+    if (!other) return null;
     const here = await engine.step(latent, target, weights);
     await other.step(latent, target, weights); // compiles
     const there = await other.step(latent, target, weights);
@@ -142,6 +167,6 @@ export async function fasterEngine(assets, facts, engine, latent, target, weight
   } catch (error) {
     console.warn("WebGPU is not used:", error);
   }
-  other?.close();
+  void other?.close();
   return null;
 }

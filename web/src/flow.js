@@ -1,46 +1,72 @@
 /** The flow: from a start to the target, step by step. */
 
-import { drawChart, shown } from "./chart.js";
-import { fasterEngine } from "./engine.js";
+import { Chart } from "./chart.js";
+import { fasterEngine, gpuEngine } from "./engine.js";
 import { copied } from "./latents.js";
+import { shown } from "./numbers.js";
 import { normal } from "./random.js";
 import { Inversion, defaultRate } from "./rules.js";
-import { button, find, input, on, say, select } from "./ui.js";
+import { tabulate } from "./table.js";
+import { button, find, input, on, say, select, trying } from "./ui.js";
 
 /** @typedef {import("./studio.js").Studio} Studio */
 /** @typedef {import("./latents.js").Latent} Latent */
-/** @typedef {{index: number, latent: Latent, loss: number, losses: Float32Array | null, psnr: number}} Kept */
-
-const TABLE = 10; // every so many steps a row
+/** @typedef {{index: number, latent: Latent | null, loss: number, losses: Float32Array | null, psnr: number}} Kept */
+/**
+ * @typedef {object} Run with everything that brings it back
+ * @property {string} fields
+ * @property {Inversion} inversion
+ * @property {Kept[]} frames
+ * @property {Latent} first
+ * @property {import("./studio.js").Origin} origin
+ */
 
 export class Flow {
-  /** @param {Studio} studio @param {import("./assets.js").Assets} assets */
-  constructor(studio, assets) {
+  /** @param {Studio} studio @param {import("./assets.js").Assets} assets @param {import("./fields.js").Fields} fields @param {() => void} changed when settings did */
+  constructor(studio, assets, fields, changed) {
     this.studio = studio;
     this.assets = assets;
+    this.fields = fields;
+    this.changed = changed;
     /** @type {Inversion | null} */
     this.inversion = null;
     /** @type {Latent | null} */
     this.first = null; // what the flow begins with
     /** @type {Kept[]} */
     this.frames = [];
+    /** @type {Run | null} */
+    this.before = null; // the run that another one followed
+    /** @type {{loss: number | null, psnr: number} | null} */
+    this.own = null; // figures of the encoder's latent
+    /** @type {Inversion | null} */
+    this.compared = null; // the run for which they are
+    this.ran = ""; // the settings of the run
+    this.origin = studio.origin; // of its target
+    /** @type {number | null} */
+    this.now = null; // the frame that was chosen, else the newest is shown
     /** @type {symbol | null} */
     this.current = null; // the run that is going on
+    /** @type {Promise<unknown>} */
+    this.preparation = Promise.resolve();
+    this.prepared = ""; // the settings that it is for
+    this.isOpen = true;
     this.milliseconds = 0; // that the last step took
     this.isMeasured = false;
-    this.chart = find("chart", SVGSVGElement);
+    this.chart = new Chart(find("chart", SVGSVGElement), find("legend", HTMLElement), (step) => void this.scrub(step));
     this.fill();
+    fields.watch();
     on(button("play"), "click", () => (this.running ? this.pause() : this.run()));
     on(button("one"), "click", () => this.run(1));
     on(button("reset"), "click", () => this.reset());
+    on(button("undo-run"), "click", () => this.bringBack());
     on(input("scrub"), "input", () => this.scrub(Number(input("scrub").value)));
     on(select("method"), "change", () => this.choose());
-    on(input("steps"), "change", () => this.reconsider());
+    on(input("steps"), "change", () => this.accepts("steps") && this.reconsider());
     on(button("dice"), "click", () => {
-      input("seed").value = String(Math.floor(Math.random() * 2 ** 32));
+      this.fields.set("seed", String(Math.floor(Math.random() * 2 ** 32)));
       return this.reset();
     });
-    for (const id of ["seed", "lr"]) on(find(id, HTMLElement), "change", () => this.reset());
+    for (const id of ["seed", "lr"]) on(input(id), "change", () => this.accepts(id) && this.fields.text() !== this.prepared && this.reset());
     on(select("start"), "change", () => {
       this.given = this.fits(studio.shown) ? studio.shown : null;
       return this.reset();
@@ -57,44 +83,64 @@ export class Flow {
     for (const name of Object.keys(rules.methods)) select("method").add(new Option(name, name, false, name === defaults.method));
     input("steps").value = String(defaults.steps);
     input("seed").value = String(Math.floor(Math.random() * 2 ** 32));
-    for (const name of losses) {
-      const row = document.createElement("div");
-      row.className = "field";
-      const weight = name === defaults.loss ? "1" : "0";
-      row.innerHTML = '<label></label><input type="range" min="0" max="1" step="0.01"><input type="number" min="0" step="any">';
-      const [label, slider, number] = row.children;
-      label.textContent = name;
-      label.setAttribute("for", `loss-${name}`);
-      for (const each of [slider, number]) /** @type {HTMLInputElement} */ (each).value = weight;
-      slider.setAttribute("aria-label", `Weight of ${name}`);
-      number.id = `loss-${name}`;
-      on(slider, "input", () => this.weigh(slider, number));
-      on(number, "input", () => this.weigh(number, slider));
-      find("losses", HTMLElement).append(row);
-    }
-    this.choose();
+    for (const name of losses) this.addLoss(name, name === defaults.loss ? "1" : "0");
+    this.explain();
+    this.suggestRate();
   }
 
-  /** @param {any} changed @param {any} other */
-  weigh(changed, other) {
-    other.value = changed.value;
-    if (this.inversion) this.inversion.settings.weights.set(this.weights);
+  /** @param {string} name @param {string} weight */
+  addLoss(name, weight) {
+    const row = document.createElement("div");
+    row.className = "field";
+    row.innerHTML = '<label></label><input type="range" min="0" max="1" step="0.01"><input type="number" min="0" step="any">';
+    const [label, slider, number] = /** @type {HTMLInputElement[]} */ ([...row.children]);
+    label.textContent = name;
+    label.setAttribute("for", `loss-${name}`);
+    for (const each of [slider, number]) each.value = weight;
+    slider.setAttribute("aria-label", `Weight of ${name}`);
+    number.id = `loss-${name}`;
+    on(slider, "input", () => {
+      this.fields.set(number.id, slider.value);
+      this.weigh();
+    });
+    on(number, "input", () => {
+      if (!this.accepts(number.id)) return;
+      slider.value = number.value;
+      this.weigh();
+    });
+    for (const each of [slider, number]) on(each, "change", () => this.changed());
+    find("losses", HTMLElement).append(row);
+  }
+
+  /** Whether a number can be taken; if not, its field says why. @param {string} id */
+  accepts(id) {
+    return !this.fields.check(id);
+  }
+
+  weigh() {
+    this.inversion?.settings.weights.set(this.weights);
+    this.ran = this.fields.text();
+    this.compared = null;
   }
 
   choose() {
+    this.explain();
+    this.suggestRate();
+    return this.reset();
+  }
+
+  explain() {
     const method = select("method").value;
     find("method-help", HTMLElement).textContent = this.studio.facts.help[method];
-    this.suggestRate();
     find("losses", HTMLElement).toggleAttribute("inert", method === "gradient_free");
-    if (this.studio.target.height) return this.reset();
   }
 
   get steps() {
-    return Math.max(1, Math.round(Number(input("steps").value) || 1));
+    return this.fields.number("steps") || this.studio.facts.defaults.steps;
   }
 
   get weights() {
-    return Float32Array.from(this.studio.facts.losses, (name) => Number(input(`loss-${name}`).value) || 0);
+    return Float32Array.from(this.studio.facts.losses, (name) => this.fields.number(`loss-${name}`));
   }
 
   /** More or fewer steps: a run that has begun goes on to the new number. */
@@ -105,12 +151,16 @@ export class Flow {
       if (this.studio.facts.rules.methods[select("method").value].lr === null) this.suggestRate();
       return this.reset();
     }
+    this.ran = this.fields.text();
+    this.changed();
     this.refresh();
   }
 
   suggestRate() {
     const method = this.studio.facts.rules.methods[select("method").value];
-    input("lr").value = String(Number(defaultRate(method, this.steps).toPrecision(6)));
+    const rate = String(Number(defaultRate(method, this.steps).toPrecision(6)));
+    if (this.fields.valid.lr === undefined) input("lr").value = rate; // before the fields are watched
+    else this.fields.set("lr", rate);
   }
 
   /** @returns {Promise<Latent>} */
@@ -120,8 +170,7 @@ export class Flow {
     if (kind === "encode") return studio.engine.encode(studio.target);
     if (kind === "shown" && this.given && this.fits(this.given)) return this.given;
     const { rows, columns } = studio.cells;
-    const seed = Math.max(0, Math.round(Number(input("seed").value) || 0));
-    return { values: normal(studio.facts.model.channels * rows * columns, seed), rows, columns };
+    return { values: normal(studio.facts.model.channels * rows * columns, this.fields.number("seed")), rows, columns };
   }
 
   /** Back to a start of the user's own. @param {Latent} latent */
@@ -131,25 +180,81 @@ export class Flow {
     return this.reset();
   }
 
-  /** Back to the start, which is shown. */
-  async reset() {
-    this.pause();
+  /** Back to the start, which is shown. A run that has begun is kept for *Run before*. */
+  reset() {
+    this.before = this.snapshot() ?? this.before;
+    if (this.frames.length) this.pause(); // one that only waits for its beginning goes on to wait
+    [this.frames, this.inversion, this.now, this.own, this.compared] = [[], null, null, null, null];
+    this.changed();
+    this.prepared = this.fields.text();
+    return (this.preparation = this.prepare());
+  }
+
+  async prepare() {
     const { studio } = this;
-    this.frames = [];
-    this.inversion = null;
+    await studio.targeted;
+    if (!studio.target.height) return;
+    const own = (this.preparing = Symbol("preparation"));
     const latent = await this.start();
-    const settings = {
+    if (own !== this.preparing) return; // another one has begun
+    this.begin(latent, {
       target: studio.target,
       weights: this.weights,
-      lr: Number(input("lr").value) || defaultRate(studio.facts.rules.methods[select("method").value], this.steps),
+      lr: this.fields.number("lr"),
       steps: this.steps,
       method: select("method").value,
-    };
-    this.inversion = new Inversion(studio.model, latent, settings, studio.facts.rules);
-    this.refresh();
-    this.first = latent;
+    });
     studio.noise = select("start").value === "noise" ? latent : null;
-    await studio.show(latent);
+    this.refresh();
+    if (this.isOpen) await studio.show(latent);
+  }
+
+  /** @param {Latent} latent @param {import("./rules.js").Settings} settings */
+  begin(latent, settings) {
+    this.inversion = new Inversion(this.studio.model, latent, settings, this.studio.facts.rules);
+    [this.first, this.origin] = [latent, this.studio.origin];
+  }
+
+  /** Waits for the newest target and the newest preparation. */
+  async settled() {
+    let awaited;
+    do {
+      await this.studio.targeted;
+      awaited = this.preparation;
+      await awaited;
+    } while (awaited !== this.preparation);
+  }
+
+  /** @returns {Run | null} */
+  snapshot() {
+    const { inversion, frames, first, origin, ran } = this;
+    if (!inversion || !first || frames.length < 2) return null;
+    return { fields: ran, inversion, frames, first, origin };
+  }
+
+  /** Goes on from a run that was kept. @param {Run} run */
+  restore({ fields, inversion, frames, first, origin }) {
+    const { studio } = this;
+    this.pause();
+    this.preparing = null;
+    this.fields.take(fields);
+    this.explain();
+    studio.aim(inversion.settings.target, origin);
+    [this.inversion, this.frames, this.first, this.origin, this.ran] = [inversion, frames, first, origin, fields];
+    [this.now, this.own, this.compared, this.prepared] = [null, null, null, fields];
+    this.changed();
+    void trying(() => this.compare(inversion));
+    this.refresh();
+    if (this.isOpen) return this.enter();
+  }
+
+  /** The run before and this one change places. */
+  async bringBack() {
+    const run = this.before;
+    if (!run) return;
+    this.before = this.snapshot();
+    await this.restore(run);
+    say("The run before is back, with its settings.");
   }
 
   /** @param {Latent | null | undefined} latent */
@@ -166,45 +271,64 @@ export class Flow {
   /** @param {number} [count] of steps; by default all that are left */
   async run(count = Infinity) {
     if (this.running) return;
-    if (!this.inversion || this.inversion.isFinished) await this.reset();
-    const inversion = this.inversion;
-    if (!inversion) return;
-    if (!inversion.settings.weights.some((weight) => weight > 0) && inversion.settings.method !== "gradient_free") {
+    this.fields.refuse();
+    if (select("method").value !== "gradient_free" && !this.weights.some((weight) => weight > 0)) {
       throw new Error("All weights of the loss are zero: nothing would move.");
     }
     const own = Symbol("run");
     this.current = own;
-    say("");
+    this.now = null;
+    this.refresh();
+    if (this.studio.engine.isLoaded) say("");
     try {
-      while (this.current === own && !inversion.isFinished && count-- > 0) {
-        const began = performance.now();
-        const step = await inversion.next();
-        this.milliseconds = performance.now() - began;
-        if (inversion !== this.inversion) break; // reset while it was computed
-        this.keep(step);
-        this.studio.put(step.latent, step.image);
-        this.refresh();
-        if (!this.isMeasured) void this.measure();
+      if (this.inversion?.isFinished) {
+        void this.reset();
+        this.current = own;
       }
+      await this.settled();
+      this.ran = this.fields.text();
+      await this.advance(own, count);
     } finally {
       if (this.current === own) this.current = null; // else another run has begun
       this.refresh();
     }
   }
 
-  /** @param {import("./rules.js").Step} step */
-  keep({ index, latent, loss, losses, psnr }) {
-    this.frames[index] = { index, latent, loss, losses, psnr };
+  /** @param {symbol} own @param {number} count */
+  async advance(own, count) {
+    const { inversion, frames } = this;
+    if (!inversion) return;
+    while (this.current === own && !inversion.isFinished && count-- > 0) {
+      const began = performance.now();
+      const { index, latent, image, loss, losses, psnr } = await inversion.next();
+      frames[index] = { index, latent, loss, losses, psnr };
+      if (inversion !== this.inversion) break; // reset while it was computed
+      this.milliseconds = performance.now() - began;
+      if (this.isOpen && this.now === null) this.studio.put(latent, image);
+      this.refresh();
+      if (!this.isMeasured) void trying(() => this.measure());
+      if (this.compared !== inversion) void trying(() => this.compare(inversion));
+    }
+  }
+
+  /** Figures of the encoder's own latent, to which the run is compared. @param {Inversion} inversion */
+  async compare(inversion) {
+    this.compared = inversion;
+    const { settings } = inversion;
+    const { loss, psnr } = await inversion.encoded(settings.weights.slice());
+    if (this.compared !== inversion) return;
+    this.own = { loss: settings.method === "gradient_free" ? null : loss, psnr };
+    this.refresh();
   }
 
   /** Once, after the first step: whether the graphics processor is faster. */
   async measure() {
     this.isMeasured = true;
     const { studio, assets, inversion } = this;
-    if (!inversion) return;
+    const latent = this.frames[0]?.latent;
+    if (!inversion || !latent) return;
     const { target, weights } = inversion.settings;
-    const latent = this.frames[0].latent;
-    const other = await fasterEngine(assets, studio.facts.model, studio.engine, latent, target, weights);
+    const other = await fasterEngine(studio.engine, () => gpuEngine(assets, studio.facts.model), latent, target, weights);
     if (!other) return;
     studio.engine.retire();
     studio.engine = other;
@@ -213,54 +337,49 @@ export class Flow {
 
   /** @param {number} index */
   async scrub(index) {
-    if (this.running) this.pause();
     const frame = this.frames[index];
-    if (!frame) return;
-    this.refresh(index);
+    if (!frame?.latent) return;
+    this.now = index;
+    if (this.running) this.pause();
+    this.refresh();
     await this.studio.show(frame.latent);
   }
 
-  /** @param {number} [now] the frame that is shown, by default the newest */
-  refresh(now = this.frames.length - 1) {
+  /** Shows the state of the run everywhere. */
+  refresh() {
+    const newest = this.frames.length - 1;
+    const now = Math.min(this.now ?? newest, newest);
     const total = this.inversion?.settings.steps ?? this.steps;
     const frame = this.frames[now];
     const isFinished = Boolean(this.inversion?.isFinished);
     button("play").textContent = this.running ? "Pause" : isFinished ? "Again" : this.frames.length ? "Go on" : "Start";
     button("one").disabled = this.running || isFinished;
+    button("undo-run").hidden = !this.before;
     const scrub = input("scrub");
-    scrub.max = String(Math.max(0, this.frames.length - 1));
+    scrub.max = String(Math.max(0, newest));
     scrub.value = String(Math.max(0, now));
-    scrub.disabled = this.frames.length < 2;
+    scrub.disabled = newest < 1;
     find("figures", HTMLElement).textContent = frame
       ? `step ${frame.index} of ${total} · loss ${shown(frame.loss)} · ${frame.psnr.toFixed(2)} dB`
       : `${total} steps`;
-    drawChart(this.chart, find("legend", HTMLElement), this.frames, total, Math.max(0, now));
-    this.tabulate();
-    const ms = this.milliseconds ? `, ${this.milliseconds.toFixed(0)} ms a step` : "";
-    find("engine", HTMLElement).textContent = this.studio.engine.title + ms;
+    this.plot(total, Math.max(0, now));
+    tabulate(find("history", HTMLTableElement), this.frames);
+    const { engine } = this.studio;
+    if (engine.isLoaded) find("engine", HTMLElement).textContent = engine.title + (this.milliseconds ? `, ${this.milliseconds.toFixed(0)} ms a step` : "");
   }
 
-  tabulate() {
-    const body = find("history", HTMLTableElement).tBodies[0];
-    const rows = this.frames.filter((frame, index) => index % TABLE === 0 || index === this.frames.length - 1);
-    if (body.rows.length > rows.length) body.replaceChildren();
-    rows.forEach((frame, index) => {
-      const row = body.rows[index] ?? body.insertRow();
-      const text = [frame.index, frame.loss.toPrecision(9), frame.psnr.toPrecision(9)];
-      text.forEach((value, column) => ((row.cells[column] ?? row.insertCell()).textContent = String(value)));
-    });
-  }
-
-  /** The figures of all steps, as a table for other programs. */
-  csv() {
-    const { losses } = this.studio.facts;
-    const head = ["step", "loss", "psnr", ...losses].join(",");
-    const rows = this.frames.map((frame) => [frame.index, frame.loss, frame.psnr, ...(frame.losses ?? [])].join(","));
-    return `${[head, ...rows].join("\n")}\n`;
+  /** @param {number} steps @param {number} now */
+  plot(steps, now) {
+    const { before, own, inversion } = this;
+    const settings = inversion?.settings;
+    const other = before?.inversion.settings;
+    const isComparable = other?.method === settings?.method && String(other?.weights) === String(settings?.weights);
+    this.chart.draw({ points: this.frames, steps, now, before: before?.frames, isComparable, own });
   }
 
   enter() {
-    const latent = this.frames.at(-1)?.latent ?? this.first;
+    this.refresh();
+    const latent = this.frames[this.now ?? this.frames.length - 1]?.latent ?? this.first;
     if (latent) return this.studio.show(latent);
   }
 
@@ -269,6 +388,6 @@ export class Flow {
   }
 
   moving() {
-    return this.frames.map((frame) => frame.latent);
+    return this.frames.flatMap((frame) => frame.latent ?? []);
   }
 }

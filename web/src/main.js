@@ -2,68 +2,153 @@
 
 import { Assets } from "./assets.js";
 import { startEngine } from "./engine.js";
+import { Fields } from "./fields.js";
+import { checkSize, bytesOf, dropped } from "./files.js";
 import { Flow } from "./flow.js";
-import { fitted } from "./pictures.js";
-import { readLatent, writeLatent } from "./safetensors.js";
+import { keepRun, recallRun } from "./memory.js";
+import { Paint } from "./paint.js";
+import { LARGEST_LATENT, readLatent, writeLatent } from "./safetensors.js";
 import { Studio } from "./studio.js";
-import { acceptDrops, acceptFile, button, canvas, download, draw, find, fit, input, on, readImage, say, select, trying } from "./ui.js";
-import { Channels, Drift, Paint, Walk, exampleFile, offerExamples } from "./views.js";
+import { Targets } from "./targets.js";
+import { csv } from "./table.js";
+import { acceptFile, button, canvas, download, find, input, on, say, trying } from "./ui.js";
+import { Channels, Drift, Walk } from "./views.js";
 
-/** @typedef {{enter: () => unknown, leave: () => void, moving: () => import("./latents.js").Latent[]}} Part */
+/** @typedef {{isOpen: boolean, enter: () => unknown, leave: () => void, moving: () => import("./latents.js").Latent[]}} Part */
 
-/** @type {import("./studio.js").Facts} */
-const facts = JSON.parse(find("facts", HTMLScriptElement).textContent ?? "");
-const assets = new Assets(facts.inside);
+const NEEDED = ["OffscreenCanvas", "Worker", "DecompressionStream", "WebAssembly", "createImageBitmap", "ResizeObserver"];
+const LOADING = "The autoencoder is loading. What you ask for meanwhile is done as soon as it is there.";
+
+/** @type {ReturnType<typeof dropped>[]} what was dropped before there was anything that could take it */
+const early = [];
+/** @type {(given: ReturnType<typeof dropped>) => unknown} */
+let takeDrop = (given) => early.push(given);
+on(document, "dragover", (event) => event.preventDefault());
+on(document, "drop", (event) => {
+  event.preventDefault(); // a browser would leave the page for the file
+  return takeDrop(dropped(event.dataTransfer));
+});
+
+/** Waits until the parser has come to the end of the page's elements; the megabytes of its files follow them. */
+function parsed() {
+  return new Promise((resolve) => {
+    const look = () => document.getElementById("files") && resolve(observer.disconnect());
+    const observer = new MutationObserver(look);
+    observer.observe(document, { childList: true, subtree: true });
+    look();
+  });
+}
+
+function checkBrowser() {
+  const missing = NEEDED.filter((name) => !(/** @type {any} */ (window)[name]));
+  if (missing.length) throw new Error(`This browser lacks ${missing.join(" and ")}. ${find("browsers", HTMLElement).textContent}`);
+}
 
 async function begin() {
-  const engine = await startEngine(assets, facts.model, "wasm");
-  const studio = new Studio(facts, engine, canvas("picture"));
-  const flow = new Flow(studio, assets);
+  await parsed();
+  find("browsers", HTMLElement).hidden = true; // they are named where no script of today runs
+  await trying(open);
+  if (!document.body.dataset.ready) find("engine", HTMLElement).textContent = "";
+}
+
+async function open() {
+  find("engine", HTMLElement).textContent = "Loading…";
+  checkBrowser();
+  say(LOADING);
+  /** @type {import("./studio.js").Facts} */
+  const facts = JSON.parse(find("facts", HTMLScriptElement).textContent ?? "");
+  const assets = new Assets(facts.inside);
+  const studio = new Studio(facts, startEngine(assets, facts.model, "wasm"), canvas("picture"));
+  const fields = new Fields(facts);
+  /** @type {Targets} */
+  const targets = new Targets(studio, () => changed(), (file) => takeLatent(file));
+  const flow = new Flow(studio, assets, fields, () => fields.publish(tabs.current()));
   const paint = new Paint(studio);
   /** @type {Record<string, Part>} */
-  const parts = {
-    flow,
-    walk: new Walk(studio),
-    channels: new Channels(studio),
-    paint,
-    drift: new Drift(studio),
-  };
-  const tabs = connectTabs(parts);
-  on(button("paint-flow"), "click", async () => {
-    if (!paint.latent) return;
-    await flow.beginWith(paint.latent);
-    await tabs.open("flow");
-  });
-  const source = connectTarget(studio, async () => {
-    await flow.reset();
+  const parts = { flow, walk: new Walk(studio), channels: new Channels(studio), paint, drift: new Drift(studio) };
+  const tabs = connectTabs(parts, studio, () => fields.publish(tabs.current()));
+
+  async function changed() {
+    await Promise.all([flow.reset(), followTarget()]);
+  }
+  async function followTarget() {
     if (tabs.current() === "flow") return;
     studio.shown = null; // the other parts begin with the new target
     await parts[tabs.current()].enter();
-  });
+  }
+  async function takeLatent(/** @type {Blob} */ file) {
+    await loadLatent(studio, flow, file);
+    await tabs.open("flow");
+  }
+  async function beginPainted() {
+    if (!paint.latent) return;
+    await flow.beginWith(paint.latent);
+    await tabs.open("flow");
+  }
+  on(button("paint-flow"), "click", beginPainted);
+  acceptFile(input("load-latent"), takeLatent);
   connectSaving(studio, flow, () => parts[tabs.current()]);
-  await source;
+
+  takeDrop = ({ file, name = "", problem }) => {
+    if (problem) throw new Error(problem);
+    if (file) return targets.takeAny(file, name);
+  };
+  const address = new URLSearchParams(location.hash.slice(1));
+  await trying(() => takeAddress(fields, flow, address));
+  const kept = recallRun(flow, location.hash);
+  if (!kept) void trying(() => targets.first());
+  else if (!kept.hasRun) void trying(() => flow.reset());
+  for (const given of early) void trying(() => takeDrop(given));
+  const tab = address.get("tab");
+  if (tab && tab in parts && tab !== "flow") void trying(() => tabs.open(tab));
+  for (const event of ["pagehide", "visibilitychange"]) on(event === "pagehide" ? window : document, event, () => keepRun(flow, location.hash));
+  on(window, "hashchange", () => {
+    takeAddress(fields, flow, new URLSearchParams(location.hash.slice(1)));
+    return targets.again();
+  });
+
+  await studio.engine.loaded;
+  flow.refresh();
+  if (find("status", HTMLElement).textContent === LOADING) say("");
+  await studio.targeted;
+  await flow.settled();
   document.body.dataset.ready = "true";
 }
 
-/** @param {Record<string, Part>} parts */
-function connectTabs(parts) {
+/** @param {Fields} fields @param {Flow} flow @param {URLSearchParams} address */
+function takeAddress(fields, flow, address) {
+  try {
+    fields.take(address);
+  } finally {
+    flow.explain();
+    if (!address.has("lr")) flow.suggestRate();
+  }
+}
+
+/** @param {Record<string, Part>} parts @param {Studio} studio @param {() => void} changed */
+function connectTabs(parts, studio, changed) {
   const names = Object.keys(parts);
   let current = names[0];
   /** @param {string} name */
   async function open(name) {
+    parts[current].isOpen = false;
     parts[current].leave();
+    parts[name].isOpen = true;
     current = name;
+    document.body.dataset.tab = name;
     for (const each of names) {
       button(`tab-${each}`).setAttribute("aria-selected", String(each === name));
       button(`tab-${each}`).tabIndex = each === name ? 0 : -1;
       find(`panel-${each}`, HTMLElement).hidden = each !== name;
     }
-    for (const id of ["transport", "scrubbing", "chart", "legend", "save-csv"]) {
-      document.getElementById(id)?.toggleAttribute("hidden", name !== "flow");
+    for (const id of ["transport", "scrubbing", "plot", "save-csv"]) {
+      find(id, HTMLElement).hidden = name !== "flow";
     }
     find("walking", HTMLElement).hidden = name !== "walk";
     find("drifting", HTMLElement).hidden = name !== "drift";
-    await parts[name].enter();
+    changed();
+    await studio.targeted;
+    if (parts[name].isOpen) await parts[name].enter();
   }
   names.forEach((name, place) => {
     on(button(`tab-${name}`), "click", () => open(name));
@@ -75,75 +160,27 @@ function connectTabs(parts) {
       return open(next);
     });
   });
-  void open(current);
   return { current: () => current, open };
 }
 
-/** @param {Studio} studio @param {() => Promise<void>} changed */
-async function connectTarget(studio, changed) {
-  const { sizes, defaults, examples, model } = facts;
-  for (const size of sizes) select("size").add(new Option(`${size} px`, `${size}`, false, size === defaults.size));
-  /** @type {ImageBitmap} */
-  let bitmap;
-  async function place() {
-    studio.target = fit(bitmap, fitted(bitmap, Number(select("size").value), model.stride));
-    draw(canvas("target"), studio.target);
-    await changed();
+/** @param {Studio} studio @param {Flow} flow @param {Blob} file */
+async function loadLatent(studio, flow, file) {
+  const { model, metadata } = studio.facts;
+  checkSize(file, LARGEST_LATENT, "A latent");
+  await studio.targeted;
+  const latent = readLatent((await bytesOf(file, Infinity)).buffer, model.channels, metadata);
+  if (!flow.fits(latent)) {
+    const [height, width] = [latent.rows * model.stride, latent.columns * model.stride];
+    throw new Error(`That latent is of a picture of ${width} × ${height} pixels; the target has ${studio.target.width} × ${studio.target.height}.`);
   }
-  /** @param {Blob} file @param {string} name */
-  async function take(file, name) {
-    bitmap = await readImage(file);
-    studio.name = name;
-    say("");
-    await place();
-  }
-  const takeFile = (/** @type {File} */ file) => take(file, file.name);
-  acceptFile(input("choose"), takeFile);
-  acceptDrops(find("target-drop", HTMLElement), takeFile);
-  acceptDrops(document.body, takeFile);
-  document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-    if (file) void trying(() => take(file, "pasted"));
-  });
-  on(select("size"), "change", place);
-  connectCamera((file) => take(file, "photograph"));
-  offerExamples("examples", studio, take);
-  await take(exampleFile(examples[0].source), examples[0].name);
-}
-
-/** @param {(file: Blob) => Promise<void>} take */
-function connectCamera(take) {
-  const video = find("video", HTMLVideoElement);
-  const view = find("camera-view", HTMLElement);
-  /** @type {MediaStream | null} */
-  let stream = null;
-  function off() {
-    for (const track of stream?.getTracks() ?? []) track.stop();
-    [stream, view.hidden] = [null, true];
-  }
-  on(button("camera"), "click", async () => {
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
-    } catch {
-      throw new Error("There is no camera that this page may use.");
-    }
-    video.srcObject = stream;
-    view.hidden = false;
-    await video.play();
-  });
-  on(button("camera-off"), "click", off);
-  on(button("shoot"), "click", async () => {
-    const still = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-    still.getContext("2d")?.drawImage(video, 0, 0);
-    off();
-    await take(await still.convertToBlob({ type: "image/png" }));
-  });
+  await flow.beginWith(latent);
+  say("The flow begins with that latent.");
 }
 
 /** @param {Studio} studio @param {Flow} flow @param {() => Part} part */
 function connectSaving(studio, flow, part) {
-  const stem = () => studio.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N} _-]+/gu, "_").slice(0, 60) || "picture";
-  const { model, metadata, defaults } = facts;
+  const stem = () => studio.origin.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N} _-]+/gu, "_").slice(0, 60) || "picture";
+  const { model, metadata, defaults } = studio.facts;
   on(button("save-gif"), "click", async () => {
     const latents = part().moving();
     if (latents.length < 2) throw new Error("There is nothing that moves yet.");
@@ -154,26 +191,18 @@ function connectSaving(studio, flow, part) {
     say(`Saved ${latents.length} frames, ${(bytes.length / 1e6).toFixed(1)} MB.`);
   });
   on(button("save-png"), "click", () => {
+    if (!studio.shown) throw new Error("There is no picture yet.");
     studio.canvas.toBlob((blob) => blob && download(`${stem()}.png`, blob, "image/png"), "image/png");
   });
   on(button("save-latent"), "click", () => {
-    if (!studio.shown) return;
+    if (!studio.shown) throw new Error("There is no latent yet.");
     const file = writeLatent(studio.shown, model.channels, metadata, model.stride);
     download(`${stem()}.safetensors`, file, "application/octet-stream");
     say(`Saved: latentflow --init ${stem()}.safetensors begins with it.`);
   });
   on(button("save-csv"), "click", () => {
     if (!flow.frames.length) throw new Error("There are no figures yet.");
-    download(`${stem()}.csv`, flow.csv(), "text/csv");
-  });
-  acceptFile(input("load-latent"), async (file) => {
-    const latent = readLatent(await file.arrayBuffer(), model.channels, metadata);
-    if (!flow.fits(latent)) {
-      const [height, width] = [latent.rows * model.stride, latent.columns * model.stride];
-      throw new Error(`That latent is of a picture of ${width} × ${height} pixels; the target has ${studio.target.width} × ${studio.target.height}.`);
-    }
-    await flow.beginWith(latent);
-    say("The flow begins with that latent.");
+    download(`${stem()}.csv`, csv(flow.frames, studio.facts.losses), "text/csv");
   });
 }
 

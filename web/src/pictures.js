@@ -1,26 +1,44 @@
 /** Pictures as the autoencoder takes them: (3, height, width) in [0, 1], red, green and blue apart. */
 
+import { roundedToEven } from "./numbers.js";
+
 /** @typedef {{values: Float32Array, height: number, width: number}} Picture */
 
-/**
- * Height and width of a picture whose longer side is `size`, both multiples of the stride.
- * @param {{height: number, width: number}} original @param {number} size @param {number} stride
- */
-export function fitted(original, size, stride) {
-  const longer = Math.max(original.height, original.width);
-  const side = (/** @type {number} */ length) =>
-    Math.max(2, Math.round((length * size) / longer / stride)) * stride;
-  return { height: side(original.height), width: side(original.width) };
+/** @typedef {{height: number, width: number}} Size */
+
+/** Sides of a picture whose longer one is `size`. @param {Size} original @param {number} size @param {number} unit of what they are whole numbers */
+function scaled({ height, width }, size, unit) {
+  const side = (/** @type {number} */ length) => roundedToEven((length * size) / Math.max(height, width) / unit) * unit;
+  return { height: side(height), width: side(width) };
 }
 
 /**
- * The largest centered part of a picture with the aspect that is wanted.
- * @param {{height: number, width: number}} original @param {{height: number, width: number}} wanted
+ * Height and width of a picture whose longer side is `size`, both multiples of the stride.
+ * @param {Size} original @param {number} size @param {number} stride
+ */
+export function fitted(original, size, stride) {
+  const { height, width } = scaled(original, size, stride);
+  return { height: Math.max(2 * stride, height), width: Math.max(2 * stride, width) };
+}
+
+/**
+ * The part of a picture that is shown at a size: all of it where only rounding changes its aspect, as for the command
+ * line, else the largest centered one of that aspect.
+ * @param {Size} original @param {Size} wanted
  */
 export function centered(original, wanted) {
+  const whole = scaled(original, Math.max(wanted.height, wanted.width), 1);
+  if (whole.height === wanted.height && whole.width === wanted.width) return { left: 0, top: 0, height: original.height, width: original.width };
   const scale = Math.min(original.width / wanted.width, original.height / wanted.height);
   const [width, height] = [wanted.width * scale, wanted.height * scale];
   return { left: (original.width - width) / 2, top: (original.height - height) / 2, width, height };
+}
+
+/** What became of a picture, in words. @param {Size} original @param {Size} wanted @param {Size} part of it that is shown */
+export function becomes(original, wanted, part) {
+  const share = Math.floor((100 * part.width * part.height) / (original.width * original.height) + 1e-6);
+  const words = `${original.width} × ${original.height} → ${wanted.width} × ${wanted.height}`;
+  return share < 100 ? `${words}, the middle ${share} %` : words;
 }
 
 /** @param {Uint8ClampedArray | Uint8Array} pixels RGBA @param {number} height @param {number} width @returns {Picture} */

@@ -6,6 +6,7 @@
  */
 
 import { copied, norm, rms } from "./latents.js";
+import { roundedToEven } from "./numbers.js";
 import { psnr } from "./pictures.js";
 
 /** @typedef {import("./latents.js").Latent} Latent */
@@ -35,21 +36,34 @@ import { psnr } from "./pictures.js";
 export class DivergedError extends Error {}
 
 /**
+ * A constant of the library, which the page's facts hold; one that is missing is an error, not a zero.
+ * @template T @param {T | null | undefined} value @param {string} name @returns {T}
+ */
+export function known(value, name) {
+  if (value === null || value === undefined) throw new Error(`The page's facts lack ${name}.`);
+  return value;
+}
+
+/**
  * The learning rate of a method where none is chosen; gradient_free covers 99 % of the way in its steps.
  * @param {MethodFacts} method @param {number} steps
  */
-export const defaultRate = (method, steps) => method.lr ?? 1 - (method.remaining ?? 0) ** (1 / steps);
+export const defaultRate = (method, steps) => method.lr ?? 1 - known(method.remaining, "remaining") ** (1 / steps);
 
 class Adam {
   /** @param {Constants} constants */
   constructor(constants) {
-    const [first, second] = constants.betas ?? [];
-    this.first = first;
-    this.second = second;
-    this.epsilon = constants.epsilon ?? 0;
+    const betas = known(constants.betas, "betas");
+    this.first = known(betas[0], "the first beta");
+    this.second = known(betas[1], "the second beta");
+    this.epsilon = known(constants.epsilon, "epsilon");
     this.count = 0;
     this.mean = new Float32Array();
     this.square = new Float32Array();
+  }
+
+  state() {
+    return { count: this.count, mean: this.mean, square: this.square };
   }
 
   /** @param {Float32Array} values moved in place @param {Float32Array} direction @param {number} lr */
@@ -68,6 +82,10 @@ class Adam {
 }
 
 class Sgd {
+  state() {
+    return {};
+  }
+
   /** @param {Float32Array} values moved in place @param {Float32Array} direction @param {number} lr */
   move(values, direction, lr) {
     for (let index = 0; index < values.length; index++) values[index] -= lr * direction[index];
@@ -77,7 +95,7 @@ class Sgd {
 /** @param {MethodFacts} facts */
 function updatesOf(facts) {
   if (facts.updates === "Adam") return new Adam(facts.constants);
-  if (facts.updates === "Sgd" && !facts.constants.momentum) return new Sgd();
+  if (facts.updates === "Sgd" && !known(facts.constants.momentum, "momentum")) return new Sgd();
   throw new Error(`The page has no update rule ${facts.updates}.`);
 }
 
@@ -91,10 +109,24 @@ class Rule {
     this.settings = settings;
     this.updates = updatesOf(facts);
   }
+
+  state() {
+    return { latent: this.latent, updates: this.updates.state() };
+  }
+
+  /** @param {any} state */
+  restore({ updates, ...own }) {
+    Object.assign(this, own);
+    Object.assign(this.updates, updates);
+  }
 }
 
 class Gradient extends Rule {
-  scale = 0;
+  scale = 0; // one over the RMS of the first gradient
+
+  state() {
+    return { ...super.state(), scale: this.scale };
+  }
 
   /** @param {number} fraction of the rate @param {boolean} last @returns {Promise<Evaluation>} */
   async advance(fraction, last) {
@@ -138,6 +170,7 @@ class Hybrid {
     this.settings = settings;
     this.facts = facts;
     this.own = facts.hybrid;
+    for (const name of ["short", "walked", "half", "ramp", "worthwhile"]) known(Object(this.own)[name], name);
     const steps = Math.max(0, settings.steps - this.own.short);
     this.walk = roundedToEven(this.own.walked * steps);
     this.walked = 0;
@@ -156,9 +189,10 @@ class Hybrid {
   /** @param {number} fraction @param {boolean} last @returns {Promise<Evaluation>} */
   async advance(fraction, last) {
     if (this.gradient) {
+      const rising = this.walk ? Math.min(1, (this.updates + 1) / this.own.ramp) : 1;
+      const now = await this.gradient.advance(fraction * rising, last);
       this.updates += last ? 0 : 1;
-      const rising = this.walk ? Math.min(1, this.updates / this.own.ramp) : 1;
-      return this.gradient.advance(fraction * rising, last);
+      return now;
     }
     const walks = this.walked < this.walk;
     const stride = walks ? 1 / (this.walk - this.walked) : this.walk ? this.own.half : 1;
@@ -175,15 +209,22 @@ class Hybrid {
     return { ...now, latent, passes };
   }
 
+  state() {
+    const { walked, updates, before, free, gradient } = this;
+    return { walked, updates, before, free: free.state(), gradient: gradient?.state() };
+  }
+
+  /** @param {any} state */
+  restore({ walked, updates, before, free, gradient }) {
+    this.free.restore(free);
+    if (gradient) this.turn();
+    this.gradient?.restore(gradient);
+    Object.assign(this, { walked, updates, before });
+  }
+
   turn() {
     this.gradient = new Gradient(this.model, this.free.latent, this.settings, this.facts.methods.hybrid);
   }
-}
-
-/** As Python's round: halves go to the even neighbor. @param {number} value */
-function roundedToEven(value) {
-  const whole = Math.round(value);
-  return whole - value === 0.5 && whole % 2 ? whole - 1 : whole;
 }
 
 /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {RuleFacts} facts */
@@ -199,8 +240,9 @@ function ruleOf(model, latent, settings, facts) {
 export class Inversion {
   /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {RuleFacts} facts */
   constructor(model, latent, settings, facts) {
+    this.model = model;
     this.settings = settings;
-    this.largest = facts.largest_rms;
+    this.largest = known(facts.largest_rms, "largest_rms");
     this.rule = ruleOf(model, latent, settings, facts);
     this.index = 0;
     /** @type {Promise<unknown>} */
@@ -225,6 +267,24 @@ export class Inversion {
       throw new DivergedError(`The run diverged at step ${this.index}. Try a smaller learning rate.`);
     }
     return { ...now, psnr: psnr(now.image, this.settings.target), index: this.index++ };
+  }
+
+  /** Figures of the encoder's own latent of the target. @param {Float32Array} weights of the losses */
+  async encoded(weights) {
+    const { target } = this.settings;
+    const { loss, image } = await this.model.step(await this.model.encode(target), target, weights);
+    return { loss, psnr: psnr(image, target) };
+  }
+
+  /** What a later inversion with the same settings goes on from. */
+  state() {
+    return { index: this.index, rule: this.rule.state() };
+  }
+
+  /** @param {any} state */
+  restore({ index, rule }) {
+    this.index = index;
+    this.rule.restore(rule);
   }
 
   /** @param {number} steps more than are done, also of a run that has ended */

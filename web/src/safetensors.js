@@ -5,6 +5,8 @@ const PAD = 8;
 /** @typedef {import("./latents.js").Latent} Latent */
 /** @typedef {Record<string, string>} Metadata of the latents of this autoencoder: whose they are and in which units */
 
+export const LARGEST_LATENT = 100e6; // bytes of a file
+
 /** @param {Latent} latent @param {number} channels @param {Metadata} metadata @param {number} stride */
 export function writeLatent(latent, channels, metadata, stride) {
   const size = { height: String(latent.rows * stride), width: String(latent.columns * stride) };

@@ -1,10 +1,11 @@
 /** What the parts of the page share: the model, the target, and the latent that is shown. */
 
-import { draw } from "./ui.js";
+import { canvas, draw, find } from "./ui.js";
 
 /** @typedef {import("./engine.js").Engine} Engine */
 /** @typedef {import("./latents.js").Latent} Latent */
 /** @typedef {import("./pictures.js").Picture} Picture */
+/** @typedef {{name: string, file: Blob, note: string}} Origin of the target: its file, and what became of it in words */
 /**
  * @typedef {object} Facts
  * @property {{name: string, channels: number, stride: number, graphs: string[]}} model
@@ -13,6 +14,7 @@ import { draw } from "./ui.js";
  * @property {Record<string, string>} metadata
  * @property {Record<string, string>} help of the methods
  * @property {{steps: number, method: string, loss: string, size: number, fps: number, hold: number}} defaults
+ * @property {Record<string, import("./numbers.js").Limits>} limits
  * @property {number[]} sizes
  * @property {{name: string, source: string}[]} examples
  * @property {boolean} inside
@@ -26,7 +28,10 @@ export class Studio {
     this.canvas = canvas;
     /** @type {Picture} */
     this.target = { values: new Float32Array(), height: 0, width: 0 };
-    this.name = "picture";
+    /** @type {Origin} */
+    this.origin = { name: "picture", file: new Blob(), note: "" };
+    /** @type {Promise<unknown>} */
+    this.targeted = Promise.resolve(); // once the newest target is read
     /** @type {Latent | null} */
     this.shown = null;
     /** @type {Latent | null} */
@@ -51,6 +56,13 @@ export class Studio {
     return { rows: this.target.height / stride, columns: this.target.width / stride };
   }
 
+  /** Takes another target. @param {Picture} picture @param {Origin} origin */
+  aim(picture, origin) {
+    [this.target, this.origin] = [picture, origin];
+    draw(canvas("target"), picture);
+    find("target-note", HTMLElement).textContent = origin.note;
+  }
+
   /** @param {Latent} latent @param {Picture} picture */
   put(latent, picture) {
     this.shown = latent;
@@ -68,10 +80,12 @@ export class Studio {
     try {
       while (this.wanted) {
         const latent = this.wanted;
-        this.wanted = null;
-        this.put(latent, await this.engine.decode(latent));
+        const picture = await this.engine.decode(latent);
+        if (this.wanted === latent) this.wanted = null;
+        this.put(latent, picture);
       }
     } finally {
+      this.wanted = null;
       this.busy = null;
     }
   }

@@ -1,10 +1,10 @@
 /** Small things the page's parts share: elements, canvases, files. */
 
-import { centered, fromPixels, toPixels } from "./pictures.js";
+import { bytesOf, checkSize, dropped, isAnimated, refusal } from "./files.js";
+import { toPixels } from "./pictures.js";
 
 /** @typedef {import("./pictures.js").Picture} Picture */
-
-const LARGEST_FILE = 100e6; // bytes
+/** @typedef {import("./engine.js").Engine} Engine */
 
 /**
  * An element of the page, of the kind that is expected there.
@@ -38,7 +38,7 @@ export async function trying(run) {
   }
 }
 
-/** @param {Element} element @param {string} event @param {(event: any) => unknown} run */
+/** @param {EventTarget} element @param {string} event @param {(event: any) => unknown} run */
 export const on = (element, event, run) => element.addEventListener(event, (given) => void trying(() => run(given)));
 
 /** @param {HTMLCanvasElement} element @param {Picture} picture */
@@ -49,27 +49,18 @@ export function draw(element, picture) {
   element.getContext("2d")?.putImageData(pixels, 0, 0);
 }
 
-/** @param {Blob} file @returns {Promise<ImageBitmap>} */
-export async function readImage(file) {
-  if (file.size > LARGEST_FILE) throw new Error("That file is larger than 100 MB.");
+/**
+ * A file as a picture; throws why it is none, and what to do.
+ * @param {Engine} engine @param {Blob} file @param {Parameters<Engine["picture"]>[1]} how
+ */
+export async function readPicture(engine, file, how) {
+  checkSize(file);
+  const bytes = await bytesOf(file, Infinity);
   try {
-    return await createImageBitmap(file);
+    return { ...(await engine.picture(file, how)), isAnimated: isAnimated(bytes) };
   } catch {
-    throw new Error("That file is not a picture that this browser can read.");
+    throw new Error(refusal(bytes));
   }
-}
-
-/** The middle of a bitmap at a size, on white. @param {ImageBitmap} bitmap @param {{height: number, width: number}} wanted */
-export function fit(bitmap, wanted) {
-  const part = centered(bitmap, wanted);
-  const drawn = new OffscreenCanvas(wanted.width, wanted.height);
-  const context = drawn.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("This browser can't draw.");
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, wanted.width, wanted.height);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, part.left, part.top, part.width, part.height, 0, 0, wanted.width, wanted.height);
-  return fromPixels(context.getImageData(0, 0, wanted.width, wanted.height).data, wanted.height, wanted.width);
 }
 
 /** @param {string} name @param {BlobPart} content @param {string} type */
@@ -81,19 +72,21 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** Takes pictures that are dropped on an element. @param {HTMLElement} element @param {(file: File) => unknown} take */
+/** Takes what is dropped on an element. @param {HTMLElement} element @param {(file: Blob, name: string) => unknown} take */
 export function acceptDrops(element, take) {
+  const over = (/** @type {boolean} */ is) => element.classList.toggle("over", is);
   on(element, "dragover", (event) => {
     event.preventDefault();
-    element.classList.add("over");
+    over(true);
   });
-  on(element, "dragleave", () => element.classList.remove("over"));
+  on(element, "dragleave", () => over(false));
   on(element, "drop", (event) => {
     event.preventDefault();
     event.stopPropagation();
-    element.classList.remove("over");
-    const [file] = event.dataTransfer.files;
-    if (file) return take(file);
+    over(false);
+    const { file, name = "", problem } = dropped(event.dataTransfer);
+    if (problem) throw new Error(problem);
+    if (file) return take(file, name);
   });
 }
 

@@ -1,9 +1,10 @@
-/** Other things to do with a latent: walk to another, move its channels, paint on it, drift. */
+/** Other things to do with a latent: walk to another, move its channels, drift. */
 
 import { LiveMidi } from "../../latentflow/widgets/midi.js";
-import { copied, directed, push, sameShape, shifted, slerp } from "./latents.js";
+import { copied, directed, sameShape, shifted, slerp } from "./latents.js";
+import { ofDataAddress } from "./files.js";
 import { normal } from "./random.js";
-import { acceptDrops, acceptFile, button, canvas, draw, find, input, on, readImage, say, select, fit } from "./ui.js";
+import { acceptDrops, acceptFile, button, canvas, draw, find, input, on, readPicture, say } from "./ui.js";
 
 /** @typedef {import("./studio.js").Studio} Studio */
 /** @typedef {import("./latents.js").Latent} Latent */
@@ -60,22 +61,19 @@ export function offerExamples(id, studio, take) {
     image.alt = "";
     image.src = source;
     element.append(image);
-    on(element, "click", () => take(exampleFile(source), name));
+    on(element, "click", () => take(ofDataAddress(source), name));
     find(id, HTMLElement).append(element);
   }
 }
 
-/** @param {string} source a data: address */
-export function exampleFile(source) {
-  const [head, body] = source.split(",");
-  const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
-  return new Blob([bytes], { type: head.slice(5).split(";")[0] });
-}
+/** @param {import("./pictures.js").Size} picture */
+const sides = ({ height, width }) => ({ height, width });
 
 export class Walk {
   /** @param {Studio} studio */
   constructor(studio) {
     this.studio = studio;
+    this.isOpen = false;
     /** @type {Latent | null} */
     this.first = null;
     /** @type {Latent | null} */
@@ -99,9 +97,8 @@ export class Walk {
 
   /** @param {Blob} file the picture to walk to */
   async take(file) {
-    const bitmap = await readImage(file);
     const { target, engine } = this.studio;
-    const picture = fit(bitmap, target);
+    const { picture } = await readPicture(engine, file, { wanted: sides(target) });
     this.file = file;
     draw(canvas("to"), picture);
     this.last = await engine.encode(picture);
@@ -112,8 +109,8 @@ export class Walk {
     const { studio } = this;
     draw(canvas("from"), studio.target);
     this.first = await studio.engine.encode(studio.target);
-    const others = studio.facts.examples.filter((each) => each.name !== studio.name);
-    await this.take(this.file ?? exampleFile(others[0].source));
+    const others = studio.facts.examples.filter((each) => each.name !== studio.origin.name);
+    await this.take(this.file ?? ofDataAddress(others[0].source));
   }
 
   leave() {
@@ -122,7 +119,7 @@ export class Walk {
 
   /** @param {number} fraction */
   async show(fraction) {
-    if (this.first && this.last && sameShape(this.first, this.last)) {
+    if (this.isOpen && this.first && this.last && sameShape(this.first, this.last)) {
       await this.studio.show(slerp(this.first, this.last, fraction));
     }
   }
@@ -139,7 +136,7 @@ export class Walk {
  * The latent to change: what is shown, or the target's where that is noise or of another shape.
  * @param {Studio} studio
  */
-async function changeable({ shown, noise, cells, engine, target }) {
+export async function changeable({ shown, noise, cells, engine, target }) {
   const fits = shown && shown !== noise && shown.rows === cells.rows && shown.columns === cells.columns;
   return fits ? copied(shown) : engine.encode(target);
 }
@@ -148,6 +145,7 @@ export class Channels {
   /** @param {Studio} studio */
   constructor(studio) {
     this.studio = studio;
+    this.isOpen = false;
     /** @type {Latent | null} */
     this.base = null;
     this.offsets = new Array(studio.facts.model.channels).fill(0);
@@ -213,7 +211,7 @@ export class Channels {
   }
 
   async show() {
-    if (this.base) await this.studio.show(directed(shifted(this.base, this.offsets), this.keys));
+    if (this.isOpen && this.base) await this.studio.show(directed(shifted(this.base, this.offsets), this.keys));
   }
 
   /** Every channel up and down, one after the other. */
@@ -227,158 +225,15 @@ export class Channels {
   }
 }
 
-export class Paint {
-  /** @param {Studio} studio */
-  constructor(studio) {
-    this.studio = studio;
-    /** @type {Latent[]} */
-    this.past = [];
-    this.active = false;
-    this.at = { row: 0.5, column: 0.5 };
-    for (let channel = 0; channel < studio.facts.model.channels; channel++) {
-      select("paint-channel").add(new Option(`${channel}`, `${channel}`));
-    }
-    this.listen(studio.canvas);
-    on(button("paint-undo"), "click", () => this.undo());
-    on(button("paint-target"), "click", async () => this.begin(await studio.engine.encode(studio.target)));
-  }
-
-  /** @param {HTMLCanvasElement} picture */
-  listen(picture) {
-    let down = false;
-    on(picture, "pointerdown", (event) => {
-      if (!this.active) return;
-      event.preventDefault();
-      picture.setPointerCapture(event.pointerId);
-      down = true;
-      this.remember();
-      return this.touch(event);
-    });
-    on(picture, "pointermove", (event) => {
-      if (!this.active) return;
-      this.locate(event);
-      if (down) return this.touch(event);
-    });
-    for (const end of ["pointerup", "pointercancel"]) on(picture, end, () => (down = false));
-    on(picture, "keydown", (event) => this.press(event));
-  }
-
-  /** @param {PointerEvent} event */
-  locate(event) {
-    const { left, top, width, height } = this.area();
-    const { rows, columns } = this.studio.cells;
-    this.at = { row: ((event.clientY - top) / height) * rows, column: ((event.clientX - left) / width) * columns };
-    this.showBrush();
-  }
-
-  /** Where the picture lies within its element, which may be wider. */
-  area() {
-    const { canvas: picture } = this.studio;
-    const box = picture.getBoundingClientRect();
-    const scale = Math.min(box.width / picture.width, box.height / picture.height);
-    const [width, height] = [picture.width * scale, picture.height * scale];
-    return { left: box.left + (box.width - width) / 2, top: box.top + (box.height - height) / 2, width, height };
-  }
-
-  /** @param {PointerEvent} event */
-  touch(event) {
-    this.locate(event);
-    return this.stroke(event.shiftKey);
-  }
-
-  /** @param {boolean} falling */
-  async stroke(falling) {
-    const latent = this.latent;
-    if (!latent) return;
-    const amount = (Number(input("paint-amount").value) * (falling ? -1 : 1)) / 4; // a drag passes a cell several times
-    push(latent, Number(select("paint-channel").value), this.at.row, this.at.column, amount, Number(input("paint-radius").value));
-    await this.studio.show(copied(latent));
-  }
-
-  /** @param {KeyboardEvent} event */
-  press(event) {
-    if (!this.active) return;
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const { rows, columns } = this.studio.cells;
-    if (event.key in moves) {
-      const [down, across] = moves[/** @type {keyof typeof moves} */ (event.key)];
-      const within = (/** @type {number} */ value, /** @type {number} */ count) => Math.min(count - 0.5, Math.max(0.5, value));
-      this.at = { row: within(this.at.row + down, rows), column: within(this.at.column + across, columns) };
-      this.showBrush();
-    } else if (event.key === " ") {
-      this.remember();
-      void this.stroke(event.shiftKey);
-    } else return;
-    event.preventDefault();
-  }
-
-  showBrush() {
-    const brush = find("brush", HTMLElement);
-    const frame = find("frame", HTMLElement).getBoundingClientRect();
-    const { left, top, width, height } = this.area();
-    const { rows, columns } = this.studio.cells;
-    const size = (2 * Number(input("paint-radius").value) * width) / columns;
-    Object.assign(brush.style, {
-      left: `${left - frame.left + (this.at.column / columns) * width}px`,
-      top: `${top - frame.top + (this.at.row / rows) * height}px`,
-      width: `${size}px`,
-      height: `${size}px`,
-    });
-    brush.hidden = false;
-  }
-
-  remember() {
-    if (this.latent) this.past.push(copied(this.latent));
-    button("paint-undo").disabled = !this.past.length;
-  }
-
-  async undo() {
-    const before = this.past.pop();
-    button("paint-undo").disabled = !this.past.length;
-    if (before) {
-      this.latent = before;
-      await this.studio.show(copied(before));
-    }
-  }
-
-  /** @param {Latent} latent */
-  async begin(latent) {
-    this.latent = copied(latent);
-    this.past = [];
-    button("paint-undo").disabled = true;
-    await this.studio.show(copied(latent));
-  }
-
-  async enter() {
-    const { canvas: picture } = this.studio;
-    this.active = true;
-    picture.classList.add("paintable");
-    picture.tabIndex = 0;
-    const { rows, columns } = this.studio.cells;
-    this.at = { row: Math.floor(rows / 2) + 0.5, column: Math.floor(columns / 2) + 0.5 };
-    await this.begin(await changeable(this.studio));
-  }
-
-  leave() {
-    this.active = false;
-    this.studio.canvas.classList.remove("paintable");
-    this.studio.canvas.tabIndex = -1;
-    find("brush", HTMLElement).hidden = true;
-  }
-
-  /** Every stroke. */
-  moving() {
-    return this.latent ? [...this.past, this.latent] : [];
-  }
-}
-
 export class Drift {
   /** @param {Studio} studio */
   constructor(studio) {
     this.studio = studio;
+    this.isOpen = false;
     /** @type {Latent[]} */
     this.pictures = [];
     this.player = new Player(button("drift-play"), "Drift", (seconds) => this.show(seconds));
+    button("drift-full").hidden = !document.fullscreenEnabled;
     on(button("drift-full"), "click", async () => {
       await find("frame", HTMLElement).requestFullscreen();
       if (!this.player.playing) void this.player.play();
@@ -389,9 +244,9 @@ export class Drift {
     const { engine, target, facts } = this.studio;
     this.pictures = [await engine.encode(target)];
     for (const { source, name } of facts.examples) {
-      if (name === this.studio.name) continue;
-      const bitmap = await readImage(exampleFile(source));
-      this.pictures.push(await engine.encode(fit(bitmap, target)));
+      if (name === this.studio.origin.name) continue;
+      const { picture } = await engine.picture(ofDataAddress(source), { wanted: sides(target) });
+      this.pictures.push(await engine.encode(picture));
     }
     this.first = Math.floor(Math.random() * 2 ** 30);
     await this.show(0);
@@ -410,9 +265,10 @@ export class Drift {
   }
 
   /** @param {number} seconds */
-  show(seconds) {
+  async show(seconds) {
+    if (!this.isOpen) return; // another part was opened while pictures were encoded
     const place = seconds / Number(input("drift-pace").value);
-    return this.studio.show(this.at(place));
+    await this.studio.show(this.at(place));
   }
 
   /** @param {number} place in pictures @returns {Latent} */

@@ -3,7 +3,8 @@
 import { GIFEncoder, applyPalette, quantize } from "gifenc";
 import * as ort from "onnxruntime-web/wasm";
 
-import { toPixels } from "./pictures.js";
+import { centered, fitted, fromPixels, toPixels } from "./pictures.js";
+import { resampled } from "./resample.js";
 
 /** @typedef {import("./latents.js").Latent} Latent */
 /** @typedef {import("./pictures.js").Picture} Picture */
@@ -29,7 +30,35 @@ async function decode(latent) {
   return toPicture((await sessions.decoder.run({ latent: latentTensor(latent) })).image);
 }
 
+/** Rows of a bitmap over white, RGBA. @param {ImageBitmap} bitmap */
+function reader(bitmap) {
+  const canvas = new OffscreenCanvas(bitmap.width, 1);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("This browser can't draw.");
+  return (/** @type {number} */ top, /** @type {number} */ rows) => {
+    canvas.height = rows;
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, bitmap.width, rows);
+    context.drawImage(bitmap, 0, -top);
+    return context.getImageData(0, 0, bitmap.width, rows).data;
+  };
+}
+
 const operations = {
+  /**
+   * A file as a picture: with sides that the autoencoder takes and the longer one of `size`, or as `wanted`.
+   * @param {{file: Blob, size: number, stride: number, wanted?: import("./pictures.js").Size}} given
+   */
+  async picture({ file, size, stride, wanted }) {
+    const bitmap = await createImageBitmap(file);
+    const original = { height: bitmap.height, width: bitmap.width };
+    const { height, width } = wanted ?? fitted(original, size, stride);
+    const part = centered(original, { height, width });
+    const pixels = resampled(reader(bitmap), original, part, { height, width });
+    bitmap.close();
+    return { picture: fromPixels(pixels, height, width), original, part };
+  },
+
   /** @param {Load} given */
   async load(given) {
     ort.env.wasm.numThreads = given.threads;
@@ -89,11 +118,13 @@ const operations = {
 
 /** @typedef {keyof typeof operations} Operation */
 
+const AT_ONCE = "picture"; // needs no autoencoder, so it doesn't wait until one is loaded
+
 let queue = Promise.resolve();
 self.onmessage = ({ data: { id, operation, given } }) => {
   const run = operations[/** @type {Operation} */ (operation)];
   const report = (/** @type {number} */ done) => postMessage({ id, done });
-  queue = queue.then(async () => {
+  const answer = async () => {
     const began = performance.now();
     try {
       const result = await run(given, report);
@@ -101,5 +132,7 @@ self.onmessage = ({ data: { id, operation, given } }) => {
     } catch (error) {
       postMessage({ id, error: error instanceof Error ? error.message : String(error) });
     }
-  });
+  };
+  if (operation === AT_ONCE) void answer();
+  else queue = queue.then(answer);
 };

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { push, rms, shifted, slerp } from "../src/latents.js";
-import { centered, fitted, fromPixels, psnr, toPixels } from "../src/pictures.js";
+import { fromPixels, psnr, toPixels } from "../src/pictures.js";
 import { readLatent, writeLatent } from "../src/safetensors.js";
 
 const latent = (values, rows = 2, columns = 2) => ({ values: Float32Array.from(values), rows, columns });
@@ -29,12 +29,6 @@ test("a push is strongest where it is made, and in its channel alone", () => {
   assert.equal(painted.values.indexOf(Math.max(...painted.values)), 16 + 1 * 4 + 2);
   near([painted.values[22], painted.values[23]], [2, 2 * Math.exp(-0.5)]);
   assert.equal(rms(Float32Array.of(3, 4, 0, 0)), 2.5);
-});
-
-test("sides are multiples of the stride, and the middle is cut out", () => {
-  assert.deepEqual(fitted({ height: 300, width: 400 }, 128, 8), { height: 96, width: 128 });
-  assert.deepEqual(fitted({ height: 10, width: 4000 }, 128, 8), { height: 16, width: 128 });
-  assert.deepEqual(centered({ height: 100, width: 200 }, { height: 50, width: 50 }), { left: 50, top: 0, width: 100, height: 100 });
 });
 
 test("pictures keep their pixels, and PSNR clamps", () => {

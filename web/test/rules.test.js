@@ -1,40 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { roundedToEven } from "../src/numbers.js";
 import { DivergedError, Inversion, defaultRate } from "../src/rules.js";
+import { FACTS, latent, model, picture } from "./toys.js";
 
-const ADAM = { lr: 0.1, updates: "Adam", constants: { betas: [0.7, 0.8], epsilon: 1e-8 } };
-const FACTS = {
-  methods: {
-    gradient: ADAM,
-    gradient_free: { lr: null, remaining: 0.01, updates: "Sgd", constants: { momentum: 0 } },
-    hybrid: { ...ADAM, lr: 0.06 },
-  },
-  hybrid: { short: 20, walked: 0.35, half: 0.5, ramp: 4, worthwhile: 0.04 },
-  largest_rms: 100,
-};
-const picture = (values) => ({ values: Float32Array.from(values), height: 1, width: 2 });
-const latent = (values) => ({ values: Float32Array.from(values), rows: 1, columns: 2 });
-
-/** A model whose picture is half its latent, and whose encoder only finds four fifths of the way back. */
-const model = {
-  counts: { decode: 0, encode: 0, step: 0 },
-  async decode(from) {
-    model.counts.decode++;
-    return picture(from.values.map((value) => value / 2));
-  },
-  async encode(from) {
-    model.counts.encode++;
-    return latent(from.values.map((value) => value * 1.6));
-  },
-  async step(from, target, weights) {
-    model.counts.step++;
-    const image = picture(from.values.map((value) => value / 2));
-    const errors = image.values.map((value, index) => value - target.values[index]);
-    const mse = errors.reduce((sum, error) => sum + error * error, 0) / errors.length;
-    return { gradient: errors.map((error) => (weights[0] * error) / errors.length), loss: weights[0] * mse, losses: Float32Array.of(mse), image };
-  },
-};
 const settings = { target: picture([0.2, 0.8]), weights: Float32Array.of(2), lr: 0.1, steps: 10, method: "gradient" };
 
 async function all(inversion) {
@@ -81,16 +51,76 @@ test("gradient_free takes no gradient and covers 99 % of its way", async () => {
   assert.ok(Math.abs(left - wanted) < 1e-4, `${left} is not ${wanted}`);
 });
 
-test("hybrid jumps in a short run, walks in a long one, and turns to the gradient", async () => {
-  const short = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", lr: 0.06, steps: 20 }, FACTS);
-  assert.equal(short.rule.walk, 0);
-  const jumped = await all(short);
-  assert.ok(jumped[1].psnr > jumped[0].psnr + 6 && short.rule.gradient !== null);
-  const long = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", lr: 0.06, steps: 60 }, FACTS);
-  assert.equal(long.rule.walk, 14);
-  const walked = await all(long);
-  const changes = walked.slice(1, 14).map((step, index) => Math.abs(step.latent.values[0] - walked[index].latent.values[0]));
-  assert.ok(Math.max(...changes) < 3 * Math.min(...changes));
+test("the rate of gradient_free leaves a hundredth of the way after all steps", () => {
+  const rate = (steps) => defaultRate(FACTS.methods.gradient_free, steps);
+  [1, 2, 10].forEach((steps) => assert.ok(Math.abs((1 - rate(steps)) ** steps - 0.01) < 1e-12));
+  assert.equal(defaultRate(FACTS.methods.hybrid, 10), 0.06);
+});
+
+/** The fractions of the way, or the rates, by which a run moves, one an update. */
+async function moves(steps) {
+  const found = { free: [], gradient: [] };
+  const inversion = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", lr: 0.06, steps }, FACTS);
+  const spy = (updates, list) => {
+    const move = updates.move.bind(updates);
+    updates.move = (values, direction, lr) => (list.push(lr), move(values, direction, lr));
+  };
+  spy(inversion.rule.free.updates, found.free);
+  const turn = inversion.rule.turn.bind(inversion.rule);
+  inversion.rule.turn = () => (turn(), spy(inversion.rule.gradient.updates, found.gradient));
+  await all(inversion);
+  return found;
+}
+const rounded = (values) => values.map((value) => Number(value.toFixed(6)));
+
+test("hybrid jumps all the way in a short run, and turns to the gradient at its full rate", async () => {
+  for (const steps of [5, 20, 21]) {
+    const { free, gradient } = await moves(steps);
+    assert.ok(free.length > 1 && free.every((fraction) => fraction === 1));
+    assert.equal(free.length + gradient.length, steps);
+    assert.ok(gradient.every((rate) => rate === 0.06));
+  }
+});
+
+test("hybrid walks evenly in a long run, jumps half the way, and its rate rises in four updates", async () => {
+  const { free, gradient } = await moves(60);
+  const walk = 14; // 0.35 · (60 − 20)
+  assert.deepEqual(rounded(free.slice(0, walk)), rounded(Array.from({ length: walk }, (_, index) => 1 / (walk - index))));
+  assert.ok(free.length > walk && free.slice(walk).every((fraction) => fraction === 0.5));
+  assert.deepEqual(rounded(gradient.slice(0, 6)), [0.015, 0.03, 0.045, 0.06, 0.06, 0.06]);
+  assert.equal(free.length + gradient.length, 60);
+});
+
+test("hybrid walks as many steps as the library does", () => {
+  // latentflow.inversion.hybrid.walk_length: halves go to the even neighbor
+  const wanted = { 1: 0, 20: 0, 21: 0, 22: 1, 30: 4, 50: 10, 60: 14, 100: 28, 2000: 693 };
+  for (const [steps, walk] of Object.entries(wanted)) {
+    const inversion = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", steps: Number(steps) }, FACTS);
+    assert.equal(inversion.rule.walk, walk, steps);
+  }
+  assert.deepEqual([0.5, 1.5, 2.5, 3.4, 3.6].map(roundedToEven), [0, 2, 2, 3, 4]);
+});
+
+test("hybrid jumps as long as a pass brings four hundredths of a dB", async () => {
+  // pictures whose error is given, and an encoder that changes nothing
+  const errors = [0.1, 0.099, 0.0981, 0.097, 0.09];
+  let asked = 0;
+  const scripted = { ...model, step: async () => ({ image: picture([0.2 + errors[asked], 0.8 + errors[asked++]]), loss: 1, losses: null, gradient: Float32Array.of(1, 1) }) };
+  const inversion = new Inversion(scripted, latent([0, 0]), { ...settings, method: "hybrid", steps: 20 }, FACTS);
+  const turned = [];
+  for (let step = 0; step < 4; step++) {
+    await inversion.next();
+    turned.push(inversion.rule.gradient !== null);
+  }
+  // gains in dB, each of two passes: 0.0873, 0.0793
+  assert.deepEqual(turned, [false, false, true, true]);
+});
+
+test("figures of the encoder's own latent are those of its picture", async () => {
+  const inversion = new Inversion(model, latent([0, 0]), settings, FACTS);
+  const { loss, psnr } = await inversion.encoded(Float32Array.of(3));
+  const mse = ((0.2 * 0.2) ** 2 + (0.2 * 0.8) ** 2) / 2; // its picture is 1.6 / 2 of the target
+  assert.ok(Math.abs(loss - 3 * mse) < 1e-6 && Math.abs(psnr + 10 * Math.log10(mse)) < 1e-4);
 });
 
 test("a run that grows without bounds is stopped and says when", async () => {
@@ -103,4 +133,24 @@ test("steps that are asked for at once are taken one after the other", async () 
   const together = await Promise.all([inversion.next(), inversion.next(), inversion.next()]);
   const straight = await all(new Inversion(model, latent([0, 0]), settings, FACTS));
   assert.deepEqual(together.map((step) => [step.index, step.loss]), straight.slice(0, 3).map((step) => [step.index, step.loss]));
+});
+
+test("a constant that is missing is an error", () => {
+  const without = (change) => {
+    const facts = structuredClone(FACTS);
+    change(facts);
+    return facts;
+  };
+  const make = (facts, method) => () => new Inversion(model, latent([0, 0]), { ...settings, method }, facts);
+  for (const [method, change, words] of [
+    ["gradient", (facts) => delete facts.methods.gradient.constants.betas, /lack betas/],
+    ["gradient", (facts) => delete facts.methods.gradient.constants.epsilon, /lack epsilon/],
+    ["gradient", (facts) => facts.methods.gradient.constants.betas.pop(), /lack the second beta/],
+    ["gradient_free", (facts) => delete facts.methods.gradient_free.constants.momentum, /lack momentum/],
+    ["hybrid", (facts) => delete facts.hybrid.ramp, /lack ramp/],
+    ["gradient", (facts) => delete facts.largest_rms, /lack largest_rms/],
+  ]) {
+    assert.throws(make(without(change), method), words);
+  }
+  assert.throws(() => defaultRate({ lr: null, updates: "Sgd", constants: {} }, 10), /lack remaining/);
 });

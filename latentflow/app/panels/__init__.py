@@ -1,1 +1,1 @@
-"""What the tabs of the app show, one module each."""
+"""The tabs of the app, one module each."""

@@ -16,6 +16,7 @@ from latentflow.app.ui import (
     begin,
     choose_images,
     controls_and_stage,
+    example,
     opened,
     show_line,
     this_visit,
@@ -23,11 +24,12 @@ from latentflow.app.ui import (
     widget,
 )
 from latentflow.app.visits import Upload, Visit
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
 from latentflow.explore.config import ChannelsConfig
 from latentflow.latents.directions import smooth_directions, with_norm_of
 from latentflow.latents.sources import read_anchors
-from latentflow.pictures.files import to_uint8
+from latentflow.page.facts import EXAMPLES
 from latentflow.pictures.reader import Reader
 from latentflow.sound.midi import AXES, PITCHES
 from latentflow.sound.motions import REACH as REACH_OF_KEYS
@@ -42,7 +44,7 @@ def show() -> None:
     with controls:
         images = choose_images(visit, "channels", "Image to take apart")
         size = st.selectbox("Longer side", SIZES, index=SIZES.index(256), key="channels_size")
-        config = ChannelsConfig(size=size, max_pixels=visit.studio.config.max_pixels)
+        config = ChannelsConfig(size=size, **visit.studio.reading)
         if st.button("Draw all channels", disabled=not images, key="channels_start", width="stretch"):
             image = images[-1]
             begin("channels", lambda: Show(visit, "channels", [str(image.path)], config, {str(image.path): image.name}))
@@ -51,10 +53,9 @@ def show() -> None:
             st.subheader("What a channel holds")
             st.write(
                 "Choose an image and drag the sliders: each moves one channel of its latent, in all places. A MIDI "
-                "controller moves them too, and its keys other directions."
+                "controller moves them too, and its keys other directions. Here is an example:"
             )
-            return
-        image = images[-1]
+        image = images[-1] if images else example(visit, next(iter(EXAMPLES)))
         address, problem = opened(visit, ("channels", str(image.path), size), lambda: _decoder(visit, image, size))
         if problem:
             st.error(problem)
@@ -70,17 +71,17 @@ def show() -> None:
             f"channels {address[-6:]}",
             on_values_change=lambda: None,
         )
-        named = replace(config, vae=visit.studio.named_vae)
+        named = replace(config, **visit.studio.named(config))
         show_line(command_line("channels", [str(image.path)], named, {str(image.path): image.name}))
-        if st.session_state.get("channels") is not None:
-            watched(st.session_state.channels)
+        if visit.things.get("channels") is not None:
+            watched(visit.things["channels"])
 
 
 def _decoder(visit: Visit, image: Upload, size: int) -> str:
     """The address of the image with its channels moved, then along the directions of the MIDI keys, if their levels in
     [0, 1] follow; raises `InputError` for what can't be read."""
     autoencoder = visit.studio.load().autoencoder
-    anchors = read_anchors([str(image.path)], autoencoder, size, "contain", Reader())
+    anchors = read_anchors([str(image.path)], autoencoder, size, "contain", Reader(visit.studio.config))
 
     @cache
     def directions() -> torch.Tensor:

@@ -15,7 +15,8 @@ from latentflow.app.ui import (
     this_visit,
     watched,
 )
-from latentflow.config import CompareConfig
+from latentflow.base.options import MAX_SEED
+from latentflow.runs.config import CompareConfig
 
 
 def show() -> None:
@@ -28,7 +29,7 @@ def show() -> None:
         left, right = st.columns(2)
         steps = left.number_input("Steps", 1, 10_000, 50, key="compare_steps")
         size = right.selectbox("Longer side", SIZES, index=SIZES.index(128), key="compare_size")
-        seed = st.number_input("Seed", 0, 2**53 - 1, 0, key="compare_seed")
+        seed = st.number_input("Seed", 0, MAX_SEED, 0, key="compare_seed")
         if st.button("Compare", type="primary", disabled=not (images and chosen), key="compare_start", width="stretch"):
             image = images[-1]
             begin(
@@ -43,13 +44,13 @@ def show() -> None:
                         steps=int(steps),
                         size=size,
                         seed=int(seed),
-                        max_pixels=visit.studio.config.max_pixels,
+                        **visit.studio.reading,
                     ),
                     {str(image.path): image.name},
                 ),
             )
     with stage:
-        compared: Show | None = st.session_state.get("compare")
+        compared: Show | None = visit.things.get("compare")
         if compared is None:
             st.subheader("What each loss sees")
             st.write("Choose an image and several losses: all begin with the same latent, and take the same steps.")

@@ -22,11 +22,11 @@ from latentflow.app.ui import (
     widget,
 )
 from latentflow.app.visits import Upload, Visit
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.pixels import to_uint8
 from latentflow.explore.concept.run import MIN_IMAGES, read_concept
 from latentflow.explore.config import ConceptConfig
 from latentflow.latents.sources import read_anchors
-from latentflow.pictures.files import to_uint8
 from latentflow.pictures.reader import Reader
 
 SIZE = 128
@@ -47,11 +47,13 @@ def show() -> None:
             st.caption(f"At least {MIN_IMAGES} images on each side.")
         if st.button("Find the direction", type="primary", disabled=not ready, key="concept_start", width="stretch"):
             positive, negative = (str(folder) for folder, _ in groups)
-            config = ConceptConfig(positive=positive, negative=negative, whiten=whiten, size=SIZE)
+            config = ConceptConfig(
+                positive=positive, negative=negative, whiten=whiten, size=SIZE, **visit.studio.reading
+            )
             names = {positive: "with", negative: "without"}
             begin("concept", lambda: Show(visit, "concept", [], config, names))
     with stage:
-        concept: Show | None = st.session_state.get("concept")
+        concept: Show | None = visit.things.get("concept")
         if concept is None:
             st.subheader("From images without something to images with it")
             st.write("The difference of the mean latents is a direction; the slider moves an image along it.")
@@ -83,21 +85,33 @@ def show() -> None:
 
 
 def _group(visit: Visit, key: str, label: str) -> tuple[Path, int]:
-    files = st.file_uploader(label, TYPES, accept_multiple_files=True, key=f"concept_{key}")
-    known: dict[tuple[str, ...], Path] = st.session_state.setdefault(f"concept_folders_{key}", {})
+    """A folder of uploaded images and their number; a page that is loaded anew has those of before."""
+    name = f"concept_{key}"
+    is_new = name not in st.session_state  # to Streamlit: it has forgotten what it held
+    files = st.file_uploader(label, TYPES, accept_multiple_files=True, key=name)
+    if not files:
+        if is_new:
+            st.session_state[f"{name}_before"] = visit.things.get(name)
+        before: tuple[Path, int] | None = st.session_state.get(f"{name}_before")
+        if before is None:
+            return Path(), 0
+        st.caption(f"{before[1]} images of before")
+        return before
+    st.session_state[f"{name}_before"] = None
+    folders: dict[tuple[str, ...], Path] = visit.things.setdefault(f"{name}_folders", {})
     ids = tuple(file.file_id for file in files)
-    if ids not in known:
-        folder = visit.new_folder() / key
-        folder.mkdir()
-        known[ids] = folder
-    return known[ids], len(take_all(visit, files, known[ids]))
+    if ids not in folders:
+        folders[ids] = visit.new_folder() / key
+        folders[ids].mkdir()
+    group = visit.things[name] = folders[ids], len(take_all(visit, files, folders[ids]))
+    return group
 
 
 def _decoder(visit: Visit, path: Path, image: Upload) -> str:
     """The address of an image moved along a saved direction."""
     autoencoder = visit.studio.load().autoencoder
     concept = read_concept(path, autoencoder)
-    anchors = read_anchors([str(image.path)], autoencoder, concept.size[0], "cover", Reader())
+    anchors = read_anchors([str(image.path)], autoencoder, concept.size[0], "cover", Reader(visit.studio.config))
 
     def decode(values: list[float]) -> np.ndarray:
         if len(values) != 1:

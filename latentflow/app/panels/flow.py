@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 import streamlit as st
 
@@ -15,14 +16,17 @@ from latentflow.app.ui import (
     choose_images,
     controls_and_stage,
     downloads,
+    look,
     show_line,
-    state_of,
+    state_while_waiting,
     this_visit,
     widget,
 )
 from latentflow.app.visits import Upload, Visit
-from latentflow.config import RunConfig
+from latentflow.base.options import MAX_SEED
+from latentflow.inversion.config import RunConfig, Schedule
 from latentflow.inversion.methods import METHODS
+from latentflow.pictures.config import Fit
 
 MOST_FLOWS = 12  # that a visit keeps: each holds a latent and an optimizer's state
 KINDS = {"gif": "GIF", "mp4": "MP4", "image": "Picture (PNG)", "latent": "Latent", "manifest": "Manifest"}
@@ -31,7 +35,7 @@ KINDS = {"gif": "GIF", "mp4": "MP4", "image": "Picture (PNG)", "latent": "Latent
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
-    flows: list[Flow] = st.session_state.setdefault("flows", [])
+    flows: list[Flow] = visit.things.setdefault("flows", [])
     controls, stage = controls_and_stage()
     with controls:
         _begin(visit, flows)
@@ -42,6 +46,11 @@ def show() -> None:
                 "Choose an image and press Start. The gradient through the decoder moves a random latent until its "
                 "picture is your image."
             )
+            sample: Flow | None = visit.studio.samples.get("flow")
+            if sample is not None and (sample.history or sample.state in ("waiting", "running")):
+                st.caption("An example, the face:")
+                _picture(sample)
+                show_line(sample.line())
             return
         titles = {index: f"{index + 1}. {flow.title}" for index, flow in enumerate(flows)}
         wanted = st.session_state.pop("flow_to_show", st.session_state.get("shown_flow", len(flows) - 1))
@@ -84,13 +93,13 @@ def _begin(visit: Visit, flows: list[Flow]) -> None:
     steps = left.number_input("Steps", 1, 10_000, RunConfig.steps, key="flow_steps")
     size = right.selectbox("Longer side", SIZES, index=SIZES.index(256), key="flow_size")
     with st.expander("More"):
-        seed = st.number_input("Seed", 0, 2**53 - 1, 0, key="flow_seed")
+        seed = st.number_input("Seed", 0, MAX_SEED, 0, key="flow_seed")
         init = st.selectbox("Begin with", ["normal", "uniform", "zeros", "encode"], key="flow_init")
         lr = st.number_input(
             "Learning rate", 0.0, 10.0, 0.0, 0.01, format="%.3f", key="flow_lr", help="0: the method's own."
         )
-        schedule = st.selectbox("Schedule", ["constant", "cosine", "warmup_cosine"], key="flow_schedule")
-        fit = st.selectbox("Fit", ["contain", "cover", "stretch"], key="flow_fit")
+        schedule = st.selectbox("Schedule", get_args(Schedule), key="flow_schedule")
+        fit = st.selectbox("Fit", get_args(Fit), key="flow_fit")
     if st.button("Start", type="primary", disabled=not images, key="flow_start", width="stretch"):
         config = partial(
             RunConfig,
@@ -103,40 +112,57 @@ def _begin(visit: Visit, flows: list[Flow]) -> None:
             lr=lr or None,
             schedule=schedule,
             fit=fit,
-            max_pixels=visit.studio.config.max_pixels,
+            **visit.studio.reading,
         )
+        press = object()
+        begun = []
         for image in images:
-            flow, problem = attempt(partial(_started, visit, image, config))
+            flow, problem = attempt(partial(_started, visit, image, config, press))
             if flow is None:
                 st.error(problem)
-                continue
-            if len(flows) >= MOST_FLOWS:
-                flows.pop(0).close()
-            flows.append(flow)
-            st.session_state.flow_to_show = len(flows) - 1
+            else:
+                begun.append(flow)
+        _add(flows, begun)
 
 
-def _started(visit: Visit, image: Upload, make: Callable[[], RunConfig]) -> Flow:
+def _add(flows: list[Flow], begun: list[Flow]) -> None:
+    """Show the first of the runs that have begun; remove the runs that they replace, and the oldest of too many."""
+    if begun:
+        replaced = [each for each in flows if each.run is None and each.state == "stopped"]
+        kept = [each for each in flows if each not in replaced] + begun
+        for each in [*replaced, *kept[:-MOST_FLOWS]]:
+            each.close()
+        flows[:] = kept[-MOST_FLOWS:]
+        st.session_state.flow_to_show = flows.index(begun[0]) if begun[0] in flows else 0
+        look()
+
+
+def _started(visit: Visit, image: Upload, make: Callable[[], RunConfig], press: object) -> Flow:
     config = make()
     flow = Flow(visit, image, config)
     if config.lr is not None:
         flow.asked = ("lr",)
-    flow.go_on()
+    flow.go_on(press)
     return flow
+
+
+def _picture(flow: Flow) -> None:
+    """The picture of a run with its figures and curves, as it goes on."""
+    data = {
+        "live": flow.live if flow.state in ("waiting", "running") else "",
+        "history": list(flow.history),
+        "state": {"running": ""}.get(flow.state, flow.state),
+        "picture": flow.picture(),
+    }
+    widget("run", data, f"run {flow.key}", on_ended_change=lambda: None)
 
 
 def _show(flows: list[Flow], index: int) -> None:
     """One run: its picture, its figures, what can be done with it."""
     flow = flows[index]
-    data = {
-        "live": flow.live if flow.state in ("waiting", "running") else "",
-        "history": flow.history,
-        "state": {"running": ""}.get(flow.state, flow.state),
-        "picture": flow.picture(),
-    }
-    widget("run", data, f"run {flow.key}", on_ended_change=lambda: None)
+    _picture(flow)
     if flow.job is not None:
-        state_of(flow.job)
+        state_while_waiting(flow.job)
     buttons = st.columns(3)
     if flow.state in ("waiting", "running"):
         if buttons[0].button("Stop", key=f"stop {flow.key}", width="stretch"):
@@ -159,8 +185,7 @@ def _show(flows: list[Flow], index: int) -> None:
         if st.button("Begin", key=f"branch {flow.key}"):
             branched, problem = attempt(lambda: flow.branch(loss or ""))
             if branched is not None:
-                flows.append(branched)
-                st.session_state.flow_to_show = len(flows) - 1
+                _add(flows, [branched])
                 st.rerun()
             st.error(problem)
     with buttons[2].popover("Files", width="stretch"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import streamlit as st
 
 from latentflow.app.prompted import Prompted
-from latentflow.app.ui import begin, controls_and_stage, downloads, show_line, state_of, this_visit, widget
+from latentflow.app.ui import begin, controls_and_stage, downloads, guarded, show_line, state_of, this_visit, widget
 from latentflow.prompts.config import PromptsConfig
 
 EXAMPLE = "a red house by day@1\nthree yellow flowers@4\na blue street at night@2"
@@ -36,9 +37,11 @@ def show() -> None:
         left, right = st.columns(2)
         fps = left.number_input("Frames per second", 1, 50, 8, key="prompts_fps")
         suffix = right.selectbox("Video", [".mp4", ".gif", ".webm"], key="prompts_suffix")
-        if st.button(
-            "Generate", type="primary", disabled=len(texts) < (2 if walks else 1), key="prompts_start", width="stretch"
-        ):
+        missing = find_spec("transformers") is None
+        if missing:
+            st.warning("Prompts need the package transformers: pip install 'latentflow[prompts]'")
+        enough = len(texts) >= (2 if walks else 1) and not missing
+        if st.button("Generate", type="primary", disabled=not enough, key="prompts_start", width="stretch"):
             walking: dict[str, Any] = (
                 {"loop": loop, "even": even, "frames": int(count)} if walks else {"show_steps": True}
             )
@@ -50,7 +53,7 @@ def show() -> None:
             }
             begin("prompted", lambda: Prompted(visit, texts, PromptsConfig(**config)))
     with stage:
-        prompted: Prompted | None = st.session_state.get("prompted")
+        prompted: Prompted | None = visit.things.get("prompted")
         if prompted is None:
             st.subheader("Pictures from words")
             st.write(
@@ -59,7 +62,7 @@ def show() -> None:
             )
             return
         going = prompted.job.is_going_on
-        st.fragment(_follow, run_every=1.0 if going else None)(prompted, going)
+        st.fragment(guarded(_follow), run_every=1.0 if going else None)(prompted, going)
         show_line(prompted.line())
 
 
@@ -75,7 +78,7 @@ def _follow(prompted: Prompted, was_going: bool) -> None:
         st.caption(prompted.job.progress or "Loading the model.")
     for name, address in prompted.files.items():
         if name.endswith(".steps.png"):
-            st.html(f'<img src="{address}" alt="The steps of each prompt" style="width: 100%">')
+            st.html(f'<img src="{address}?show" alt="The steps of each prompt" class="shown">')
     downloads(prompted.files)
     if going and prompted.job.progress:
         st.caption(prompted.job.progress)

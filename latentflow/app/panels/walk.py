@@ -11,6 +11,7 @@ from latentflow.app.ui import (
     choose_images,
     controls_and_stage,
     downloads,
+    guarded,
     show_line,
     state_of,
     this_visit,
@@ -27,10 +28,10 @@ def show() -> None:
     controls, stage = controls_and_stage()
     with controls:
         images = choose_images(visit, "walk", "Images to walk through", several=True)
-        added = st.session_state.setdefault("anchors", [])
+        added = visit.things.setdefault("anchors", [])
         if added:
             st.caption(f"From the atlas: {', '.join(each.name for each in added)}")
-            if st.button("Remove those of the atlas", key="walk_clear"):
+            if st.button("Remove those of the atlas", key="walk_atlas_clear"):
                 added.clear()
                 st.rerun()
         images = [*images, *added]
@@ -61,27 +62,31 @@ def show() -> None:
                         size=size,
                         fps=float(fps),
                         fit="cover",
-                        max_pixels=visit.studio.config.max_pixels,
+                        **visit.studio.reading,
                     ),
                     {str(image.path): image.name for image in images},
                     collect=True,
                 ),
             )
     with stage:
-        walk: Show | None = st.session_state.get("walk")
+        walk: Show | None = visit.things.get("walk")
         if walk is None:
             st.subheader("The pictures between your pictures")
             st.write("Choose two images or more and press Walk; then drag the slider. Play shows the walk as a video.")
-            return
+            walk = visit.studio.samples.get("walk")
+            if walk is None or not (walk.frames or walk.job.is_going_on):
+                return
+            st.caption("An example, from the face to the hills:")
         going = walk.job.is_going_on
-        st.fragment(_follow, run_every=0.5 if going else None)(walk, going)
+        st.fragment(guarded(_follow), run_every=0.5 if going else None)(walk, going)
         show_line(walk.line())
 
 
 def _follow(walk: Show, was_going: bool) -> None:
     """The frames so far under a slider, and the files when all are there."""
     going = walk.job.is_going_on
-    state_of(walk.job)
+    if not walk.visit.lasting:  # an example may end early
+        state_of(walk.job)
     if walk.frames:
         data = {"sources": list(walk.frames), "captions": list(walk.captions), "fps": walk.config.fps}  # type: ignore[union-attr]
         widget("scrubber", data, f"walk {walk.folder.name}")

@@ -1,4 +1,4 @@
-"""What an atlas shows of latents: points in two dimensions, clusters, nearest neighbors."""
+"""The arrangement of latents in an atlas: points in two dimensions, clusters, nearest neighbors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from latentflow.config import counted
-from latentflow.errors import InputError, MissingPackageError
+from latentflow.base.errors import InputError, MissingPackageError
+from latentflow.base.options import counted
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.distances import DEFAULT_DISTANCE, Space
 from latentflow.latents.pca import Components, principal_components
 
@@ -33,12 +34,12 @@ class Clusters:
 
     @property
     def are_real(self) -> bool:
-        """Whether they are clearly further apart than clusters of values that have none."""
+        """True if the clusters are clearly further apart than those found in values without clusters."""
         return (self.silhouette or -1.0) > (self.random_silhouette or 0.0) + REAL_MARGIN
 
     @property
     def finding(self) -> str:
-        """What they say of the pictures, in one sentence."""
+        """A sentence on what the clusters say about the pictures."""
         if self.silhouette is None:
             return "No clusters: too few pictures differ."
         limit = f"silhouette {self.silhouette:.2f}; random values of this shape reach {self.random_silhouette or 0:.2f}"
@@ -60,8 +61,8 @@ class Neighbors:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
     """Latents in two dimensions: `points` (n, 2), names of the two `axes`, the `variance_fractions` along them, empty
-    where they are unknown, and the clusters and neighbors of the latents in all dimensions, by a distance whose
-    `median` over pairs says what is near.
+    where they are unknown, and the clusters and neighbors of the latents in all dimensions, by a distance. Its `median`
+    over pairs is a scale for what is near.
 
     Points along principal components are root mean squares over the values of a latent, so 1 is about one standard
     deviation in each of them.
@@ -75,11 +76,12 @@ class Embedding:
     median: float
 
 
+@undisturbed
 def embed(
     latents: Tensor, method: str = "pca", clusters: int | None = None, distance: str = DEFAULT_DISTANCE
 ) -> Embedding:
     """Embed latents (n, c, rows, columns), n > 2, in a plane by "pca" of the latents or by "umap" of their distances,
-    in so many `clusters`, or as many as suit them best.
+    with the given number of `clusters`, or the number that suits them best.
 
     `distance`, as `nearest` takes it, decides on neighbors, clusters and UMAP alike. Raises `InputError` for another
     one and for more clusters than different latents, `MissingPackageError` without umap-learn.
@@ -110,7 +112,7 @@ def check_umap() -> None:
 
 
 def umap_points(values: np.ndarray) -> np.ndarray:
-    """Points (n, 2) whose neighbors are those of values (n, d), by UMAP (McInnes et al. 2018, arXiv:1802.03426).
+    """Points (n, 2) with the same neighbors as the values (n, d), by UMAP (McInnes et al. 2018, arXiv:1802.03426).
 
     It is seeded, on one processor, and starts from the principal components, so that a repetition gives the same.
     Values that are equal, which UMAP can't place, have the same point. Raises `MissingPackageError` without umap-learn

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.atlas.embedding import Embedding, Neighbors
 from latentflow.explore.atlas.placement import Placement, place
 from latentflow.explore.distances import DEFAULT_DISTANCE, DISTANCES
@@ -53,9 +54,10 @@ class Atlas:
         return [self.clusters[label].color for label in self.labels]
 
 
+@undisturbed
 def make_atlas(found: FolderLatents, embedding: Embedding, autoencoder: str, distance: str = DEFAULT_DISTANCE) -> Atlas:
-    """Lay out the pictures of a folder by the embedding of their latents, whose neighbors are those by `distance`;
-    `autoencoder` is the name for the title."""
+    """Lay out the pictures of a folder by the embedding of their latents, with neighbors by `distance`; `autoencoder`
+    is the name for the title."""
     placement = place(embedding.points)
     clusters = embedding.clusters
     moved = placement.displacements.mean()

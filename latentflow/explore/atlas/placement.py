@@ -26,7 +26,7 @@ class Placement:
 
     @property
     def displacements(self) -> np.ndarray:
-        """How far each point was moved, (n,), in sides of a cell."""
+        """The distance by which each point was moved, (n,), in sides of a cell."""
         return np.linalg.norm(self.cells - self.wanted, axis=1)
 
 

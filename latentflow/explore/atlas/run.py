@@ -6,31 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from latentflow.config import counted
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.files import check_writable, write_file
+from latentflow.base.options import counted
+from latentflow.base.session import NOTHING_WRITTEN, Session
 from latentflow.explore.atlas.embedding import Embedding, check_umap, embed
 from latentflow.explore.atlas.figure import draw_atlas
 from latentflow.explore.atlas.layout import Atlas, make_atlas
 from latentflow.explore.atlas.page import make_page
 from latentflow.explore.atlas.thumbnails import Thumbnail, read_thumbnails, thumbnail_side
 from latentflow.explore.config import AtlasConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, run_view
-from latentflow.files import check_writable, write_file
 from latentflow.latents.index import FolderLatents, check_folder, check_index, read_latents
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import check_figure_path, save_figure
 from latentflow.pictures.reader import Reader
-from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.runs.job import Files, Job, Report, Stages, beside, run_job
 from latentflow.sinks import Collect, run_sinks
 from latentflow.sinks.progress import Progress
 
 MIN_IMAGES = 3  # points that define a plane
 
 
-def run_atlas(sources: Sequence[str], config: AtlasConfig, session: Session) -> ViewReport:
+def run_atlas(sources: Sequence[str], config: AtlasConfig, session: Session) -> Report:
     """Draw an atlas of a folder, the one source, as a figure and as a page; raises `LatentflowError` as its parts
     do."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _check(sources: Sequence[str], config: AtlasConfig) -> Files:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from latentflow.base.records import Record
 from latentflow.pictures.files import cover
 from latentflow.pictures.reader import Reader
-from latentflow.records import Record
 
 MAX_PIXELS = 24_000_000  # of all thumbnails together, about as many as a browser shows without effort
 MIN_SIDE, MAX_SIDE = 48, 256

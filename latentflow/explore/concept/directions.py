@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.surroundings import undisturbed
 
 FOLDS = 5
 CHANCE = 0.5
 MIN_SHRINKAGE = 1e-6  # so that a covariance can always be inverted
 
 
+@undisturbed
 def direction_between(positive: Tensor, negative: Tensor, *, whiten: bool = False) -> Tensor:
     """The direction (1, c, rows, columns) from negative to positive latents, both (n, c, rows, columns).
 
@@ -23,8 +25,8 @@ def direction_between(positive: Tensor, negative: Tensor, *, whiten: bool = Fals
     within the groups. Adding the direction once moves a latent's position along it from one mean to the other: Δ needs
     no scaling, and w is scaled by wᵀΔ / wᵀw.
 
-    To classify, w is the better direction. To change a picture, Δ is what the groups differ by on average, and also the
-    pattern that belongs to w (Haufe et al., 2014), while w is the smallest change with the same effect on the
+    To classify, w is the better direction. To change a picture, Δ is the average difference between the groups, and
+    also the pattern that belongs to w (Haufe et al., 2014), while w is the smallest change with the same effect on the
     classifier, and less visible. Raises `InputError` when the means are equal.
     """
     difference = positive.double().mean(0) - negative.double().mean(0)
@@ -69,7 +71,8 @@ def shrinkage(products: Tensor, dimensions: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScore:
-    """How well directions separate two groups of latents that they were not computed from.
+    """A score of directions on held-out data: how well they separate two groups of latents that they were not computed
+    from.
 
     `positive` and `negative` are the positions of the held-out latents along the direction, in its lengths, relative to
     the decision border: positive latents should be above 0, negative ones below. `folds` are the balanced accuracies of
@@ -82,7 +85,7 @@ class HeldOutScore:
 
     @property
     def right(self) -> tuple[int, int]:
-        """How many of each group are on the correct side of the border."""
+        """The number of latents of each group on the correct side of the border."""
         return int((self.positive > 0).sum()), int((self.negative < 0).sum())
 
     @property
@@ -116,7 +119,7 @@ class HeldOutScore:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether the direction is clearly better than chance: the complete interval is above it."""
+        """True if the direction is clearly better than chance: the complete interval is above it."""
         return self.interval[0] > CHANCE
 
     def figures(self) -> dict[str, Any]:
@@ -137,6 +140,7 @@ class HeldOutScore:
         return list(zip(self.right, (self.positive, self.negative)))
 
 
+@undisturbed
 def cross_validate(
     positive: Tensor, negative: Tensor, *, whiten: bool = False, check: Callable[[], None] = lambda: None
 ) -> HeldOutScore:

@@ -33,9 +33,9 @@ def draw_concept(
     """Pictures (h, w, 3) uint8 by their strengths in a row, the unchanged one highlighted, above the positions of
     held-out images along the direction; without pictures or without a score, the other alone.
 
-    `name` is the direction in words, `groups` the names of the positive and the negative group, `autoencoder` that of
-    the one whose latents it is in. `positions` are those of the pictures along the direction, by strength, from the
-    decision border, and `images` is the range in which held-out images lie: pictures beyond it are marked.
+    `name` is the direction in words, `groups` the names of the positive and the negative group, `autoencoder` the name
+    of the autoencoder that it belongs to. `positions` are those of the pictures along the direction, by strength, from
+    the decision border, and `images` is the range in which held-out images lie: pictures beyond it are marked.
     """
     positions = positions or {}
     heights = [PICTURE_INCHES + 0.5] * bool(pictures) + [PLOT_INCHES] * (score is not None)

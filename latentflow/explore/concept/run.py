@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from latentflow.config import counted
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.files import check_writable
+from latentflow.base.options import counted
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import Frame, Labeled
+from latentflow.base.session import NOTHING_WRITTEN, Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.concept.directions import (
     HeldOutScore,
     cross_validate,
@@ -20,17 +25,13 @@ from latentflow.explore.concept.directions import (
 )
 from latentflow.explore.concept.figure import draw_concept
 from latentflow.explore.config import ConceptConfig
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, beside, frames_beside, moving, run_view
-from latentflow.files import check_writable
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.files import load_latent, save_latent, saved_notes, saved_size
 from latentflow.latents.index import check_folder, read_latents
 from latentflow.latents.sources import LATENT_SUFFIX, Anchors, check_anchors, read_anchors
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.figure import save_figure
-from latentflow.pictures.files import to_uint8
-from latentflow.records import Frame, Labeled
-from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.runs.job import Files, Job, Report, Stages, beside, frames_beside, moving, run_job
 from latentflow.sinks.frames import check_frames_path, frame_options
 
 SCORE_KEYS = {"balanced_accuracy", "std_over_folds", "interval_95", "chance", "folds", "right", "of", "tells_apart"}
@@ -62,12 +63,14 @@ class Concept:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Where the held-out images lie along it, from the decision border; None if that was not saved with it."""
+        """The lowest and highest position of the held-out images along the direction, relative to the decision border;
+        None if no range was saved."""
         found = self.held_out.get("range")
         return None if found is None else (float(found[0]), float(found[1]))
 
     def position(self, latent: Tensor) -> float:
-        """Where a latent (1, c, rows, columns) lies along it, from the decision border."""
+        """Return the position of a latent (1, c, rows, columns) along the direction, relative to the decision
+        border."""
         return position_along(latent, self.direction) - float(self.held_out.get("border", 0.0))
 
     def strengths(self) -> tuple[float, ...]:
@@ -93,6 +96,7 @@ def score_in_words(score: Mapping[str, Any]) -> str:
     )
 
 
+@undisturbed
 def move_along(
     autoencoder: Autoencoder, latent: Tensor, concept: Concept, strengths: Sequence[float]
 ) -> Iterator[Frame]:
@@ -141,12 +145,12 @@ def check_concept(path: Path) -> tuple[tuple[int, int], tuple[str, str], str, di
     return size, names, kind, held_out
 
 
-def run_concept(sources: Sequence[str], config: ConceptConfig, session: Session) -> ViewReport:
+def run_concept(sources: Sequence[str], config: ConceptConfig, session: Session) -> Report:
     """Compute, score and save a direction, or read a saved one, and apply it; raises `LatentflowError` as the parts do.
 
     There are no `sources`: the inputs are options.
     """
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _check(sources: Sequence[str], config: ConceptConfig) -> Files:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.curvature.metric import MetricAt
 from latentflow.explore.grid import mark_plane
 from latentflow.latents.planes import Plane
@@ -42,6 +43,7 @@ class Lattice:
     pitch: float
 
 
+@undisturbed
 def make_lattice(plane: Plane, resolution: int) -> Lattice:
     """A lattice of nearly square cells, with `resolution` points on the plane's longer side."""
     left, right, bottom, top = plane.extent
@@ -74,6 +76,7 @@ class DecodedPath:
         return float(self.steps.sum())
 
 
+@undisturbed
 def draw_curvature(
     name: str,
     plane: Plane,
@@ -161,7 +164,7 @@ def _heat_map(
     extent = (left - across, right + across, bottom - up, top + up)
     low, high = limits
     shown = axes.imshow(grid, extent=extent, interpolation="bilinear", cmap="viridis", vmin=low, vmax=high)
-    bar = axes.inset_axes((1.03, 0, 0.045, 1))  # as high as the map, whose aspect is fixed
+    bar = axes.inset_axes((1.03, 0, 0.045, 1))  # as high as the map, which has a fixed aspect
     axes.figure.colorbar(shown, cax=bar, label=label)
     axes.set_title(title, fontsize=11)
 

@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
+from latentflow.base.records import Frame, Record
+from latentflow.base.surroundings import undisturbed
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.planes import Plane
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.records import Frame, Record
 
 GRAY_LEVELS = 255.0
 DIRECTIONS_AT_ONCE = 2  # that are differentiated in one pass: more take more memory
 GEODESIC_WAVES = 8  # more curve it without making it shorter
-GEODESIC_SEGMENTS = 16  # of the chain whose energy is minimized
+GEODESIC_SEGMENTS = 16  # of the chain of points; its energy is minimized
 LBFGS_ITERATIONS = 2  # for each record
 MIN_ENERGY_GAIN = 1e-4  # fraction of the energy that a step must save, or the search ends
 
@@ -55,6 +56,7 @@ class MetricAt(Record):
         return math.sqrt(fast / slow) if slow > 0 else math.inf
 
 
+@undisturbed
 @torch.no_grad()
 def pullback_metric(autoencoder: Autoencoder, latent: Tensor, directions: Tensor, size: tuple[int, int]) -> np.ndarray:
     """The pull-back metric (k, k) at a latent (1, c, rows, columns) in the basis of directions (k, c, rows, columns).
@@ -74,6 +76,7 @@ def pullback_metric(autoencoder: Autoencoder, latent: Tensor, directions: Tensor
     return flat @ flat.T / flat.shape[1]
 
 
+@undisturbed
 def plane_basis(plane: Plane, count: int = 2, seed: int = 0) -> Tensor:
     """The plane's directions and random ones up to `count`, all orthogonal and of RMS 1: (count, c, rows, columns).
 
@@ -90,6 +93,7 @@ def plane_basis(plane: Plane, count: int = 2, seed: int = 0) -> Tensor:
     return torch.cat([own, others.to(own.device, own.dtype)])
 
 
+@undisturbed
 def measure_plane(
     autoencoder: Autoencoder, plane: Plane, places: Sequence[tuple[float, float]], directions: Tensor
 ) -> Iterator[MetricAt]:
@@ -121,22 +125,20 @@ class Curve:
 
 def straight_line(start: Tensor, end: Tensor, waves: int = 0) -> Curve:
     """The straight line between two latents, as a curve with `waves` waves that are zero."""
-    return Curve(start, end, torch.zeros(waves, *start.shape[1:], device=start.device))
+    return Curve(start, end, start.new_zeros(waves, *start.shape[1:]))
 
 
 def decode_curves(
     autoencoder: Autoencoder, curves: Sequence[Curve], fractions: Sequence[np.ndarray], size: tuple[int, int]
 ) -> Iterator[Frame]:
-    """Frames whose latents and pictures, (n, …), are those of n curves, each at `fractions`, in [0, 1], of its own.
+    """Frames with the latents and pictures, (n, …), of n curves; each curve has its own `fractions`, in [0, 1].
 
     Pictures are of `size` (height, width) and decoded as they are asked for.
     """
 
     @torch.no_grad()
     def points(places: Sequence[float]) -> Tensor:
-        return torch.cat(
-            [curve(torch.tensor([place], device=curve.start.device)) for curve, place in zip(curves, places)]
-        )
+        return torch.cat([curve(curve.start.new_tensor([place])) for curve, place in zip(curves, places)])
 
     latents = map(points, zip(*(each.tolist() for each in fractions)))
     return decode_frames(autoencoder, latents, size, total=len(fractions[0]) - 1)
@@ -171,12 +173,15 @@ def energy(autoencoder: Autoencoder, latents: Tensor, size: tuple[int, int]) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeodesicStep(Record):
-    """The best curve of a search so far, and its energy in squared gray levels; its length is at most the root."""
+    """The best curve of a search so far, and the energy of its chain of `GEODESIC_SEGMENTS` segments in squared gray
+    levels. The chain's length is at most the root of that; in finer steps the curve can be longer, since pictures
+    change to and fro within a segment too."""
 
     curve: Curve
     energy: float
 
 
+@undisturbed
 def find_geodesic(
     autoencoder: Autoencoder, start: Tensor, end: Tensor, size: tuple[int, int], *, steps: int = 15
 ) -> Iterator[GeodesicStep]:
@@ -186,7 +191,7 @@ def find_geodesic(
     for `steps` steps or until one saves less than a ten-thousandth. The record of index 0 is the straight line, each
     later one the best curve so far; `size` is the height and width of the pictures.
     """
-    fractions = torch.linspace(0, 1, GEODESIC_SEGMENTS + 1, device=start.device)
+    fractions = torch.linspace(0, 1, GEODESIC_SEGMENTS + 1, device=start.device, dtype=start.dtype)
     curve = straight_line(start, end, GEODESIC_WAVES)
     waves = curve.waves.requires_grad_()
     optimizer = torch.optim.LBFGS(

@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentflow.base.pixels import to_uint8
+from latentflow.base.records import AnyRecord, Frame, Labeled
+from latentflow.base.session import NOTHING_WRITTEN, Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.config import CurvatureConfig
 from latentflow.explore.curvature.figure import DecodedPath, Lattice, draw_curvature, make_lattice, path_titles
 from latentflow.explore.curvature.metric import (
@@ -22,16 +26,13 @@ from latentflow.explore.curvature.metric import (
     plane_basis,
     straight_line,
 )
-from latentflow.explore.view import Files, Job, ViewReport, ViewSteps, frames_beside, moving, run_view
 from latentflow.latents.decode import decode_frames
 from latentflow.latents.paths import frame_times, place_evenly, step_sizes
 from latentflow.latents.planes import Plane, check_plane, make_plane
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.figure import check_figure_path, save_figure
-from latentflow.pictures.files import to_uint8
-from latentflow.records import AnyRecord, Frame, Labeled
-from latentflow.session import NOTHING_WRITTEN, Session
+from latentflow.runs.job import Files, Job, Report, Stages, frames_beside, moving, run_job
 from latentflow.sinks import Collect, run_sinks
 from latentflow.sinks.frames import check_frames_path, frame_options
 from latentflow.sinks.progress import Progress
@@ -64,6 +65,7 @@ def project(plane: Plane, latents: Tensor) -> tuple[np.ndarray, float]:
     return torch.cat([x, y], 1).flatten(1).cpu().numpy(), float(away.square().mean((1, 2, 3)).sqrt().max())
 
 
+@undisturbed
 def measure_path(autoencoder: Autoencoder, plane: Plane, curve: Curve, session: Session | None = None) -> DecodedPath:
     """Decode a curve, measure its length in pictures, and take pictures at equal distances along it."""
 
@@ -107,13 +109,14 @@ def _latents(curve: Curve) -> Tensor:
     return curve(torch.from_numpy(MEASURED).to(curve.start))
 
 
-def run_curvature(sources: Sequence[str], config: CurvatureConfig, session: Session) -> ViewReport:
+def run_curvature(sources: Sequence[str], config: CurvatureConfig, session: Session) -> Report:
     """Measure a plane, find a geodesic across it, draw both; raises `LatentflowError` as the parts do."""
-    return run_view(ViewSteps(check=_check, make=_make), sources, config, session)
+    return run_job(Stages(check=_check, make=_make), sources, config, session)
 
 
 def _check(sources: Sequence[str], config: CurvatureConfig) -> Files:
-    check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels)
+    around = config.changed("reach", "seed") if config.subspace == 2 else config.changed("reach")
+    check_plane(sources, latent_of=config.latent_of, max_pixels=config.max_pixels, around=around)
     output = Path(config.output_path).expanduser()
     frames = frames_beside(output, config.sweep)
     check_figure_path(output)
@@ -222,7 +225,7 @@ def _range(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def curvature_in_words(figures: Mapping[str, Any]) -> str:
-    """What the figures of a plane's curvature show, in one sentence."""
+    """Describe the curvature of a plane in one sentence, from its figures."""
     volume, paths = figures["log_volume"], figures["paths"]
     if volume["median"] is None:
         return "The pictures don't change in some direction anywhere on this plane."

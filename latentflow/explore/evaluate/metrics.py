@@ -1,4 +1,4 @@
-"""What reconstructions are measured with: metrics of pixels, and networks that are on this machine."""
+"""Measures of reconstruction quality: metrics of pixels, and of networks that are on this machine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +24,8 @@ NETWORKS = {"lpips[alex]": VERDICT_NETWORK, "lpips": "vgg", "lpips[bundled]": "b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconstructionMetrics:
-    """What reconstructions are measured with: the network of LPIPS, and `extract`, which gives the features for rFID,
-    or None; `missing` then says why."""
+    """Measures of reconstruction quality: the network of LPIPS, and `extract`, which gives the features for rFID, or
+    None; `missing` then says why."""
 
     lpips: Any
     extract: fidelity.Extract | None
@@ -38,12 +38,10 @@ class ReconstructionMetrics:
 
     @torch.no_grad()
     def score(self, image: Tensor, target: Tensor) -> Score:
-        """The metrics of a reconstruction (1, 3, h, w) against its target, without those whose window is larger than
-        the picture: psnr in dB, at most 100, ssim, ms_ssim and lpips."""
+        """The metrics of a reconstruction (1, 3, h, w) against its target, without the metrics that need a larger
+        picture for their window: psnr in dB, at most 100, ssim, ms_ssim and lpips."""
         metrics = image_metrics(image, target, lambda name: self.lpips)
         metrics["psnr"] = min(metrics["psnr"], MAX_PSNR)
-        if self.lpips.label in metrics:
-            metrics["lpips"] = metrics.pop(self.lpips.label)
         ms_ssim = losses.find("ms_ssim")
         if min(target.shape[-2:]) >= ms_ssim.declaration.min_size:  # type: ignore[attr-defined]
             metrics["ms_ssim"] = 1 - float(ms_ssim()(image.clamp(0, 1), target)[0])
@@ -51,8 +49,8 @@ class ReconstructionMetrics:
         return Score(metrics, features)
 
     def notes(self, count: int) -> dict[str, str]:
-        """What a reader must know of LPIPS and of the rFID of `count` images, by these headings; empty where there is
-        nothing to say."""
+        """Return remarks on LPIPS and on the rFID of `count` images, by these headings; empty where there is nothing to
+        say."""
         rfid = ""
         if self.missing:
             rfid = f"empty; {self.missing}"

@@ -1,4 +1,4 @@
-"""What autoencoders make of images, measured."""
+"""Reconstructions of images by autoencoders, measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentflow.errors import LatentflowError
+from latentflow.base.errors import LatentflowError
+from latentflow.base.session import Session
+from latentflow.base.surroundings import undisturbed
 from latentflow.explore.evaluate.metrics import ReconstructionMetrics, find_metrics
 from latentflow.explore.evaluate.score_table import Evaluated
 from latentflow.inversion.refine import refine
@@ -15,10 +17,10 @@ from latentflow.models.autoencoder import Autoencoder
 from latentflow.pictures.files import fit as fitted
 from latentflow.pictures.files import to_tensor
 from latentflow.pictures.reader import Reader
-from latentflow.session import Session
 
 
-def evaluate(
+@undisturbed
+def evaluate_images(
     autoencoder: Autoencoder,
     paths: Sequence[Path],
     *,
@@ -31,10 +33,10 @@ def evaluate(
 ) -> Iterator[Evaluated]:
     """Encode and decode images, one after the other, and measure their reconstructions; one record for each.
 
-    Each image is fitted to `size` pixels as `latentflow.fit` does it. With `steps` it is measured again after so many
-    steps of optimization of its latent, which `session` may stop. `reader` notes what reading the images changed; an
-    image that can't be read has a record that says why. Raises `WeightsError` when the networks of the metrics are
-    corrupt.
+    Each image is fitted to `size` pixels as `latentflow.fit` does it. With `steps` it is measured again after
+    optimizing its latent for this number of steps, which `session` may stop. `reader` notes what reading the images
+    changed; an image that can't be read has a record that says why. Raises `WeightsError` when the networks of the
+    metrics are corrupt.
     """
     metrics = metrics or find_metrics(autoencoder.device)
     for index, path in enumerate(paths, 1):

@@ -10,17 +10,17 @@ from typing import Any
 
 from torch import Tensor, stack
 
-from latentflow.config import ReadingOptions
-from latentflow.errors import InputError, OutputError
+from latentflow.base.errors import InputError, OutputError
+from latentflow.base.files import check_writable, write_csv, write_file
+from latentflow.base.records import Record
+from latentflow.base.state import pack, unpack
 from latentflow.explore.evaluate.scores import METRICS, Score
-from latentflow.files import check_writable, write_csv, write_file
-from latentflow.records import Record
+from latentflow.pictures.config import ReadingOptions
 from latentflow.sinks import Sink
-from latentflow.state_files import pack, unpack
 
 SAVE_INTERVAL = 60.0  # seconds: the most work that a kill costs
 MEASURED = tuple(name for name in METRICS if name != "rfid")
-# columns whose values must be the same for metrics to be reused
+# metrics are reused only where these columns have the same values
 IDENTITY = ("image", "steps", "sha256", "bytes", "changed", "size", "fit", "dtype", "lpips_network", "background")
 COLUMNS = ("autoencoder", "image", "steps", *MEASURED, *IDENTITY[2:-1], "folder", "background")
 EARLIER = {"folder": "", "background": ReadingOptions.background}  # what columns that a table lacks would hold
@@ -43,7 +43,8 @@ class Evaluated(Record):
 
 
 class ScoreTable(Sink[Evaluated]):
-    """A sink that adds images to the table at `path` and writes it now and then and when it is closed.
+    """A sink that adds images to the table at `path` and writes it now and then and when it is closed; without a path
+    the table is in memory alone.
 
     `settings` are the columns size, fit, dtype, lpips_network and background, the same for all images of this
     evaluation. `features` is a file beside the table for what rFID needs, or None. Raises `OutputError` when the file
@@ -51,19 +52,24 @@ class ScoreTable(Sink[Evaluated]):
     """
 
     def __init__(
-        self, path: Path, folder: Path, images: Sequence[Path], settings: Mapping[str, str], features: Path | None
+        self,
+        path: Path | None,
+        folder: Path,
+        images: Sequence[Path],
+        settings: Mapping[str, str],
+        features: Path | None,
     ) -> None:
         self.path, self.features_path, self.settings = path, features, dict(settings)
         self.folder = str(folder.resolve())
         self.identities = {image: _identity(folder, image) for image in images}
-        self.rows: dict[Key, dict[str, str]] = _read(path)
+        self.rows: dict[Key, dict[str, str]] = _read(path) if path else {}
         self.features: dict[Key, Tensor] = _read_features(features) if features else {}
         self.problems: dict[Path, str] = {}
         self.saved = time.monotonic()
 
     def claim(self, autoencoders: Mapping[str, str], steps: Collection[int], *, overwrite: bool = False) -> None:
-        """Raise `OutputError` when a row is of another folder, autoencoder or setting, so that this evaluation would
-        not write it again; with `overwrite` leave such rows out. `autoencoders` are hashes by name.
+        """Raise `OutputError` when a row belongs to a different folder, autoencoder or setting, so that this evaluation
+        would not write it again; with `overwrite` leave such rows out. `autoencoders` are hashes by name.
 
         Rows of images, weights or networks that have changed since are this evaluation's: it measures them again.
         """
@@ -94,7 +100,8 @@ class ScoreTable(Sink[Evaluated]):
 
     def open(self) -> None:
         """Check that the table can be written."""
-        check_writable(self.path, "`output_path`")
+        if self.path:
+            check_writable(self.path, "`output_path`")
 
     def write(self, record: Evaluated) -> None:
         """Take one image."""
@@ -132,6 +139,8 @@ class ScoreTable(Sink[Evaluated]):
         self.saved = time.monotonic()
 
     def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
+        if self.path is None:
+            return
         if self.features_path and self.features:
             content = {"keys": list(self.features), "features": stack(list(self.features.values()))}
             write_file(self.features_path, pack(content), "`output_path`")
@@ -149,7 +158,7 @@ def _identity(folder: Path, image: Path) -> dict[str, str]:
 
 
 def _described(row: Mapping[str, str]) -> str:
-    """Whose row it is, in words."""
+    """Describe the folder, autoencoder and settings of a row."""
     folder = f"folder {row['folder']}, " if row["folder"] else ""
     optimize = f", optimize {row['steps']}" if row["steps"] != "0" else ""
     settings = ", ".join(f"{name} {row[name]}" for name in SETTINGS)
@@ -167,6 +176,8 @@ def _read(path: Path) -> dict[Key, dict[str, str]]:
             [float(row[name]) for name in MEASURED if row[name]]
         if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1], COLUMNS[:-2]):
             raise ValueError("its columns are others")
+        if "folder" not in (reader.fieldnames or ()):  # 0.1.0 optimized by other betas
+            rows = [row for row in rows if row["steps"] == "0"]
         return {tuple(row[column] for column in IDENTITY): row for row in rows}
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise OutputError(

@@ -12,8 +12,8 @@ BELOW_GOOD = "below good"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is shown: its heading and the digits after the point. A mean beyond `good` or `excellent` gets that
-    verdict; without these limits there is none."""
+    """The display of a metric: its heading and the digits after the point. A mean beyond `good` or `excellent` gets
+    that verdict; without these limits there is none."""
 
     heading: str
     digits: int
@@ -27,7 +27,7 @@ class Metric:
 
     @property
     def limits(self) -> str:
-        """What its verdicts mean, in words; empty for a metric without limits."""
+        """A text that explains the verdicts; empty for a metric without limits."""
         name, _, unit = self.heading.partition(" ")
         if self.good is None or self.excellent is None:
             return ""

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from latentflow.errors import InputError, LatentflowError, MissingPackageError, first_line
+from latentflow.base.errors import InputError, LatentflowError, MissingPackageError, first_line
+from latentflow.base.session import Session
 from latentflow.runs.batch.plan import BatchPlan, Item
 from latentflow.runs.batch.table import Row, failed
-from latentflow.session import Session
 
-ATTEMPTS = 3  # at an image whose worker died: then it is taken to be what kills them
+ATTEMPTS = 3  # at an image when its worker dies: then the image is taken to be the cause
 PATIENCE = 0.5  # seconds between looks at Ctrl-C
 ANSWER = 40.0  # seconds that a cluster has to answer
 SILENCE = 60.0  # seconds until it is said that nothing comes
@@ -63,7 +63,7 @@ def _connect(address: str) -> None:
 
 
 class RayWorker:
-    """What runs in an actor: it works on one image at a time with `threads` threads."""
+    """A worker in an actor: it works on one image at a time with `threads` threads."""
 
     def __init__(self, plan: BatchPlan, threads: int) -> None:
         import torch

@@ -1,11 +1,11 @@
-"""What the results of an image are called, and its seed: both depend on that image's name alone."""
+"""Names of the results of an image, and its seed: both depend on that image's name alone."""
 
 import hashlib
 import os
 from pathlib import Path, PurePath
 
-from latentflow.errors import InputError
-from latentflow.files import manifest_path
+from latentflow.base.errors import InputError
+from latentflow.base.files import manifest_path
 from latentflow.sinks.manifest import read_manifest
 
 LONGEST = 200  # bytes of 255: the longest of the files beside an output adds 42 to its name while it is written
@@ -17,7 +17,8 @@ def image_seed(seed: int, name: str) -> int:
 
 
 def output_path(folder: Path, name: str, suffix: str) -> Path:
-    """Where an image's frames go: its own name and the suffix, inside `folder`. An empty suffix means a folder of PNGs.
+    """Return the path of an image's frames: its own name and the suffix, inside `folder`. An empty suffix means a
+    folder of PNGs.
 
     A name that can't be kept as it is gets a hash, so that it stays unlike every other one.
     """
@@ -29,8 +30,8 @@ def output_path(folder: Path, name: str, suffix: str) -> Path:
 
 
 def earlier_output(folder: Path, name: str, suffix: str, image: Path) -> Path | None:
-    """Where 0.1.0 and 0.2.0, which left the image's suffix out, put the frames of this image, if they did: a manifest
-    beside them says which image they are of."""
+    """Return the path of this image's frames from 0.1.0 or 0.2.0, which left the image's suffix out, if there are any:
+    a manifest beside them says which image they belong to."""
     output = output_path(folder, name, suffix)
     stem = PurePath(name).stem
     earlier = output.with_name((stem if suffix else _without_dots(stem)) + suffix)
@@ -42,7 +43,7 @@ def earlier_output(folder: Path, name: str, suffix: str, image: Path) -> Path | 
 
 
 def file_stem(folder: Path, output: Path) -> str:
-    """What {stem} stands for in the names of an image's other outputs: unlike the image's own stem, it is alone."""
+    """Return the text for {stem} in the names of an image's other outputs; unlike the image's own stem it is unique."""
     return shortened("-".join(output.relative_to(folder).with_suffix("").parts))
 
 

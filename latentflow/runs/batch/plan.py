@@ -1,4 +1,4 @@
-"""Which images a batch is of, where each result goes, and what was done before; no torch."""
+"""The plan of a batch: its images, the path of each result, and what was done before; no torch."""
 
 import json
 from collections.abc import Sequence
@@ -6,20 +6,23 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from latentflow.config import BatchConfig, RunConfig, located, options_that
-from latentflow.errors import FormatVersionError, InputError, LatentflowError, OutputError
-from latentflow.files import check_writable, manifest_path, sha256, writing
+from latentflow.base.errors import FormatVersionError, InputError, LatentflowError, OutputError
+from latentflow.base.files import check_outputs, check_writable, manifest_path, sha256, writing
+from latentflow.base.options import options_that
 from latentflow.inversion.checks import check_options
+from latentflow.inversion.config import RunConfig, located
 from latentflow.runs.batch.names import earlier_output, file_stem, image_seed, output_path
 from latentflow.runs.batch.sources import find_all
+from latentflow.runs.config import BatchConfig
 from latentflow.runs.outputs import BESIDE_FRAMES
-from latentflow.runs.plan import check_output_paths, name_outputs, with_mask
+from latentflow.runs.plan import Plan, check_output_paths, name_outputs, with_mask
 from latentflow.sinks.manifest import read_manifest
 
 TABLE, SHEET = "batch.jsonl", "batch.png"
-# What another value of makes no other results: what only decides how the work is done, what each image has its own
-# of, and dtype, which the machine settles.
-INDIFFERENT = options_that(RunConfig, affects="nothing") | {"image_path", "output_path", "seed", "dtype"}
+ROW = b'{"image": "'  # how each line of the table begins
+# What another value of makes no other results: what only decides how the work is done, and what each image has its own
+# of.
+INDIFFERENT = options_that(RunConfig, affects="nothing") | {"image_path", "output_path", "seed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,6 @@ class BatchPlan:
             "image_path": str(item.path),
             "output_path": _escaped(str(item.output)),
             "seed": image_seed(self.config.seed or 0, item.name),
-            "overwrite": True,
         }
         stem = _escaped(file_stem(self.folder, item.output))
         for option in BESIDE_FRAMES:
@@ -57,11 +59,15 @@ class BatchPlan:
         return with_mask(RunConfig(**values), item.path.stem)
 
     def differences(self, item: Item, then: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
-        """How an image's run differs from one with the options `then`, in words; options `without` are not compared."""
+        """Describe how an image's run differs from one with the options `then`; options `without` are not compared."""
         config = self.run_config(item)
         now = json.loads(json.dumps(located(asdict(check_options(config)))))  # as a manifest has them: no tuples
         if config.vae is None:  # whatever the default found
             now.pop("vae")
+        if then.get("dtype") == "auto" or (now["dtype"] == "auto" and self.config.engine != "local"):
+            now.pop("dtype")  # nobody knows what the other machine computed in, or will
+        elif now["dtype"] == "auto":
+            now["dtype"] = _settled_dtype(config)
         changed = [
             f"`{key}` {then[key]} → {value}"
             for key, value in now.items()
@@ -73,13 +79,23 @@ class BatchPlan:
 
     @property
     def table(self) -> Path:
-        """Where the table is; each shard has one of its own."""
+        """The path of the table; each shard has one of its own."""
         return self._own(TABLE)
 
     @property
     def sheet(self) -> Path:
-        """Where the contact sheet is."""
+        """The path of the contact sheet."""
         return self._own(SHEET)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files of the batch as a whole, except for the manifest."""
+        return [self.table, self.table.with_suffix(".csv"), self.sheet]
+
+    @property
+    def manifest(self) -> Path:
+        """The path of the manifest."""
+        return manifest_path(self.table.with_suffix(""))
 
     def _own(self, name: str) -> Path:
         shard = "" if self.config.shard is None else "." + self.config.shard.replace("/", "-of-")
@@ -99,31 +115,45 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
         raise OutputError(
             f"`output_dir` {folder}: the folder {folder.parent} does not exist.", f"mkdir -p {folder.parent}"
         )
-    with writing(folder, "`output_dir`"):
-        folder.mkdir(exist_ok=True)
-    check_writable(folder / TABLE, "`output_dir`")
     items = [
         Item(name, path, earlier_output(folder, name, config.suffix, path) or output_path(folder, name, config.suffix))
         for path, name in sorted(found.names.items(), key=lambda pair: (pair[1], pair[0]))
     ]
     index, count = _shard(config.shard)
     plan = BatchPlan(config, folder, items[index - 1 :: count], found.notes)
+    own = plan.outputs if _is_table(plan.table) else []
+    check_outputs(plan.outputs, (), "`output_dir`", overwrite=config.overwrite, manifest=plan.manifest, own=own)
     if plan.items:
         _check(plan)
+    _make_folder(plan)
     return plan
 
 
+def _settled_dtype(config: RunConfig) -> str:
+    """Return the type that `dtype` auto means on this machine, as manifests have it."""
+    from latentflow.models.device import pick_device, pick_dtype  # and torch
+
+    return str(pick_dtype(config.dtype, pick_device(config.device))).removeprefix("torch.")
+
+
+def _is_table(path: Path) -> bool:
+    """Tell whether a file begins as the table of a batch does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(ROW)) == ROW
+    except OSError:
+        return False
+
+
 def _check(plan: BatchPlan) -> None:
-    """What would fail for every image alike fails before the model is loaded, by the checks of a single run; so do two
-    images that would write one file."""
+    """Check for errors that would stop every image, before the model is loaded, by the checks of a single run; also for
+    two images that would write one file."""
     for option in BESIDE_FRAMES:
         value = getattr(plan.config, option)
         if value is not None and "{stem}" not in value:
             raise InputError(f"`{option}` {value}: with several images its name needs a {{stem}}.")
     check_options(plan.run_config(plan.items[0]))
     named = {item.path.resolve(): f"the image {item.name}" for item in plan.items}
-    problem: LatentflowError | None = None
-    checked = False
     for item in plan.items:
         config = plan.run_config(item)
         outputs = name_outputs(config, item.path.stem, config.seed or 0)
@@ -134,15 +164,25 @@ def _check(plan: BatchPlan) -> None:
                     f"`{option}` of {item.name} and {other} would be the same file, {path}.",
                     "Rename one of the images, or work on them in two batches.",
                 )
-        if not checked:
-            try:
-                with writing(item.output, "`output_dir`"):
-                    item.output.parent.mkdir(parents=True, exist_ok=True)
-                check_output_paths(config, outputs)
-                checked = True
-            except OutputError as error:  # of this image's name alone, perhaps: the next one tells
-                problem = problem or error
-    if problem is not None and not checked:
+        Plan(config, item.path, config.seed or 0, outputs).check_ours()
+
+
+def _make_folder(plan: BatchPlan) -> None:
+    """Make the folder of the results, and raise `OutputError` where none of them could be written."""
+    with writing(plan.folder, "`output_dir`"):
+        plan.folder.mkdir(exist_ok=True)
+    check_writable(plan.table, "`output_dir`")
+    problem: LatentflowError | None = None
+    for item in plan.items:
+        config = plan.run_config(item)
+        try:
+            with writing(item.output, "`output_dir`"):
+                item.output.parent.mkdir(parents=True, exist_ok=True)
+            check_output_paths(config, name_outputs(config, item.path.stem, config.seed or 0))
+            return
+        except OutputError as error:  # of this image's name alone, perhaps: the next one tells
+            problem = problem or error
+    if problem is not None:
         raise problem
 
 
@@ -161,7 +201,7 @@ def _shard(text: str | None) -> tuple[int, int]:
 
 
 def finished(plan: BatchPlan, item: Item) -> dict[str, Any] | None:
-    """The manifest of an image whose result is there; raises `InputError` when it is there with other options."""
+    """The manifest of an image if its result is there; raises `InputError` when the result has different options."""
     manifest = manifest_path(item.output)
     if plan.config.overwrite or not manifest.exists() or not item.output.exists():
         return None

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from latentflow.config import counted
-from latentflow.errors import LatentflowError
-from latentflow.files import WrittenFiles
+from latentflow.base.errors import LatentflowError
+from latentflow.base.files import WrittenFiles
+from latentflow.base.options import counted
+from latentflow.base.session import Session
+from latentflow.inversion.config import located
 from latentflow.pictures.reader import Notes
 from latentflow.runs.batch.plan import BatchPlan, Item, finished
 from latentflow.runs.batch.sheet import write_sheet
 from latentflow.runs.batch.table import Row, Table, seconds_per_step, succeeded
-from latentflow.session import Session
+from latentflow.runs.report import versions
+from latentflow.sinks.manifest import write_manifest
 
 Engine = Callable[[BatchPlan, Sequence[Item], Session], Iterator[Row]]
 
@@ -31,6 +34,15 @@ class BatchReport:
     notes: Notes = field(default_factory=Notes)
     error: LatentflowError | None = None
 
+    def take(self, row: Row) -> None:
+        """Count the row of an image."""
+        self.left -= 1
+        self.notes.add(row["image"], filter(None, row.get("notes", "").split("; ")))
+        if row["status"] == "done":
+            self.done += 1
+        else:
+            self.failed.append(row)
+
     @property
     def exit_code(self) -> int:
         """0 when all images succeeded, else 1."""
@@ -38,7 +50,7 @@ class BatchReport:
 
     @property
     def images_per_hour(self) -> float:
-        """How many images succeed in an hour; those that fail, many of them at once, don't count."""
+        """The number of images that succeed per hour; failures don't count, since many may fail at once."""
         return round(self.done / self.seconds * 3600, 1) if self.seconds else 0.0
 
     def summary(self) -> dict[str, Any]:
@@ -74,9 +86,9 @@ def run_batch(
     """Work on all images that aren't finished, by an engine that gives their rows, and write table and sheet;
     `progress` gets the report after each image.
 
-    Raises `LatentflowError` for what is wrong before the first image.
+    Raises `LatentflowError` for errors before the first image.
     """
-    written = WrittenFiles([plan.table, plan.table.with_suffix(".csv"), plan.sheet])
+    written = WrittenFiles(plan.outputs)
     for note in plan.notes:
         session.say(note)
     table = Table(plan.table)
@@ -95,21 +107,18 @@ def run_batch(
     report = BatchReport(plan, 0, len(plan.items) - len(todo), [], len(todo), 0.0, written)
     rows = engine(plan, todo, session) if todo else iter(())
     try:
-        for row in rows:
-            table.add(row)
-            report.left -= 1
-            report.notes.add(row["image"], filter(None, row.get("notes", "").split("; ")))
-            if row["status"] == "done":
-                report.done += 1
-            else:
-                report.failed.append(row)
-                session.say(f"{row['image']} failed: {row['error']}")
-            report.seconds = time.perf_counter() - began
-            progress(report)
-            limit = plan.config.max_failures
-            if limit is not None and len(report.failed) >= limit and report.left:
-                session.say(f"{counted(len(report.failed), 'image')} failed, so it stops, as `max_failures` says.")
-                break
+        with session.interruptible():
+            for row in rows:
+                table.add(row)
+                report.take(row)
+                report.seconds = time.perf_counter() - began
+                if row["status"] != "done":
+                    session.say(f"{row['image']} failed: {row['error']}")
+                progress(report)
+                limit = plan.config.max_failures
+                if limit is not None and len(report.failed) >= limit and report.left:
+                    session.say(f"{counted(len(report.failed), 'image')} failed, so it stops, as `max_failures` says.")
+                    break
     except LatentflowError as error:
         if not table.rows:
             raise
@@ -117,8 +126,17 @@ def run_batch(
     finally:
         if isinstance(rows, Generator):
             rows.close()
-    table.write()
-    write_sheet(plan)
+    with session.held():
+        table.write()
+    try:
+        with session.interruptible():
+            if not session.is_stopped:  # who stops a batch doesn't want to wait until all results are read
+                write_sheet(plan)
+    except LatentflowError as error:
+        report.error = report.error or error
+    with session.held():
+        facts = {"options": located(asdict(plan.config)), "versions": versions(), "result": report.summary()}
+        write_manifest(plan.manifest, facts, written)
     return report
 
 

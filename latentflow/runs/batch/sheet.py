@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentflow.errors import LatentflowError
-from latentflow.files import write_file
+from latentflow.base.errors import LatentflowError
+from latentflow.base.files import write_file
+from latentflow.base.pixels import to_png
 from latentflow.pictures.draw import tiled
-from latentflow.pictures.files import fit, to_png
+from latentflow.pictures.files import fit
 from latentflow.pictures.reader import Reader
 from latentflow.pictures.text import BACKGROUND
 from latentflow.runs.batch.plan import BatchPlan

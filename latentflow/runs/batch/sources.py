@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentflow.errors import InputError
+from latentflow.base.errors import InputError
 from latentflow.pictures.folders import find_images
 
 COMMENT = "#"
@@ -37,7 +37,8 @@ def find_all(sources: Sequence[str], results: Path) -> Found:
             resolved = path.resolve()
             if resolved in found.names or results.resolve() in resolved.parents:  # results of an earlier call
                 continue
-            found.names[resolved] = name if name not in taken else str(path)
+            candidates = (name, str(path), str(resolved))
+            found.names[resolved] = next((each for each in candidates if each not in taken), str(resolved))
             taken.add(found.names[resolved])
     if not found.names:
         raise InputError("There are no images to work on.", "Name a folder, images, or a .txt file that lists them.")

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from latentflow.errors import is_out_of_memory
-from latentflow.files import write_csv, write_file, writing
+from latentflow.base.errors import is_out_of_memory
+from latentflow.base.files import write_csv, write_file, writing
 from latentflow.runs.batch.plan import Item
 
 Row = dict[str, Any]
@@ -43,7 +43,8 @@ class Table:
 
 
 def succeeded(item: Item, seed: int, result: dict[str, Any], seconds: float, notes: Iterable[str] = ()) -> Row:
-    """The row of an image whose outputs are written; `seconds` is the time it took, `notes` what reading it changed."""
+    """The row of an image after its outputs are written; `seconds` is the time it took, `notes` what reading it
+    changed."""
     metrics = result["metrics"] if "metrics" in result else result["quality"]  # its name in manifests of 0.1.0
     return {
         **{"image": item.name, "status": "done", "output": str(item.output), "seed": seed},

@@ -8,21 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentflow.errors import InputError, Interrupted, LatentflowError, is_out_of_memory
-from latentflow.files import writing
-from latentflow.inversion.invert import loss_label, make_inversion, make_objective, planned_target, prepare_decoder
+from latentflow.base.errors import InputError, Interrupted, LatentflowError, is_out_of_memory
+from latentflow.base.files import writing
+from latentflow.base.records import Step, until
+from latentflow.base.session import Session
+from latentflow.inversion.invert import loss_label, make_inversion, make_objective, prepare_decoder
 from latentflow.inversion.methods import choose
+from latentflow.inversion.target import Target, read_target
 from latentflow.latents.sources import initial_latent
 from latentflow.models.memory import batch_size
-from latentflow.pictures.reader import Notes, Reader
-from latentflow.records import Step, until
+from latentflow.pictures.reader import Reader
 from latentflow.runs.batch.plan import BatchPlan, Item
 from latentflow.runs.batch.table import Row, failed, succeeded
+from latentflow.runs.job import load_for
 from latentflow.runs.outputs import BESIDE_FRAMES
 from latentflow.runs.plan import Plan, make_plan
 from latentflow.runs.resume import read_checkpoint
-from latentflow.runs.run import Outputs, load_for, open_outputs, run
-from latentflow.session import Session
+from latentflow.runs.run import Outputs, open_outputs, run
 from latentflow.sinks import Sink, run_sinks
 
 FAILURES = (LatentflowError, OSError, MemoryError, RuntimeError)
@@ -30,18 +32,12 @@ FAILURES = (LatentflowError, OSError, MemoryError, RuntimeError)
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """An image that is ready: its target (1, 3, h, w) and mask, the latent to start from, notes on reading it."""
+    """An image that is ready: its target, and the latent to start from."""
 
     item: Item
     plan: Plan
-    target: Tensor
-    mask: Tensor | None
+    target: Target
     latent: Tensor
-    notes: Notes
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.target.shape[-2], self.target.shape[-1]
 
 
 class SplitBatch(Sink[Step]):
@@ -79,7 +75,7 @@ class SplitBatch(Sink[Step]):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether any image still wants records."""
+        """True if any image still wants records."""
         return any(self.stacks)
 
     def _close(self, index: int, error: BaseException | None) -> None:
@@ -95,7 +91,7 @@ class SplitBatch(Sink[Step]):
         self.errors[index] = error
         try:
             self._close(index, error)
-        except LatentflowError:  # the first one is what is told
+        except LatentflowError:  # only the first one is reported
             return
 
     def close(self, error: BaseException | None) -> None:
@@ -108,7 +104,7 @@ class SplitBatch(Sink[Step]):
 
 
 def _is_of_one_image(error: BaseException) -> bool:
-    """Whether an error is a row in the table; anything else is a bug, and ends the batch."""
+    """Tell whether an error becomes a row in the table; anything else is a bug, and ends the batch."""
     return isinstance(error, (LatentflowError, OSError)) or is_out_of_memory(error)
 
 
@@ -122,16 +118,19 @@ class Worker:
         self.batch_sizes: dict[tuple[int, int], int] = {}  # how many images of a size go into one forward pass
 
     def work(self, items: Sequence[Item]) -> Iterator[Row]:
-        """The rows of images whose results are written, or that failed; raises `Interrupted` when told to stop."""
+        """The rows of finished and failed images; raises `Interrupted` when told to stop."""
         ready: dict[tuple[int, int], list[_Job]] = {}
         for item in items:
+            self.session.check()
             began = time.perf_counter()
             try:
                 with writing(item.output, "`output_dir`"):
                     item.output.parent.mkdir(parents=True, exist_ok=True)
                 plan = make_plan(self.plan.run_config(item))
                 if self.plan.config.checkpoint_every or plan.checkpoint.exists():
-                    yield self._alone(item, plan)
+                    with self.session.held():  # a result that is complete gets its row
+                        row = self._alone(item, plan)
+                    yield row
                     continue
                 job = self._prepared(item, plan)
             except Interrupted:
@@ -141,26 +140,27 @@ class Worker:
                     raise
                 yield failed(item, error, time.perf_counter() - began)
                 continue
-            if job.size not in self.batch_sizes:
-                prepare_decoder(plan.config, self.loaded.autoencoder, job.size, self.session)
-                self.batch_sizes[job.size] = self._batch_size(job.size)
-            waiting = ready.setdefault(job.size, [])
+            size = job.target.size
+            if size not in self.batch_sizes:
+                prepare_decoder(plan.config, self.loaded.autoencoder, size, self.session)
+                self.batch_sizes[size] = self._batch_size(size)
+            waiting = ready.setdefault(size, [])
             waiting.append(job)
-            if len(waiting) >= self.batch_sizes[job.size]:
-                yield from self._together(ready.pop(job.size))
+            if len(waiting) >= self.batch_sizes[size]:
+                yield from self._together(ready.pop(size))
         for waiting in ready.values():
+            self.session.check()
             yield from self._together(waiting)
 
     def _prepared(self, item: Item, plan: Plan) -> _Job:
-        config, autoencoder, reader = plan.config, self.loaded.autoencoder, Reader(plan.config)
-        target, mask = planned_target(config, plan.image_path, reader, autoencoder.device)
-        latent = initial_latent(
-            *(config.init, autoencoder, target, plan.seed, self.start_reader), latent_of=config.latent_of
-        )
-        return _Job(item, plan, target, mask, latent, reader.notes)
+        config, autoencoder = plan.config, self.loaded.autoencoder
+        target = read_target(config, plan.image_path, Reader(config), autoencoder.device)
+        start = (config.init, autoencoder, target.image, plan.seed, self.start_reader)
+        return _Job(item, plan, target, initial_latent(*start, latent_of=config.latent_of))
 
     def _batch_size(self, size: tuple[int, int]) -> int:
-        """How many images of a size go into one forward pass: as many as was said, or as memory has room for."""
+        """Return the number of images of a size in one forward pass: as many as the options say, or as fit into
+        memory."""
         config = self.plan.config
         if choose(config.method, config.optimizer, config.lr, config.steps).couples_batch:
             return 1
@@ -192,7 +192,8 @@ class Worker:
         """Optimize images of one size in one forward pass; fewer, where memory doesn't suffice or one fails."""
         began = time.perf_counter()
         try:
-            rows = self._optimized(group)
+            with self.session.held():
+                rows = self._optimized(group)
         except Interrupted:
             raise
         except FAILURES as error:
@@ -214,12 +215,10 @@ class Worker:
     def _optimized(self, group: list[_Job]) -> list[Row]:
         began = time.perf_counter()
         config, loaded = group[0].plan.config, self.loaded
-        target = torch.cat([job.target for job in group])
-        masks = [job.mask for job in group if job.mask is not None]
-        mask = torch.cat(masks) if masks else None  # all have one, or none has
-        objective = make_objective(config.loss_type, target, loaded.networks, self.session, mask)
+        target = Target.together([job.target for job in group])
+        objective = make_objective(config.loss_type, target, loaded.networks, self.session)
         label = loss_label(config, objective)
-        outputs = [open_outputs(job.plan, loaded, job.target, label, job.notes, job.mask) for job in group]
+        outputs = [open_outputs(job.plan, loaded, job.target, label, session=self.session) for job in group]
         split = SplitBatch(outputs, config.target_psnr)
         latent = torch.cat([job.latent for job in group])
         inversion = make_inversion(config, loaded.autoencoder, objective, latent)
@@ -232,6 +231,6 @@ class Worker:
             if error is not None:
                 rows.append(failed(job.item, error, seconds))
             else:
-                notes = job.notes.of(job.plan.image_path)
+                notes = job.target.notes.of(job.plan.image_path)
                 rows.append(succeeded(job.item, job.plan.seed, each.report.result, seconds, notes))
         return rows

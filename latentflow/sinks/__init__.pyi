@@ -1,0 +1,10 @@
+from .ffmpeg import Soundtrack as Soundtrack
+from .frames import open_frames as open_frames
+from .mosaic import Crop as Crop
+from .mosaic import Mosaic as Mosaic
+from .mosaic import Tile as Tile
+from .sink import Collect as Collect
+from .sink import EveryNth as EveryNth
+from .sink import FrameSink as FrameSink
+from .sink import Sink as Sink
+from .sink import run_sinks as run_sinks

@@ -1,0 +1,9 @@
+from .beats import Beats as Beats
+from .beats import find_beats as find_beats
+from .hearing import Heard as Heard
+from .hearing import listen as listen
+from .motion import follow_energy as follow_energy
+from .motion import follow_times as follow_times
+from .motion import frame_count as frame_count
+from .motion import frame_seconds as frame_seconds
+from .reading import Clip as Clip
