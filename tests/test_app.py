@@ -27,7 +27,6 @@ from toys import step as step_of
 import latentflow
 from latentflow.app.config import AppConfig
 from latentflow.app.jobs import GRACE, Job, Jobs
-from latentflow.app.lines import command_line
 from latentflow.app.origins import HEADERS
 from latentflow.base.errors import InputError
 from latentflow.explore.config import WalkConfig
@@ -76,19 +75,6 @@ def visit(studio):
 def ended(job, seconds=60):
     assert job.ended.wait(seconds)
     return job
-
-
-# Command lines
-
-
-def test_a_line_has_what_differs_from_the_defaults():
-    config = WalkConfig(loop=True, frames=24, fps=12.5)
-    names = {"/tmp/x/a.png": "my cat.png"}
-    line = command_line("walk", ["/tmp/x/a.png", "random:3"], config, names)
-    assert line == "latentflow walk 'my cat.png' random:3 --loop --frames 24 --fps 12.5"
-    assert command_line("", [], RunConfig(betas=(0.9, 0.99), compile=False)) == (
-        "latentflow --no_compile --betas 0.9,0.99"
-    )
 
 
 # Jobs

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from latentflow.app.jobs import Job
-from latentflow.app.lines import command_line
 from latentflow.app.visits import Upload, Visit
 from latentflow.base.errors import InputError
+from latentflow.base.options import command_line
 from latentflow.base.pixels import to_jpeg, to_uint8
 from latentflow.base.records import Step
 from latentflow.inversion.config import RunConfig

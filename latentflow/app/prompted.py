@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentflow.app.jobs import Job
-from latentflow.app.lines import command_line
 from latentflow.app.visits import Visit
+from latentflow.base.options import command_line
 from latentflow.base.pixels import to_jpeg
 from latentflow.explore.walk import where
 from latentflow.prompts.config import PromptsConfig

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from latentflow.app.jobs import Job
-from latentflow.app.lines import command_line
 from latentflow.app.visits import Visit
+from latentflow.base.options import command_line
 from latentflow.base.pixels import to_jpeg, to_uint8
 from latentflow.base.records import Comparison, Labeled
 from latentflow.explore.config import AtlasConfig

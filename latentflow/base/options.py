@@ -2,8 +2,9 @@
 
 import math
 import os
+import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from inspect import get_annotations
@@ -88,6 +89,43 @@ def option_of(config: type[Options], name: str) -> Any:
     """The option of that name as a config has it, for another command's."""
     (original,) = (each for each in fields(config) if each.name == name)
     return field(default=original.default, metadata=original.metadata)
+
+
+def command_line(
+    command: str,
+    sources: Sequence[str],
+    config: Options,
+    names: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
+) -> str:
+    """A line for a shell that gives the same config: `latentflow`, the command, its sources, and the options that
+    differ from their defaults, but for those `without`.
+
+    `names` gives the text to write instead of a path, such as the name that an uploaded file had.
+    """
+    names = names or {}
+    options: list[str] = []
+    for each in in_order(config):
+        value = getattr(config, each.name)
+        if value is None or value == each.default or each.name in without:
+            continue
+        option = f"--{each.name.rstrip('_')}"
+        if isinstance(value, bool):
+            options.append(option if value else option.replace("--", "--no_", 1))
+        else:
+            options += [option, names.get(str(value)) or _text(value)]
+    given = [names.get(source, source) for source in sources]
+    words = ["latentflow", *([command] if command else [])]
+    if any(source.startswith("-") for source in given):  # which no option is
+        return shlex.join([*words, *options, "--", *given])
+    return shlex.join([*words, *given, *options])
+
+
+def _text(value: Any) -> str:
+    """A value as the command line reads it, a number with all its digits."""
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def plain(value: Any) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentflow.base.options import counted
+from latentflow.base.options import command_line, counted
 from latentflow.runs.report import readable, versions
 
 if TYPE_CHECKING:
@@ -96,12 +95,7 @@ class TrainReport:
 
     def command(self) -> str:
         """The command that repeats the training."""
-        default = type(self.plan.config)()
-        words = ["latentflow", "train"]
-        for key, value in asdict(self.plan.config).items():
-            if value != getattr(default, key) and key not in NOT_REPEATED:
-                words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
-        return shlex.join(words)
+        return command_line("train", [], self.plan.config, without=NOT_REPEATED)
 
 
 def _channels(found: Compression, separator: str) -> str:

@@ -68,17 +68,17 @@ APP = (
     ),
     Fault(
         "a line turns options off that were turned on",
-        "latentflow/app/lines.py",
+        "latentflow/base/options.py",
         'option if value else option.replace("--", "--no_", 1)',
         "option",
-        ("test_app.py::test_a_line_has_what_differs_from_the_defaults",),
+        ("test_lines.py::test_a_line_has_what_differs_from_the_defaults",),
     ),
     Fault(
         "a line isn't quoted for a shell",
-        "latentflow/app/lines.py",
-        "shlex.quote(part) for part in parts",
-        "part for part in parts",
-        ("test_app.py::test_a_line_has_what_differs_from_the_defaults",),
+        "latentflow/base/options.py",
+        "return shlex.join([*words, *given, *options])",
+        "return \" \".join([*words, *given, *options])",
+        ("test_lines.py::test_a_line_has_what_differs_from_the_defaults",),
     ),
     Fault(
         "a loop of prompts has no words for its way back",

@@ -9,7 +9,6 @@ import numpy as np
 import streamlit as st
 import torch
 
-from latentflow.app.lines import command_line
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
     SIZES,
@@ -25,6 +24,7 @@ from latentflow.app.ui import (
 )
 from latentflow.app.visits import Upload, Visit
 from latentflow.base.errors import InputError
+from latentflow.base.options import command_line
 from latentflow.base.pixels import to_uint8
 from latentflow.explore.config import ChannelsConfig
 from latentflow.latents.directions import smooth_directions, with_norm_of
