@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # Two workers, each with whole files. Compiled modules are kept, else both and every command that they start compile all.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo page site test test-fast test-elsewhere test-ray fuzz faults lint bench bench-model docs examples bundled toy clean
+.PHONY: demo page site test test-fast test-elsewhere test-browser test-ray fuzz faults lint bench bench-model docs examples bundled toy clean
 
 demo: $(INSTALLED)
 	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
@@ -37,6 +37,10 @@ FILES :=
 test-elsewhere: $(INSTALLED)
 	TMPDIR=$$(mktemp -d) ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 TZ=Pacific/Auckland LANG=C LC_ALL=C \
 		$(PYTEST) -m "$(TESTS)" $(FILES)
+
+# The tests of page, app and notebook that need Chromium and chromedriver on the PATH.
+test-browser: $(INSTALLED) page
+	$(PYTEST) --browser -m browser
 
 # The tests of --engine ray, which needs another package.
 test-ray: $(INSTALLED)

@@ -53,7 +53,7 @@ FAULTS = tuple(fault for faults in KINDS.values() for fault in faults)
 MIN_NOTICED = len(FAULTS) - 6  # a few depend on which packages are there
 TIME_LIMIT = 900  # seconds for the tests of one fault
 NOT_COPIED = (".venv", ".git", "__pycache__", ".*_cache", "*.egg-info", "build", "dist", "node_modules")
-PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly")
+PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--browser")
 
 
 def path_of(test: str) -> str:

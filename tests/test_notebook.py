@@ -600,11 +600,13 @@ def test_widgets_in_a_browser(browser, jupyter):
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
 
-    def step(text):
-        return int(re.search(r"step (\d+)", text)[1])
+    def step():  # None while the cell is drawn anew
+        figures = one(".lf-live .lf-figures")
+        found = figures and re.search(r"step (\d+)", figures.text)
+        return found and int(found[1])
 
-    soon(lambda: one(".lf-live .lf-figures") and "step" in one(".lf-live .lf-figures").text, "figures again")
-    soon(lambda: step(one(".lf-live .lf-figures").text) > step(before), "another step")
+    stopped_at = int(re.search(r"step (\d+)", before)[1])
+    soon(lambda: (step() or 0) > stopped_at, "another step")
     browser.save_screenshot(os.environ.get("LATENTFLOW_SHOT", "/dev/null"))
     # Python knows where the slider was dragged to
     browser.execute_script("jupyterapp.commands.execute('notebook:run-all-below')")
