@@ -25,7 +25,7 @@ from latentflow.sinks.frames import open_frames
 from latentflow.sound.beats import find_beats
 from latentflow.sound.config import SoundConfig
 from latentflow.sound.follow import check_sound
-from latentflow.sound.hearing import BINS, Heard, listen
+from latentflow.sound.hearing import BINS, Heard, chroma_bank, listen
 from latentflow.sound.motion import chroma_weights, folded, follow_energy, follow_times, frame_count, frame_seconds
 from latentflow.sound.reading import Clip, SoundReader, read_time
 
@@ -554,19 +554,18 @@ def test_a_video_that_is_stopped_has_its_sound_so_far(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.wav", "y.mp4"]
 
 
-def test_only_bars_and_pitches_need_another_package(invoke, small, photo, tmp_path, monkeypatch):
-    import sys
-
-    for module in ("librosa", "librosa.filters"):  # which other tests may have imported
-        monkeypatch.setitem(sys.modules, module, None)
-    write_wav(tmp_path / "x.wav", clicks(1.0, [0.5]), 22050)
-    line = ("walk", small, photo, "--audio", "x.wav", "--fps", 5, *BUNDLED, "--overwrite")
-    for motion in ("percussive", "energy", "constant", "beats"):
-        code, _, err = invoke(*line, "--motion", motion, "--output_path", "y.mp4")
-        assert code == 0, err
-    for motion in ("bars", "chroma"):
-        code, _, err = invoke(*line, "--motion", motion, "--output_path", "z.mp4")
-        assert code == 3 and "pip install latentflow[sound]" in err and not (tmp_path / "z.mp4").exists()
+def test_pitch_classes_are_those_that_librosa_computes():
+    """At 441, 262 and 439 Hz, from C to B: values of its `filters.chroma` (0.11)."""
+    bank = chroma_bank(22050, 8192)
+    assert bank.shape == (12, 4097)
+    expected = {
+        97: [0.668439, 0.0784973, 0.000168838, 0, 0, 0, 0, 0, 0, 0, 0.000297811, 0.104253],
+        163: [0, 0, 0, 0, 0, 0, 0, 0.000431628, 0.142745, 0.864644, 0.0959255, 0.000194919],
+        700: [0.00117183, 0, 0, 0, 0, 0, 0, 0, 6.56653e-05, 0.0544483, 0.826904, 0.230011],
+        4096: [0, 0, 4.54e-8, 0.00039171, 0.0618721, 0.178998, 0.00948466, 9.20e-6, 0, 0, 0, 0],
+    }
+    for frequency, shares in expected.items():
+        assert bank[:, frequency] == pytest.approx(shares, rel=1e-4, abs=2e-7)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ class SoundConfig(Options):
     )
     motion: str | None = option(
         None,
-        "How frames follow the sound; {choices}. bars and chroma need the extra latentflow[sound].",
+        "How frames follow the sound; {choices}.",
         choices=MOTIONS,
         shown_default=f"{MOTION}; render: the frames keep their time",
     )

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from latentflow.base.errors import MissingPackageError
 from latentflow.base.surroundings import undisturbed
 from latentflow.sound.reading import Clip, SoundReader, cut, go_on, nothing_there
 
@@ -35,6 +34,8 @@ BAND = 55.0  # mel of a band, about 64 of them up to 16 kHz
 HIGHEST_HZ = 16_000.0
 BASS_HZ = 150.0
 RANGE = 80.0  # dB below the loudest band that count as silence
+LOWEST_A = 27.5  # Hz, of a piano
+LOUDEST_OCTAVE = 5  # above it: that of 880 Hz counts most for the pitch classes
 PITCH_WINDOWS = 4  # of the usual windows in one that tells the pitches of low notes apart
 
 
@@ -79,9 +80,9 @@ def listen(
 
     Median filters separate hits from tones (Fitzgerald, 2010): hits are short and wide in the spectrum, tones long and
     narrow. A value of the spectrogram belongs to hits by the share p² / (p² + (margin · h)²), where p is its median
-    over frequencies and h its median over time. `pitches` finds the pitch classes too, which needs librosa. `check` is
-    called now and then, and may raise. Raises `InputError` for a file that can't be read and for a part that holds
-    nothing, `MissingPackageError` without ffmpeg or librosa.
+    over frequencies and h its median over time. `pitches` finds the pitch classes too. `check` is called now and
+    then, and may raise. Raises `InputError` for a file that can't be read and for a part that holds nothing,
+    `MissingPackageError` without ffmpeg.
     """
     path = Path(path).expanduser()
     with SoundReader(path, option) as reader:
@@ -278,17 +279,31 @@ class _Bins:
         return np.concatenate([*self.sums, [self.open], np.zeros(bins)])[:bins] * (BINS / self.rate)
 
 
+def chroma_bank(rate: int, size: int) -> np.ndarray:
+    """Return the share (12, size // 2 + 1) that each pitch class, from C to B, has in each frequency of a spectrum of
+    `size` samples at `rate` Hz.
+
+    A frequency belongs to the classes beside it by a bell curve, as wide as a bin is in semitones, at least one. High
+    and low octaves count less (Ellis, Chroma Feature Analysis and Synthesis, 2007). The values are those of librosa's
+    `filters.chroma` at standard pitch; its first import compiles code for 17 seconds, and these lines take a
+    hundredth of one.
+    """
+    tones = 12 * np.log2(np.arange(1, size) * rate / size / LOWEST_A)
+    tones = np.concatenate([[tones[0] - 18], tones])  # frequency 0 lies far below, and between two classes
+    widths = np.append(np.maximum(np.diff(tones), 1), 1)
+    apart = (tones - np.arange(12)[:, None] + 6) % 12 - 6
+    bank = np.exp(-0.5 * (2 * apart / widths) ** 2)
+    bank /= np.linalg.norm(bank, axis=0)
+    bank *= np.exp(-0.5 * ((tones / 12 - LOUDEST_OCTAVE) / 2) ** 2)
+    return np.roll(bank, -3, axis=0)[:, : size // 2 + 1].astype(np.float32)  # from C instead of A
+
+
 class _Pitches:
     """The strengths of the pitch classes, from long windows."""
 
     def __init__(self, rate: int, channels: int, size: int, hop: int) -> None:
-        try:
-            from librosa.filters import chroma
-        except ImportError as error:
-            said = f"The motions chroma and bars need librosa: {error}."
-            raise MissingPackageError(said, "pip install latentflow[sound]") from error
         self.size, self.hop = size, hop
-        self.bank = chroma(sr=rate, n_fft=size, tuning=0.0).astype(np.float32)  # (12, frequencies)
+        self.bank = chroma_bank(rate, size)
         self.window = np.hanning(size + 1)[:-1].astype(np.float32)
         self.samples = np.zeros((size // 2, channels), np.float32)
         self.found: list[np.ndarray] = []
