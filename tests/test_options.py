@@ -303,9 +303,12 @@ def outcome(material, outcomes, tmp_path, monkeypatch, capfd):
             for each in material.iterdir():
                 (folder / each.name).symlink_to(each)
             monkeypatch.chdir(folder)
-            # figures are compared: they need no good layout, which is a third of the time to draw one
+            # figures are compared: they need no good layout and few pixels, which are half of the time to draw one
+            monkeypatch.setattr("latentflow.pictures.figure.DPI", 40)
             monkeypatch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda self, figure: None)
             monkeypatch.setattr("latentflow.explore.curvature.run.MEASURED", np.linspace(0, 1, 3))
+            for side in ("TILES_ON_SHORT_SIDE", "MAX_TILES_ON_LONG_SIDE"):
+                monkeypatch.setattr(f"latentflow.explore.curvature.figure.{side}", 2)
             capfd.readouterr()
             code = run([word for word in line if word != AGAIN])
             said = "".join(capfd.readouterr())

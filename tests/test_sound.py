@@ -340,11 +340,11 @@ def test_silence_has_no_beats_and_a_changing_tempo_is_followed(tmp_path):
 @pytest.mark.parametrize(
     "fps, suffix, seconds",
     [
-        *((20, ".wav", 300.0), (24, ".mp3", 60.0), (29.97, ".m4a", 60.0), (60, ".ogg", 30.0)),
+        *((20, ".wav", 120.0), (24, ".mp3", 30.0), (29.97, ".m4a", 30.0), (60, ".ogg", 20.0)),
         *((20, ".flac", 20.0), (24, ".opus", 20.0)),
     ],
 )
-def test_flashes_come_with_clicks_over_five_minutes(fps, suffix, seconds, tmp_path):
+def test_flashes_come_with_clicks_over_two_minutes(fps, suffix, seconds, tmp_path):
     """Clicks just before frames; each carries the walk from black to white or back, and the file is measured."""
     numbers = np.unique(np.round(np.arange(2.0, seconds - 1, 2.9) * fps)).astype(int)
     times = numbers / fps - 0.002

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -43,12 +44,23 @@ def write_below(figure: Any, finding: str = "", autoencoder: str = "") -> None:
         figure.supxlabel("\n".join(fill(line, characters) for line in lines if line), fontsize=10)
 
 
+def _texts(artist: Any) -> Iterator[Any]:
+    """The texts in a figure that are shown. An axis that is off isn't looked into: it would make its ticks for it."""
+    from matplotlib.text import Text
+
+    if isinstance(artist, Text):
+        yield artist
+    hidden = () if getattr(artist, "axison", True) else (artist.xaxis, artist.yaxis)
+    for child in artist.get_children():
+        if child not in hidden:
+            yield from _texts(child)
+
+
 def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> None:
     """Write a figure, complete or not at all, with the same bytes for the same figure; raises `OutputError`."""
     import matplotlib
-    from matplotlib.text import Text
 
-    for text in figure.findobj(Text):  # names of files among them, which are neither formulas nor always UTF-8
+    for text in _texts(figure):  # names of files among them, which are neither formulas nor always UTF-8
         text.set_parse_math(False)
         text.set_text(printable(text.get_text()))
         text.set_fontfamily(fonts_for(text.get_text()))
