@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # Two workers, each with whole files. Compiled modules are kept, else both and every command that they start compile all.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo page site test test-fast test-elsewhere test-browser test-ray fuzz faults lint bench bench-model docs examples bundled toy clean
+.PHONY: demo page site test test-slow test-all test-elsewhere test-browser test-ray fuzz faults lint bench bench-model docs examples bundled toy clean
 
 demo: $(INSTALLED)
 	$(BIN)/python cli.py --image_path examples/spheres.png --weights bundled --size 256 --seed 3 --output_path demo.gif
@@ -22,13 +22,16 @@ page: $(INSTALLED)
 site: $(INSTALLED)
 	$(BIN)/python docs/make_site.py site
 
-# The quick tests first, so that most faults are seen within two minutes; the slow ones are the second part of the run.
+# At most five minutes on two cores. The slow tests, which train, are killed, or go through every option, are
+# `make test-slow`; `make test-all` is both.
 test: $(INSTALLED)
-	$(PYTEST)
-
-# Without the tests that take long.
-test-fast: $(INSTALLED)
 	$(PYTEST) -m "not slow"
+	@echo "Not run: slow tests (make test-slow) and those in a browser (make test-browser)."
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 # The quick tests that compare figures as another processor, locale, time zone and temporary folder have them;
 # `make test-elsewhere TESTS="not slow"` is all quick ones. FILES are those of the tests, all by default.

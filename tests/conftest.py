@@ -57,18 +57,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="run the tests that need Chromium and chromedriver")
 
 
-# The longest of the slow ones begin first, so that both workers end at about the same time.
-LONGEST = ("test_export", "test_training", "test_batch", "test_options", "test_sinks", "test_sound")
+# The longest begin first, so that both workers end at about the same time.
+LONGEST = ("test_options", "test_export", "test_signals", "test_training", "test_batch", "test_sound", "test_prompts")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The quick tests come before the slow ones. With `--dist loadgroup` one worker has all quick tests of a file, or
-    all slow ones: what these share, such as a trained model or a library's import, is made once."""
+    """With `--dist loadgroup` one worker has all quick tests of a file, or all slow ones: what these share, such as a
+    trained model or a library's import, is made once. The longest groups begin first."""
 
     def place(item: pytest.Item) -> tuple[bool, int]:
         slow = "slow" in item.keywords
-        return slow, LONGEST.index(item.path.stem) if slow and item.path.stem in LONGEST else len(LONGEST)
+        return slow, LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
     items.sort(key=place)
     for item in items:

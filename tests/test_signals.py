@@ -133,6 +133,8 @@ def quick(monkeypatch):
     """Without the long work of some commands, which other tests see."""
     monkeypatch.setattr("latentflow.explore.grid.WINDOW", 64)
     monkeypatch.setattr("latentflow.explore.curvature.run.MEASURED", np.linspace(0, 1, 5))
+    for side in ("TILES_ON_SHORT_SIDE", "MAX_TILES_ON_LONG_SIDE"):
+        monkeypatch.setattr(f"latentflow.explore.curvature.figure.{side}", 2)
     exported = Exported(graphs=dict.fromkeys(GRAPHS, b"graph"), weights=bytes(9), differences={"decoder": 0.0})
     monkeypatch.setattr("latentflow.page.run.export_onnx", lambda autoencoder, session: exported)
     monkeypatch.setattr("tools.toy.run.smoothness", lambda *given: {"noise": 0.1})

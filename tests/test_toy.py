@@ -63,6 +63,7 @@ def test_pictures_are_darker_at_night_and_have_their_color(toy):
     assert one[0] - one[2] > 0.1 > two[0] - two[2]
 
 
+@pytest.mark.slow
 def test_the_eight_kinds_are_told_apart_in_prompts_that_were_held_out(toy):
     """By a classifier that is trained here, on a few drawings."""
     autoencoder = load_autoencoder("bundled")

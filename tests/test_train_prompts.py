@@ -76,6 +76,7 @@ def model(folder, tmp_path_factory):
     return made, report, said
 
 
+@pytest.mark.slow
 def test_it_draws_what_the_words_say(model):
     made, report, said = model
     assert "1 image without a caption left out." in said
@@ -159,6 +160,7 @@ def test_captions_longer_than_a_text_model_can_read_are_cut(tmp_path):
     assert report.step == 1 and report.words == 1
 
 
+@pytest.mark.slow
 def test_generated_scenes_are_trained_on_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "PICTURES_EACH", 1)
     monkeypatch.setattr(measure, "DRAWN", 24)

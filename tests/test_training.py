@@ -599,6 +599,7 @@ def json_like(tree):
     return [json_like(each) for each in tree] if isinstance(tree, list | tuple) else tree
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_one_line_with_workers_too(images, kl, tmp_path):
     line = ["train", "--data", images, "--config", kl, "--quiet", "--output_dir", "made", "--steps", 100000]
     process = Command([*line, *ARGUMENTS, "--workers", 2], tmp_path, new_session=True)

@@ -519,6 +519,7 @@ def heads(hub):
     return len([path for method, path in hub.asked if method == "HEAD" and "/resolve/" in path])
 
 
+@pytest.mark.slow
 def test_a_hub_that_never_answers_costs_five_seconds_once_and_a_fetch_tries_again(tmp_path):
     code = (
         "import time; start = time.monotonic(); found = find_weights();"
