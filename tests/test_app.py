@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,15 @@ from latentflow.app.jobs import GRACE, Job, Jobs
 from latentflow.app.origins import HEADERS
 from latentflow.base.errors import InputError
 from latentflow.explore.config import WalkConfig
+from latentflow.explore.views import VIEWS
 from latentflow.inversion.config import RunConfig
 from latentflow.prompts.config import PromptsConfig
+from latentflow.runs.config import CompareConfig
 from latentflow.runs.run import begin
 
 pytest.importorskip("streamlit", reason="needs streamlit")
 from latentflow.app import flows as app_flows
+from latentflow.app.fields import offered
 from latentflow.app.flows import Flow
 from latentflow.app.media import _pictures
 from latentflow.app.prompted import Prompted
@@ -386,7 +389,6 @@ def test_a_flow_of_an_object_has_files_too(autoencoder):
 
 def test_a_branch_begins_with_the_last_latent(visit):
     flow = started(visit, steps=6, lr=0.03)
-    flow.asked = ("lr",)
     ended(flow.job)
     branch = flow.branch("mse")
     ended(branch.job)
@@ -395,6 +397,7 @@ def test_a_branch_begins_with_the_last_latent(visit):
     assert flow.history[-1]["index"] == 6
     assert branch.title == "cat, mse, gradient, seed 3, from step 6 of l1"
     assert "--init flow.safetensors" in branch.line() and "--lr 0.03" in branch.line()
+    assert "--betas" not in branch.line()
     with pytest.raises(InputError, match="nonsense"):
         flow.branch("nonsense")
     flow.close()
@@ -726,11 +729,13 @@ def panel(name):
     from streamlit.testing.v1 import AppTest
 
     def script(name):
-        from importlib import import_module
+        from functools import partial
 
+        from latentflow.app.panels import PANELS
+        from latentflow.app.panels.view import show_view
         from latentflow.app.ui import guarded
 
-        guarded(import_module(f"latentflow.app.panels.{name}").show)()
+        guarded(PANELS.get(name) or partial(show_view, name))()
 
     page = AppTest.from_function(script, args=(name,), default_timeout=60).run()
     assert not page.exception and not page.error
@@ -754,7 +759,7 @@ def things(studio):
     [
         (
             "flow",
-            {"flow_loss": "l1", "flow_method": "hybrid", "flow_steps": 7, "flow_size": 64, "flow_seed": 12,
+            {"flow_loss_type": "l1", "flow_method": "hybrid", "flow_steps": 7, "flow_size": 64, "flow_seed": 12,
              "flow_init": "zeros", "flow_lr": 0.025, "flow_schedule": "cosine", "flow_fit": "cover"},
             {"loss_type": "l1", "method": "hybrid", "steps": 7, "size": 64, "seed": 12,
              "init": "zeros", "lr": 0.025, "schedule": "cosine", "fit": "cover"},
@@ -763,20 +768,19 @@ def things(studio):
         ),
         (
             "walk",
-            {"walk_method": "spline", "walk_even": True, "walk_frames": 3, "walk_size": 128, "walk_fps": 7,
-             "walk_suffix": ".gif"},
-            {"method": "spline", "even": True, "loop": False, "frames": 4, "size": 128, "fps": 7.0,
-             "output_path": "walk.gif"},
-            "latentflow walk face.png hills.png --size 128 --vae bundled --dtype float32 --method spline --frames 4 "
-            "--even --fps 7 --fit cover",
+            {"walk_method": "spline", "walk_even": True, "walk_frames": 3, "walk_size": 128, "walk_fps": 7.0,
+             "walk_suffix": ".mp4"},
+            {"method": "spline", "even": True, "loop": False, "frames": 3, "size": 128, "fps": 7.0,
+             "output_path": "walk.mp4"},
+            "latentflow walk face.png hills.png --size 128 --vae bundled --dtype float32 --method spline --frames 3 "
+            "--even --fps 7 --output_path walk.mp4",
         ),
         (
-            "walk",
-            {"walk_loop": True, "walk_frames": 3},
-            {"loop": True, "even": False, "frames": 6, "fps": 20.0, "output_path": "walk.mp4"},
-            "--loop --frames 6",
+            "channels",
+            {"channels_size": 64, "channels_channels": "0,2"},
+            {"size": 64, "channels": (0, 2)},
+            "latentflow channels face.png --channels 0,2 --size 64",
         ),
-        ("channels", {"channels_size": 64}, {"size": 64}, "latentflow channels face.png --size 64"),
         (
             "compare",
             {"compare_losses": ["mse", "ssim"], "compare_steps": 9, "compare_size": 96, "compare_seed": 5},
@@ -786,23 +790,25 @@ def things(studio):
         ),
         (
             "prompts",
-            {"prompts_words": "a boat@1\na house", "prompts_loop": True, "prompts_even": True, "prompts_count": 9,
-             "prompts_steps": 6, "prompts_fps": 13, "prompts_suffix": ".gif"},
+            {"prompts_words": "a boat@1\na house", "prompts_loop": True, "prompts_even": True, "prompts_frames": 9,
+             "prompts_steps": 6, "prompts_fps": 13.0, "prompts_suffix": ".gif"},
             {"loop": True, "even": True, "frames": 9, "steps": 6, "fps": 13.0, "output_path": "prompts.gif",
              "show_steps": False},
             "latentflow prompts 'a boat@1' 'a house' --loop --steps 6 --frames 9 --even --fps 13",
         ),
-        ("prompts", {"prompts_kind": "Steps"}, {"show_steps": True}, "--show_steps"),
+        ("prompts", {"prompts_show_steps": True}, {"show_steps": True}, "--show_steps"),
         ("concept", {"concept_whiten": True}, {"whiten": True}, "--whiten"),
         ("atlas", {"atlas_method": "umap"}, {"method": "umap"}, "--method umap"),
+        ("grid", {"grid_resolution": 3}, {"resolution": 3}, "latentflow grid face.png hills.png --resolution 3"),
+        ("stats", {"stats_size": 64}, {"size": 64}, "latentflow stats images --size 64"),
     ],
 )  # fmt: skip
 def test_the_widgets_of_a_panel_set_options(held, monkeypatch, images, name, settings, wanted, written):
-    monkeypatch.setattr("latentflow.app.panels.concept._group", lambda *args: (images, 10))
-    monkeypatch.setattr("latentflow.app.panels.atlas._folder", lambda *args: (images, "images"))
+    for module in ("concept", "view"):
+        monkeypatch.setattr(f"latentflow.app.panels.{module}.choose_folder", lambda *args, **kwargs: (images, "images"))
     page = panel(name)
-    if name in ("flow", "walk", "channels", "compare"):
-        examples = {"flow": ["face"], "walk": ["face", "hills"]}
+    if name in ("flow", "walk", "channels", "compare", "grid"):
+        examples = {"flow": ["face"], "walk": ["face", "hills"], "grid": ["face", "hills"]}
         page.button_group(key=f"{name}_examples").set_value(examples.get(name, "face"))
     for key, value in settings.items():
         widget = keyed(page, key)
@@ -824,8 +830,40 @@ def test_the_widgets_of_a_panel_set_options(held, monkeypatch, images, name, set
 
 def keyed(page, key):
     """The widget of a page with that key, of whatever kind."""
-    kinds = (page.selectbox, page.number_input, page.toggle, page.button_group, page.multiselect, page.text_area)
+    kinds = (page.selectbox, page.number_input, page.toggle, page.multiselect, page.text_area, page.text_input)
     return next(widget for kind in kinds for widget in kind if widget.key == key)
+
+
+NO_OPTIONS = ("files", "examples", "start", "clear", "before", "suffix", "words", "which", "atlas")  # not of options
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("flow", RunConfig), ("compare", CompareConfig), ("prompts", PromptsConfig)]
+    + [(view.name, view.config) for view in VIEWS.own.values()],
+)
+def test_widgets_have_the_limits_and_defaults_of_the_command_line(held, name, config):
+    page, own = panel(name), {each.name: each for each in fields(config)}
+    kinds = ("selectbox", "number_input", "toggle", "text_input")
+    shown = {each.key: each for kind in kinds for each in page.get(kind)}
+    found = {key.removeprefix(f"{name}_"): widget for key, widget in shown.items() if key and key.startswith(name)}
+    found = {key: widget for key, widget in found.items() if key not in NO_OPTIONS}
+    assert "size" in found or name == "prompts"
+    for key, widget in found.items():
+        facts, default = own[key].metadata, own[key].default
+        assert widget.value == (default if widget.type != "text_input" else default or "")
+        assert widget.help.startswith(facts["help"]) or "{choices}" in facts["help"]
+        if widget.type == "selectbox" and facts["choices"]:
+            assert len(widget.options) == len([each for each in facts["choices"] if each]) + (default is None)
+        if widget.type == "number_input":
+            low = facts["minimum"] if facts["above"] is None else facts["above"]
+            assert (widget.min, widget.max) == (low, facts["maximum"])
+
+
+def test_no_visitor_can_name_a_file_of_this_machine():
+    for view in VIEWS.own.values():
+        named = {"audio", "midi", "plugin", "mask", "index", "output_path", "positive", "latent_of", "vae", "direction"}
+        assert not named & set(offered(view.config))
 
 
 def test_a_line_names_the_app_s_own_model(held):
@@ -841,7 +879,7 @@ def test_the_flow_panel(studio):
     page = panel("flow")
     assert page.button(key="flow_start").disabled
     page.button_group(key="flow_examples").set_value(["face", "hills"])
-    page.selectbox(key="flow_size").set_value(64)
+    page.number_input(key="flow_size").set_value(64)
     page.number_input(key="flow_steps").set_value(4)
     page.run()
     page.button(key="flow_start").click().run()
@@ -864,7 +902,7 @@ def test_of_too_many_flows_the_oldest_go(studio, monkeypatch):
     monkeypatch.setattr("latentflow.app.panels.flow.MOST_FLOWS", 2)
     page = panel("flow")
     page.button_group(key="flow_examples").set_value(["face"])
-    page.selectbox(key="flow_size").set_value(64)
+    page.number_input(key="flow_size").set_value(64)
     page.number_input(key="flow_steps").set_value(1)
     for seed in range(3):
         page.number_input(key="flow_seed").set_value(seed)
@@ -908,7 +946,7 @@ def test_no_picture_takes_a_panel_down(held, monkeypatch):
 
 
 def test_an_error_of_a_panel_is_one_line(held, monkeypatch, caplog):
-    monkeypatch.setattr("latentflow.app.panels.walk.choose_images", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("latentflow.app.panels.view.choose_images", lambda *args, **kwargs: 1 / 0)
     from streamlit.testing.v1 import AppTest
 
     def script():
@@ -1008,7 +1046,7 @@ def test_the_prompts_panel(studio):
     page.run()
     assert page.button(key="prompts_start").disabled  # a walk needs two
     page.text_area(key="prompts_words").set_value("a red house@1\n\n@2\n")
-    page.number_input(key="prompts_count").set_value(3)
+    page.number_input(key="prompts_frames").set_value(3)
     page.number_input(key="prompts_steps").set_value(2)
     page.toggle(key="prompts_even").set_value(True)
     page.run()
@@ -1025,7 +1063,7 @@ def test_the_prompts_panel(studio):
     assert status == 200 and headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(content)).size == (128, 128)
     (line,) = (each.value for each in page.code)
-    assert line == "latentflow prompts 'a red house@1' @2 --steps 2 --frames 3 --even --fps 8"
+    assert line == "latentflow prompts 'a red house@1' @2 --steps 2 --frames 3 --even"
     assert any("this is the toy" in each.value for each in page.caption)
     assert gc.get_freeze_count()  # without it, drawing the page stalls what is generated
 
@@ -1198,9 +1236,8 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     )
-    assert {link.text for link in browser.find_elements("css selector", ".st-key-panels a")} == {
-        "Flow", "Walk", "Channels", "Atlas", "Compare", "Concept", "Prompts"
-    }  # fmt: skip
+    links = {link.text for link in browser.find_elements("css selector", ".st-key-panels a")}
+    assert links == {"Flow", "Compare", "Prompts", *(name.capitalize() for name in VIEWS)}
     browser.execute_script("arguments[0].scrollIntoView()", button(browser, "Start"))
     button(browser, "Start").click()  # waits for the first run
     soon(lambda: 0 <= browser.execute_script(TOP) < 844)
@@ -1213,12 +1250,12 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
     browser.get(f"{address}/walk")
     soon(lambda: button(browser, "face")).click()
     soon(lambda: button(browser, "hills")).click()
-    soon(lambda: button(browser, "Walk").is_enabled())
+    soon(lambda: button(browser, "Draw").is_enabled())
     time.sleep(1)
     assert state()[0] == 1  # the first one's run
-    button(browser, "Walk").click()
+    button(browser, "Draw").click()
     soon(lambda: len(browser.execute_script(DEEP, ".lf-scrubber input")) == 1)
-    soon(lambda: any(link.text == "walk.mp4" for link in browser.find_elements("tag name", "a")))
+    soon(lambda: any(link.text == "walk.gif" for link in browser.find_elements("tag name", "a")))
     time.sleep(1)
     slider = browser.execute_script(DEEP, ".lf-scrubber input")[0]
     left, top, width, height = browser.execute_script(

@@ -115,6 +115,38 @@ def test_a_view_is_a_command(theirs, invoke, small):
     assert "mirror " in out and "A latent mirrored left to right, decoded." in out
 
 
+def test_a_view_is_a_panel_of_the_app_with_its_options(theirs):
+    testing = pytest.importorskip("streamlit.testing.v1", reason="needs streamlit")
+    from latentflow.app.config import AppConfig
+    from latentflow.app.visits import Studio, open_studio
+
+    studio = open_studio(Studio(AppConfig(vae="bundled", dtype="float32")))
+    try:
+        page = testing.AppTest.from_function(_mirror_panel, default_timeout=60).run()
+        assert page.subheader[0].value == "A latent mirrored left to right, decoded."
+        times = page.number_input(key="mirror_times")
+        assert (times.value, times.min, times.max, times.help) == (1, 0, 9, "Number of times to mirror it.")
+        times.set_value(3)
+        page.number_input(key="mirror_size").set_value(32)
+        page.button_group(key="mirror_examples").set_value("face").run()
+        page.button(key="mirror_start").click().run()
+        (user,) = (each for each in studio._visits.values())
+        shown = user.things["mirror"]
+        assert shown.job.ended.wait(60) and shown.job.state == "done", shown.job.error
+        page.run()
+        assert not page.exception and not page.error
+        assert page.code[-1].value.startswith("latentflow mirror face.png --times 3 --size 32")
+        assert "mirror.png" in shown.files and any(each.value == "mirror   drawn" for each in page.caption)
+    finally:
+        studio.close()
+
+
+def _mirror_panel():
+    from latentflow.app.panels.view import show_view
+
+    show_view("mirror")
+
+
 def test_a_motion(theirs, invoke, small):
     from scipy.io import wavfile
 

@@ -39,12 +39,12 @@ class Flow:
     `InputError` for options that don't go together.
     """
 
-    asked: tuple[str, ...] = ()  # options that the visitor set and that have a default by method
-
     def __init__(self, visit: Visit, image: Upload, config: RunConfig, branched: str = "") -> None:
         self.visit, self.image, self.branched = visit, image, branched
         self.folder = visit.new_folder()
         paths: dict[str, Any] = {"image_path": str(image.path), "output_path": str(self.folder / "flow.gif")}
+        by_method = {name: getattr(config, name) for name in ("optimizer", "lr", "betas")}
+        self.asked = {name: value for name, value in by_method.items() if value is not None}
         self.plan: Plan = make_plan(replace(config, **paths))
         self.run: Run | None = None
         self.history: list[dict[str, float]] = []
@@ -102,7 +102,7 @@ class Flow:
         """The command line that makes the same."""
         names = {str(self.image.path): self.image.name, str(self.folder / "flow.gif"): "flow.gif"}
         config = replace(self.plan.config, optimizer=None, lr=None, betas=None)
-        asked = replace(config, **{name: getattr(self.plan.config, name) for name in self.asked})
+        asked = replace(config, **self.asked)
         if self.plan.config.init.endswith(".safetensors"):
             names[self.plan.config.init] = Path(self.plan.config.init).name
         return command_line("", [], replace(asked, **self.visit.studio.named(asked)), names)

@@ -100,6 +100,7 @@ class JobSession(Session):
     def __init__(self, job: Job, load: Callable[[], Loaded]) -> None:
         super().__init__(job.said.append, self._start)
         self.job, self._load = job, load
+        self.total, self.unit = 0, ""  # of the stream of records
 
     def load(self, *args: Any, **kwargs: Any) -> Loaded:
         """The autoencoder of the app, whatever is asked for."""

@@ -1,24 +1,17 @@
 """The page of the app, which Streamlit runs from top to bottom whenever something changes on it."""
 
 import html
+from functools import partial
 
 import streamlit as st
 
-from latentflow.app.panels import atlas, channels, compare, concept, flow, prompts, walk
+from latentflow.app.panels import PANELS
+from latentflow.app.panels.view import show_view
 from latentflow.app.ui import guarded, page_style, this_visit
 from latentflow.app.visits import Visit
+from latentflow.explore.views import VIEWS
 
-PANELS = {
-    "Flow": flow,
-    "Walk": walk,
-    "Channels": channels,
-    "Atlas": atlas,
-    "Compare": compare,
-    "Concept": concept,
-    "Prompts": prompts,
-}
-PREFIXES = tuple(f"{name.lower()}_" for name in PANELS)  # of widgets that keep their values
-ACTIONS = ("_start", "_files", "_before", "_clear", "_add", "_with", "_without", "_to_show")
+ACTIONS = ("_start", "_files", "_before", "_clear", "_add", "_to_show")
 
 
 def draw() -> None:
@@ -27,11 +20,12 @@ def draw() -> None:
     page_style()
     is_new = "visit" not in st.session_state
     visit = this_visit()
+    panels = PANELS | {name: partial(show_view, name) for name in VIEWS if name not in PANELS}
     pages = [
-        st.Page(panel.show, title=name, url_path=name.lower(), default=name == "Flow") for name, panel in PANELS.items()
+        st.Page(draw, title=name.capitalize(), url_path=name, default=name == "flow") for name, draw in panels.items()
     ]
     page = st.navigation(pages, position="hidden")
-    _keep_settings(visit, page.title, is_new)
+    _keep_settings(visit, tuple(f"{name}_" for name in panels), page.url_path or "flow", is_new)
     with st.container(horizontal=True, key="panels"):  # Streamlit's own navigation hides the names on a phone
         for each in pages:
             st.page_link(each, label=each.title, query_params={"run": visit.owner})
@@ -39,15 +33,15 @@ def draw() -> None:
     guarded(page.run)()
 
 
-def _keep_settings(visit: Visit, panel: str, is_new: bool) -> None:
+def _keep_settings(visit: Visit, prefixes: tuple[str, ...], panel: str, is_new: bool) -> None:
     """Let widgets have the values they had: in a window that is new, and while another panel is drawn, which makes
     Streamlit forget them."""
     if is_new:
         st.session_state.update(visit.settings)
     for key in map(str, st.session_state):
-        if key.startswith(PREFIXES) and not key.endswith(ACTIONS):
+        if key.startswith(prefixes) and not key.endswith(ACTIONS):
             visit.settings[key] = st.session_state[key]
-            if not key.startswith(f"{panel.lower()}_"):
+            if not key.startswith(f"{panel}_"):
                 st.session_state[key] = st.session_state[key]
 
 

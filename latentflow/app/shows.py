@@ -15,7 +15,6 @@ from latentflow.app.visits import Visit
 from latentflow.base.options import command_line
 from latentflow.base.pixels import to_jpeg, to_uint8
 from latentflow.base.records import Comparison, Labeled
-from latentflow.explore.config import AtlasConfig
 from latentflow.explore.views import VIEWS
 from latentflow.latents.config import ViewConfig
 from latentflow.pictures.draw import LabeledDrawing, panels, tiled
@@ -79,7 +78,7 @@ class Show:
     def _work(self, job: Job) -> None:
         config: Any = self.config
         config = replace(config, output_path=str(self.folder / Path(config.output_path).name))
-        if isinstance(config, AtlasConfig):  # nothing is written beside the folder
+        if hasattr(config, "index"):  # nothing is written beside the folder
             config = replace(config, index=str(self.visit.new_folder() / "index.safetensors"))
         if isinstance(config, CompareConfig):
             self.report = run_compare(make_compare_plan(config), job.session)

@@ -18,13 +18,13 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from latentflow.app.jobs import bug, one_line
 from latentflow.app.media import ROOT
-from latentflow.app.visits import SUFFIXES, Upload, Visit, the_studio
+from latentflow.app.visits import SUFFIXES, Upload, Visit, plain, the_studio
 from latentflow.base.errors import LatentflowError
 from latentflow.page.facts import EXAMPLES, example_png
 from latentflow.widgets import script, style
 
 TYPES = [suffix.removeprefix(".") for suffix in SUFFIXES]
-SIZES = (64, 96, 128, 192, 256, 384, 512)
+OWN = "the folder of this app"
 
 
 def this_visit() -> Visit:
@@ -100,6 +100,31 @@ def choose_images(visit: Visit, key: str, label: str, *, several: bool = False) 
     uploads = [*uploads, *(example(visit, name) for name in chosen)]
     thumbnails(uploads)
     return uploads
+
+
+def choose_folder(visit: Visit, key: str, label: str, *, whole: bool = True) -> tuple[Path | None, str]:
+    """A folder of images, uploaded `whole` or image by image, or the app's own, and what it is called; a page that is
+    loaded anew has the one of before."""
+    own = visit.studio.config.folder
+    if whole and own and st.radio(label, [OWN, "upload one"], key=f"{key}_which") == OWN:
+        return Path(own).expanduser(), own
+    is_new = f"{key}_files" not in st.session_state  # to Streamlit: it has forgotten what it held
+    files = st.file_uploader(label, TYPES, accept_multiple_files="directory" if whole else True, key=f"{key}_files")
+    folders: dict[tuple[str, ...], Path] = visit.things.setdefault(f"{key}_folders", {})
+    if not files:
+        if is_new:  # what the page had before it was loaded anew
+            st.session_state[f"{key}_before"] = next(reversed(folders.values()), None)
+        before = st.session_state.get(f"{key}_before")
+        if before is not None:
+            st.caption(f"Those of before: {before.name}")
+        return before, before.name if before else ""
+    st.session_state[f"{key}_before"] = None
+    ids = tuple(file.file_id for file in files)
+    if ids not in folders:
+        folders[ids] = visit.new_folder() / plain(files[0].name.rpartition("/")[0] or label)
+        folders[ids].mkdir()
+    take_all(visit, files, folders[ids])
+    return folders[ids], folders[ids].name
 
 
 def thumbnails(uploads: Sequence[Upload], most: int = 6) -> None:
@@ -242,6 +267,8 @@ def watched(show: Any) -> None:
         }
         widget("run", data, f"{show.command} {show.folder.name}", on_ended_change=lambda: None)
     for name, address in show.files.items():
-        if name.endswith((".png", ".svg")):
-            st.html(f'<img src="{address}?show" alt="{name}" class="shown">')
+        if name.endswith((".png", ".svg", ".gif", ".webp")):
+            st.html(f'<img src="{address}?show" alt="{html.escape(name)}" class="shown">')
     downloads(show.files)
+    for line in getattr(show.report, "lines", ()):
+        st.caption(line)

@@ -126,6 +126,14 @@ def record_of(kind: type[Record]) -> Callable[[str, Any], Record]:
     return accept
 
 
+def explained(help: str, choices: Any) -> str:
+    """The help of an option, with names and words of the records of a `Registry` in the place of "{choices}"."""
+    if not isinstance(choices, Registry) or "{choices}" not in help:
+        return help
+    words = choices.described(lambda record: record.words)
+    return help.replace("{choices}", "; ".join(f"{name}: {each}" for name, each in words.items()))
+
+
 def find_object(place: str, package: str) -> Any:
     """The object at "module:name", imported; a module that begins with a dot is one of `package`."""
     module, _, name = place.partition(":")

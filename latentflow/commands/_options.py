@@ -10,7 +10,7 @@ import click
 
 from latentflow.base.errors import LatentflowError, as_options
 from latentflow.base.options import Options, in_order, leaves
-from latentflow.base.registry import Registry
+from latentflow.base.registry import Registry, explained
 from latentflow.inversion.config import RunConfig
 
 CONTEXT = {
@@ -72,9 +72,7 @@ class _Extended(click.Option):
         """Ignore the value that click sets."""
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
-        if self.help and "{choices}" in self.help:
-            words = self.registry.described(lambda record: record.words)
-            self.help = self.help.replace("{choices}", "; ".join(f"{name}: {each}" for name, each in words.items()))
+        self.help = explained(self.help or "", self.registry)
         return super().get_help_record(context)
 
 

@@ -24,6 +24,7 @@ class MirrorConfig(ViewConfig):
     """The options of the view."""
 
     output_path: str = option("mirror.png", "The picture.", metavar="FILE")
+    times: int = option(1, "Number of times to mirror it.", minimum=0, maximum=9)
 
 
 SERVED = ServedClass(

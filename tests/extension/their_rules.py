@@ -68,6 +68,7 @@ def _check(sources, config):
 
 def _make(job):
     anchors = read_anchors(job.sources, job.autoencoder, job.config.size)
-    (frame,) = decode_frames(job.autoencoder, [anchors.latents.flip(-1)], anchors.size)
+    latent = anchors.latents.flip(-1) if job.config.times % 2 else anchors.latents
+    (frame,) = decode_frames(job.autoencoder, [latent], anchors.size)
     save_image(job.output, frame.image)
     job.report.lines.append("mirror   drawn")

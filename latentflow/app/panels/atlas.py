@@ -7,84 +7,31 @@ from pathlib import Path
 import streamlit as st
 import torch
 
+from latentflow.app.panels.view import show_view
 from latentflow.app.shows import Show
-from latentflow.app.ui import (
-    TYPES,
-    attempt,
-    begin,
-    controls_and_stage,
-    figure,
-    opened,
-    show_line,
-    state_of,
-    take_all,
-    this_visit,
-    watched,
-    widget,
-)
-from latentflow.app.visits import Upload, Visit, plain
+from latentflow.app.ui import attempt, figure, opened, state_of, watched, widget
+from latentflow.app.visits import Upload, Visit
 from latentflow.base.pixels import to_jpeg, to_uint8
-from latentflow.explore.config import AtlasConfig
 from latentflow.latents.sources import read_anchors
 from latentflow.pictures.folders import find_images
 from latentflow.pictures.reader import Reader
 
-OWN = "the folder of this app"
-
 
 def show() -> None:
     """Draw the panel."""
-    visit = this_visit()
-    controls, stage = controls_and_stage()
-    with controls:
-        folder, names = _folder(visit)
-        method = st.segmented_control("Layout", ["pca", "umap"], default="pca", key="atlas_method")
-        if st.button("Draw the atlas", type="primary", disabled=folder is None, key="atlas_start", width="stretch"):
-            config = AtlasConfig(method=method or "pca", size=128, **visit.studio.reading)
-            begin("atlas", lambda: Show(visit, "atlas", [str(folder)], config, {str(folder): names}))
-    with stage:
-        atlas: Show | None = visit.things.get("atlas")
-        if atlas is None:
-            st.subheader("A folder as a map")
-            st.write("Choose a folder: pictures that the autoencoder takes for similar lie side by side.")
-            return
-        if atlas.job.state != "done":
-            watched(atlas)
-            return
-        state_of(atlas.job)
-        page = next(address for name, address in atlas.files.items() if name.endswith(".html"))
-        result = widget(
-            "atlas", {"address": f"{page}?show"}, f"atlas {atlas.folder.name}", on_picked_change=lambda: None
-        )
-        if getattr(result, "picked", None) is not None:
-            _picked(visit, Path(atlas.sources[0]), str(result.picked))
-        show_line(atlas.line())
+    show_view("atlas", _draw)
 
 
-def _folder(visit: Visit) -> tuple[Path | None, str]:
-    """The folder to draw, and what it is called."""
-    own = visit.studio.config.folder
-    chosen = st.radio("Folder", [OWN, "upload one"], key="atlas_which") if own else "upload one"
-    if own and chosen == OWN:
-        return Path(own).expanduser(), own
-    is_new = "atlas_files" not in st.session_state  # to Streamlit: it has forgotten what it held
-    files = st.file_uploader("Folder of images", TYPES, accept_multiple_files="directory", key="atlas_files")
-    if not files:
-        if is_new:  # what the page had before it was loaded anew
-            st.session_state.atlas_before = next(reversed(visit.things.get("atlas_folders", {}).values()), None)
-        before = st.session_state.get("atlas_before")
-        if before is not None:
-            st.caption(f"The folder of before: {before.name}")
-        return before, before.name if before else ""
-    st.session_state.atlas_before = None
-    key = tuple(file.file_id for file in files)
-    known: dict[tuple[str, ...], Path] = visit.things.setdefault("atlas_folders", {})
-    if key not in known:
-        name = files[0].name.rpartition("/")[0].rpartition("/")[2]
-        known[key] = visit.new_folder() / plain(name or "images")
-        known[key].mkdir()
-    take_all(visit, files, known[key])
-    return known[key], known[key].name
+def _draw(atlas: Show) -> None:
+    """The map, and the picture that was clicked."""
+    if atlas.job.state != "done":
+        watched(atlas)
+        return
+    state_of(atlas.job)
+    page = next(address for name, address in atlas.files.items() if name.endswith(".html"))
+    result = widget("atlas", {"address": f"{page}?show"}, f"atlas {atlas.folder.name}", on_picked_change=lambda: None)
+    if getattr(result, "picked", None) is not None:
+        _picked(atlas.visit, Path(atlas.sources[0]), str(result.picked))
 
 
 def _picked(visit: Visit, folder: Path, name: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import streamlit as st
 import torch
 
+from latentflow.app.panels.view import choose_options
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
-    SIZES,
     begin,
     choose_images,
     controls_and_stage,
@@ -26,15 +26,13 @@ from latentflow.app.visits import Upload, Visit
 from latentflow.base.errors import InputError
 from latentflow.base.options import command_line
 from latentflow.base.pixels import to_uint8
-from latentflow.explore.config import ChannelsConfig
+from latentflow.explore.views import VIEWS
 from latentflow.latents.directions import smooth_directions, with_norm_of
 from latentflow.latents.sources import read_anchors
 from latentflow.page.facts import EXAMPLES
 from latentflow.pictures.reader import Reader
 from latentflow.sound.midi import AXES, PITCHES
-from latentflow.sound.motions import REACH as REACH_OF_KEYS
-
-REACH = 3.0  # standard deviations
+from latentflow.sound.motions import REACH
 
 
 def show() -> None:
@@ -43,8 +41,7 @@ def show() -> None:
     controls, stage = controls_and_stage()
     with controls:
         images = choose_images(visit, "channels", "Image to take apart")
-        size = st.selectbox("Longer side", SIZES, index=SIZES.index(256), key="channels_size")
-        config = ChannelsConfig(size=size, **visit.studio.reading)
+        config = choose_options(visit, VIEWS["channels"])()
         if st.button("Draw all channels", disabled=not images, key="channels_start", width="stretch"):
             image = images[-1]
             begin("channels", lambda: Show(visit, "channels", [str(image.path)], config, {str(image.path): image.name}))
@@ -56,13 +53,15 @@ def show() -> None:
                 "controller moves them too, and its keys other directions. Here is an example:"
             )
         image = images[-1] if images else example(visit, next(iter(EXAMPLES)))
-        address, problem = opened(visit, ("channels", str(image.path), size), lambda: _decoder(visit, image, size))
+        address, problem = opened(
+            visit, ("channels", str(image.path), config.size), lambda: _decoder(visit, image, config.size)
+        )
         if problem:
             st.error(problem)
             return
         count = visit.studio.load().autoencoder.geometry.channels
         sliders = [
-            {"label": f"channel {number}", "low": -REACH, "high": REACH, "step": 0.05, "value": 0}
+            {"label": f"channel {number}", "low": -config.reach, "high": config.reach, "step": 0.05, "value": 0}
             for number in range(count)
         ]
         widget(
@@ -95,7 +94,7 @@ def _decoder(visit: Visit, image: Upload, size: int) -> str:
         with torch.no_grad():
             moved = anchors.latents + offsets.view(1, -1, 1, 1)
             if len(levels):
-                played = REACH_OF_KEYS * torch.einsum("k,kchw->chw", levels, directions())
+                played = REACH * torch.einsum("k,kchw->chw", levels, directions())
                 moved = with_norm_of(moved + played, moved)
             return to_uint8(autoencoder.decode(moved, anchors.size))
 

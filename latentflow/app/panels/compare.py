@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+from functools import partial
+
 import streamlit as st
 
 from latentflow import losses
+from latentflow.app.fields import form, offered, suffix_field
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
-    SIZES,
     begin,
     choose_images,
     controls_and_stage,
@@ -18,6 +21,8 @@ from latentflow.app.ui import (
 from latentflow.base.options import MAX_SEED
 from latentflow.runs.config import CompareConfig
 
+SIGHT = ("steps", "size", "seed")
+
 
 def show() -> None:
     """Draw the panel."""
@@ -25,30 +30,17 @@ def show() -> None:
     controls, stage = controls_and_stage()
     with controls:
         images = choose_images(visit, "compare", "Image to become")
-        chosen = st.multiselect("Losses", losses.names(), ["mse", "l1"], accept_new_options=True, key="compare_losses")
-        left, right = st.columns(2)
-        steps = left.number_input("Steps", 1, 10_000, 50, key="compare_steps")
-        size = right.selectbox("Longer side", SIZES, index=SIZES.index(128), key="compare_size")
-        seed = st.number_input("Seed", 0, MAX_SEED, 0, key="compare_seed")
+        chosen = st.multiselect(
+            "Losses", losses.names(), CompareConfig.losses.split(","), accept_new_options=True, key="compare_losses"
+        )
+        values = form("compare", CompareConfig, SIGHT, [each for each in offered(CompareConfig) if each not in SIGHT])
+        values |= suffix_field("compare", CompareConfig)
+        if values["seed"] is None:  # chosen here, so that the line to copy has it
+            values["seed"] = secrets.randbelow(MAX_SEED + 1)
         if st.button("Compare", type="primary", disabled=not (images and chosen), key="compare_start", width="stretch"):
-            image = images[-1]
-            begin(
-                "compare",
-                lambda: Show(
-                    visit,
-                    "compare",
-                    [],
-                    CompareConfig(
-                        image_path=str(image.path),
-                        losses=",".join(chosen),
-                        steps=int(steps),
-                        size=size,
-                        seed=int(seed),
-                        **visit.studio.reading,
-                    ),
-                    {str(image.path): image.name},
-                ),
-            )
+            path, name = str(images[-1].path), images[-1].name
+            config = partial(CompareConfig, image_path=path, losses=",".join(chosen), **values, **visit.studio.reading)
+            begin("compare", lambda: Show(visit, "compare", [], config(), {path: name}))
     with stage:
         compared: Show | None = visit.things.get("compare")
         if compared is None:

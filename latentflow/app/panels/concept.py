@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 import torch
 
+from latentflow.app.fields import form
 from latentflow.app.shows import Show
 from latentflow.app.ui import (
-    TYPES,
     begin,
+    choose_folder,
     choose_images,
     controls_and_stage,
     opened,
     show_line,
-    take_all,
     this_visit,
     watched,
     widget,
@@ -29,29 +30,24 @@ from latentflow.explore.config import ConceptConfig
 from latentflow.latents.sources import read_anchors
 from latentflow.pictures.reader import Reader
 
-SIZE = 128
-
 
 def show() -> None:
     """Draw the panel."""
     visit = this_visit()
     controls, stage = controls_and_stage()
     with controls:
-        groups = [
-            _group(visit, key, label) for key, label in (("with", "Images with it"), ("without", "Images without"))
-        ]
+        with_it, _ = choose_folder(visit, "concept_with", "Images with it", whole=False)
+        without, _ = choose_folder(visit, "concept_without", "Images without", whole=False)
         images = choose_images(visit, "concept", "Image to move")
-        whiten = st.toggle("Whiten", key="concept_whiten", help="Weight by the inverse covariance of the latents.")
-        ready = all(count >= MIN_IMAGES for _, count in groups)
+        values = form("concept", ConceptConfig, ("whiten", "size"))
+        ready = all(folder is not None and len(list(folder.iterdir())) >= MIN_IMAGES for folder in (with_it, without))
         if not ready:
             st.caption(f"At least {MIN_IMAGES} images on each side.")
         if st.button("Find the direction", type="primary", disabled=not ready, key="concept_start", width="stretch"):
-            positive, negative = (str(folder) for folder, _ in groups)
-            config = ConceptConfig(
-                positive=positive, negative=negative, whiten=whiten, size=SIZE, **visit.studio.reading
-            )
-            names = {positive: "with", negative: "without"}
-            begin("concept", lambda: Show(visit, "concept", [], config, names))
+            folders = {"positive": str(with_it), "negative": str(without)}
+            config = partial(ConceptConfig, **folders, **values, **visit.studio.reading)
+            names = {folders["positive"]: "with", folders["negative"]: "without"}
+            begin("concept", lambda: Show(visit, "concept", [], config(), names))
     with stage:
         concept: Show | None = visit.things.get("concept")
         if concept is None:
@@ -61,8 +57,6 @@ def show() -> None:
         watched(concept)
         if concept.job.state != "done":
             return
-        for line in concept.report.lines:
-            st.caption(line)
         if images:
             image = images[-1]
             path = concept.path(".safetensors")
@@ -82,29 +76,6 @@ def show() -> None:
         else:
             st.caption("Choose an image to move along it.")
         show_line(concept.line())
-
-
-def _group(visit: Visit, key: str, label: str) -> tuple[Path, int]:
-    """A folder of uploaded images and their number; a page that is loaded anew has those of before."""
-    name = f"concept_{key}"
-    is_new = name not in st.session_state  # to Streamlit: it has forgotten what it held
-    files = st.file_uploader(label, TYPES, accept_multiple_files=True, key=name)
-    if not files:
-        if is_new:
-            st.session_state[f"{name}_before"] = visit.things.get(name)
-        before: tuple[Path, int] | None = st.session_state.get(f"{name}_before")
-        if before is None:
-            return Path(), 0
-        st.caption(f"{before[1]} images of before")
-        return before
-    st.session_state[f"{name}_before"] = None
-    folders: dict[tuple[str, ...], Path] = visit.things.setdefault(f"{name}_folders", {})
-    ids = tuple(file.file_id for file in files)
-    if ids not in folders:
-        folders[ids] = visit.new_folder() / key
-        folders[ids].mkdir()
-    group = visit.things[name] = folders[ids], len(take_all(visit, files, folders[ids]))
-    return group
 
 
 def _decoder(visit: Visit, path: Path, image: Upload) -> str:

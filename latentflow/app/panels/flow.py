@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import get_args
 
 import streamlit as st
 
 from latentflow import losses
+from latentflow.app.fields import form
 from latentflow.app.flows import Flow
 from latentflow.app.ui import (
-    SIZES,
     attempt,
     choose_images,
     controls_and_stage,
@@ -23,11 +22,9 @@ from latentflow.app.ui import (
     widget,
 )
 from latentflow.app.visits import Upload, Visit
-from latentflow.base.options import MAX_SEED
-from latentflow.inversion.config import RunConfig, Schedule
-from latentflow.inversion.methods import METHODS
-from latentflow.pictures.config import Fit
+from latentflow.inversion.config import RunConfig
 
+MORE = ("seed", "init", "lr", "optimizer", "betas", "schedule", "fit", "target_psnr")
 MOST_FLOWS = 12  # that a visit keeps: each holds a latent and an optimizer's state
 KINDS = {"gif": "GIF", "mp4": "MP4", "image": "Picture (PNG)", "latent": "Latent", "manifest": "Manifest"}
 
@@ -78,42 +75,9 @@ def show() -> None:
 def _begin(visit: Visit, flows: list[Flow]) -> None:
     """The choices of a run, and the button that begins it."""
     images = choose_images(visit, "flow", "Images to become", several=True)
-    loss = st.selectbox(
-        "Loss",
-        losses.names(),
-        index=losses.names().index(RunConfig.loss_type),
-        accept_new_options=True,
-        key="flow_loss",
-        help='A loss, or a weighted sum such as "lpips + 0.1*l1".',
-    )
-    method = st.segmented_control("Method", list(METHODS), default=RunConfig.method, key="flow_method")
-    words = METHODS[method or RunConfig.method].words
-    st.caption(f"{words[0].upper()}{words[1:]}.")
-    left, right = st.columns(2)
-    steps = left.number_input("Steps", 1, 10_000, RunConfig.steps, key="flow_steps")
-    size = right.selectbox("Longer side", SIZES, index=SIZES.index(256), key="flow_size")
-    with st.expander("More"):
-        seed = st.number_input("Seed", 0, MAX_SEED, 0, key="flow_seed")
-        init = st.selectbox("Begin with", ["normal", "uniform", "zeros", "encode"], key="flow_init")
-        lr = st.number_input(
-            "Learning rate", 0.0, 10.0, 0.0, 0.01, format="%.3f", key="flow_lr", help="0: the method's own."
-        )
-        schedule = st.selectbox("Schedule", get_args(Schedule), key="flow_schedule")
-        fit = st.selectbox("Fit", get_args(Fit), key="flow_fit")
+    values = form("flow", RunConfig, ("loss_type", "method", "steps", "size"), MORE)
     if st.button("Start", type="primary", disabled=not images, key="flow_start", width="stretch"):
-        config = partial(
-            RunConfig,
-            loss_type=loss or "",
-            method=method or RunConfig.method,
-            steps=int(steps),
-            size=size,
-            seed=int(seed),
-            init=init,
-            lr=lr or None,
-            schedule=schedule,
-            fit=fit,
-            **visit.studio.reading,
-        )
+        config = partial(RunConfig, **values, **visit.studio.reading)
         press = object()
         begun = []
         for image in images:
@@ -138,10 +102,7 @@ def _add(flows: list[Flow], begun: list[Flow]) -> None:
 
 
 def _started(visit: Visit, image: Upload, make: Callable[[], RunConfig], press: object) -> Flow:
-    config = make()
-    flow = Flow(visit, image, config)
-    if config.lr is not None:
-        flow.asked = ("lr",)
+    flow = Flow(visit, image, make())
     flow.go_on(press)
     return flow
 
