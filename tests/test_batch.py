@@ -149,12 +149,13 @@ def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, 
 def test_results_of_two_data_types_are_not_mixed(invoke, tmp_path, monkeypatch):
     image = draw(tmp_path / "a.png", 16, 16, seed=1)
     line = ("batch", image, "--output_dir", "out", "--weights", "bundled", "--size", 16, "--steps", 1, "--json")
-    monkeypatch.setattr("latentflow.models.device.computes_bf16", lambda device: False)
+    monkeypatch.setattr("latentflow.models.precision.timing_on", lambda device: None)
+    monkeypatch.setattr("latentflow.models.precision.computes_bf16", lambda device: False)
     assert invoke(*line, "--dtype", "float32")[0] == 0
     code, _, err = invoke(*line, "--dtype", "bfloat16")
     assert code == 2 and "holds results of other options: --dtype float32 → bfloat16. Add --overwrite" in err
     assert json.loads(invoke(*line)[1])["skipped"] == 1  # auto is float32 here
-    monkeypatch.setattr("latentflow.models.device.computes_bf16", lambda device: True)
+    monkeypatch.setattr("latentflow.models.precision.computes_bf16", lambda device: True)
     code, _, err = invoke(*line)
     assert code == 2 and "--dtype float32 → bfloat16" in err
     manifest = tmp_path / "out" / "a.png.gif.manifest.json"

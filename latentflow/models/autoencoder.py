@@ -20,8 +20,9 @@ from latentflow.base.errors import InputError, WeightsError, is_out_of_memory
 from latentflow.base.options import counted
 from latentflow.base.surroundings import single_precision, undisturbed
 from latentflow.models import deep_compression
-from latentflow.models.device import pick_device, pick_dtype
+from latentflow.models.device import pick_device
 from latentflow.models.layouts import TAESD, Layout, diffusers_names
+from latentflow.models.precision import pick_dtype
 from latentflow.models.served import SERVED
 from latentflow.models.taef2 import add_normalized_blocks
 from latentflow.models.weight_files import WEIGHTS_FILE

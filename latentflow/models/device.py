@@ -56,17 +56,6 @@ def computes_bf16(device: torch.device) -> bool:
     return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that an autoencoder computes in: float32, bfloat16, or auto, which is bfloat16 where the device has
-    instructions for it, else float32. Raises `InputError` for another."""
-    if name == "auto":
-        return torch.bfloat16 if computes_bf16(device) else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if name not in known:
-        raise InputError(f"`dtype` is auto, {' or '.join(known)}, not {name}.")
-    return known[name]
-
-
 def use_fastest_kernels(device: torch.device) -> None:
     """Change the CUDA settings of this process for speed: cuDNN tries out its convolutions, and matrix products use
     TF32 on devices without bf16. For programs that own their process."""

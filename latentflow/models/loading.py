@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 from latentflow.base.errors import InputError
 from latentflow.base.surroundings import undisturbed
 from latentflow.models.autoencoder import Autoencoder, load_autoencoder
-from latentflow.models.device import pick_device, pick_dtype, use_fastest_kernels
+from latentflow.models.device import pick_device, use_fastest_kernels
 from latentflow.models.networks import Networks
+from latentflow.models.precision import is_remembered, pick_dtype, timing_on
 from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
 
@@ -73,7 +74,9 @@ class Models:
         if self.tune:
             use_fastest_kernels(where)
         found = replace(find_weights(vae, weights), vae_config=vae_config)
-        found = replace(found, notice=f"{found.notice} {layout_of(found).notice}".strip())
+        timing = timing_on(where) if dtype == "auto" and not is_remembered(where) else None  # said when it is new
+        notices = (found.notice, layout_of(found).notice, str(timing or ""))
+        found = replace(found, notice=" ".join(filter(None, notices)))
         return Loaded(
             weights=found,
             autoencoder=load_autoencoder(found, where, dtype),

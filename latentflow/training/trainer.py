@@ -18,7 +18,8 @@ from latentflow.inversion.metrics import image_metrics, psnr
 from latentflow.inversion.objective import Objective
 from latentflow.losses import Load
 from latentflow.models.autoencoder import Autoencoder, read_geometry
-from latentflow.models.device import computes_bf16, pick_device
+from latentflow.models.device import pick_device
+from latentflow.models.precision import pick_dtype
 from latentflow.training import compression
 from latentflow.training.clock import Clock
 from latentflow.training.config import TrainConfig
@@ -60,7 +61,8 @@ class Trainer:
         self.average = AveragedModel(self.model, multi_avg_fn=averaging(config.ema))
         self.average.requires_grad_(False)
         self.optimizer = adamw(self.model.parameters(), config.lr)
-        bf16 = computes_bf16(self.accelerator.device) if config.precision == "auto" else config.precision == "bf16"
+        automatic = pick_dtype("auto", self.accelerator.device) == torch.bfloat16
+        bf16 = automatic if config.precision == "auto" else config.precision == "bf16"
         self.wrapped, self.prepared = self.accelerator.prepare(
             Autoencoding(self.model, config.latent_noise, bf16=bf16), self.optimizer
         )

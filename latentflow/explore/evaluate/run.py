@@ -22,7 +22,8 @@ from latentflow.explore.evaluate.scores import METRICS, Row, Score, markdown, su
 from latentflow.explore.evaluate.worst import AMPLIFICATION, PictureRow, difference, draw_worst
 from latentflow.latents.index import check_folder
 from latentflow.models.autoencoder import Autoencoder
-from latentflow.models.device import pick_device, pick_dtype
+from latentflow.models.device import pick_device
+from latentflow.models.precision import pick_dtype
 from latentflow.models.weights import FoundWeights
 from latentflow.pictures.figure import check_figure_path, save_figure
 from latentflow.pictures.reader import Reader

@@ -131,7 +131,8 @@ def make_batch_plan(sources: Sequence[str], config: BatchConfig) -> BatchPlan:
 
 def _settled_dtype(config: RunConfig) -> str:
     """Return the type that `dtype` auto means on this machine, as manifests have it."""
-    from latentflow.models.device import pick_device, pick_dtype  # and torch
+    from latentflow.models.device import pick_device  # and torch
+    from latentflow.models.precision import pick_dtype
 
     return str(pick_dtype(config.dtype, pick_device(config.device))).removeprefix("torch.")
 
