@@ -38,7 +38,7 @@ class ModelOptions(Options):
     device: str = option("auto", "Device: auto, cpu, cuda[:n] or mps.", metavar="DEVICE", affects="nothing")
     dtype: str = option(
         "auto",
-        "Data type the autoencoder computes in; auto: bfloat16 if the processor computes with it, else float32. "
+        "Data type the autoencoder computes in; auto: bfloat16 where it is measured not to be slower, else float32. "
         "Latents and losses are always float32.",
         choices=("auto", "float32", "bfloat16"),
     )
