@@ -109,7 +109,7 @@ class TrainConfig(TrainingOptions):
     gan_start: int = option(1000, "Step at which the GAN loss starts.", minimum=0)
     precision: str = option(
         "auto",
-        "Number format of the computation; auto: bf16 where the processor has instructions for it, else fp32.",
+        "Number format of the computation; auto: bf16 where it is measured not to be slower, else fp32.",
         choices=("auto", "fp32", "bf16"),
         may_change=True,
     )
