@@ -25,6 +25,7 @@ def cache(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     home = tmp_path / "home"
+    monkeypatch.setenv("HF_HOME", str(home))
     monkeypatch.setattr(constants, "HF_HOME", str(home))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(precision, "_measured", {})

@@ -163,6 +163,7 @@ LINES = {
 }
 WRITE_NOTHING = {
     "losses": "it prints a list",
+    "doctor": "it prints what it finds",
     "weights": "it writes into the caches of the hub and of torch; convert refuses any file that is there",
     "app": "it writes into a temporary folder that it has made",
 }

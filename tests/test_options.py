@@ -26,8 +26,8 @@ from latentflow.models.deep_compression import AutoencoderDC
 from latentflow.models.weights import bundled
 
 # Their options are walked through elsewhere, one at a time: in test_prompt_walks, test_training_options, test_app and
-# test_page_files. The last two only list and fetch.
-NOT_WALKED = {"prompts", "train", "app", "page", "losses", "weights"}
+# test_page_files. The last three only print and fetch.
+NOT_WALKED = {"prompts", "train", "app", "page", "doctor", "losses", "weights"}
 # The bundled autoencoder, but narrow, shallow and with random weights: an eighth of the time.
 NARROW = {
     f"{half}_{name}": value

@@ -127,7 +127,8 @@ def test_the_published_autoencoder_computes_what_it_was_saved_from(standin, tmp_
 
 def test_a_run_takes_the_cached_autoencoder_without_a_network(standin, command, small):
     environment = os.environ | {"HF_HOME": str(standin.home), "HF_HUB_OFFLINE": "1"}
-    done = command("--image_path", small, "--size", 16, "--steps", 1, "--weights", "pretrained", env=environment)
+    line = ("--image_path", small, "--size", 16, "--steps", 1, "--dtype", "float32", "--weights", "pretrained")
+    done = command(*line, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     used = json.loads((small.parent / "grad_result.gif.manifest.json").read_text())["weights"]
     assert (used["name"], used["source"]) == (DEFAULT_VAE, "cache")

@@ -85,10 +85,31 @@ FIRST = (
     ),
     Fault(
         "--dtype does nothing",
-        "latentflow/models/device.py",
-        "return known[name]",
+        "latentflow/models/precision.py",
+        "return DTYPES[name]",
         "return torch.float32",
         ("test_drawn.py::test_dtype_is_what_the_autoencoder_computes_in",),
+    ),
+    Fault(
+        "--dtype auto takes bfloat16 however slow it is",
+        "latentflow/models/precision.py",
+        'return "bfloat16" if self.faster * SLOWER >= 1 else "float32"',
+        'return "bfloat16"',
+        ("test_doctor.py::test_a_run_says_once_what_it_chose_and_computes_in_it",),
+    ),
+    Fault(
+        "a measurement is kept when the kernels are others",
+        "latentflow/models/precision.py",
+        '"onednn": os.environ.get("ONEDNN_MAX_CPU_ISA", "")',
+        '"onednn": ""',
+        ("test_doctor.py::test_a_measurement_is_made_once_and_remembered",),
+    ),
+    Fault(
+        "doctor ends well although something is wrong",
+        "latentflow/commands/doctor.py",
+        "context.exit(1 if wrong else 0)",
+        "context.exit(0)",
+        ("test_doctor.py::test_without_ffmpeg",),
     ),
     Fault(
         "--keep best keeps the last step",
