@@ -20,8 +20,8 @@ from torch import Tensor
 from latentflow import Autoencoder, Objective, initial_latent, load_autoencoder, optimize
 from latentflow.models.autoencoder import read_geometry
 from latentflow.models.device import pick_device
-from latentflow.models.precision import pick_dtype
 from latentflow.models.memory import update_bytes
+from latentflow.models.precision import pick_dtype
 from latentflow.models.weights import find_weights
 
 ROOT = Path(__file__).parent.parent

@@ -59,7 +59,7 @@ def test_a_machine_in_order(invoke, cache):
     found, wrong = examined(invoke)
     assert not wrong
     assert found["torch"]["text"].startswith(f"{torch.__version__}, ")
-    assert found["Python"]["text"].startswith("%d.%d.%d, " % sys.version_info[:3])
+    assert found["Python"]["text"].startswith(".".join(map(str, sys.version_info[:3])) + ",")
     assert f"pillow {metadata.version('pillow')}" in found["packages"]["text"]
     assert found["extra sound"]["text"] == f"mido {metadata.version('mido')}"
     assert found["threads"]["text"].startswith(f"{torch.get_num_threads()} of ")
