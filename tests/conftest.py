@@ -63,17 +63,10 @@ LONGEST = ("test_options", "test_export", "test_signals", "test_training", "test
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` one worker has all quick tests of a file, or all slow ones: what these share, such as a
-    trained model or a library's import, is made once. The longest groups begin first."""
-
-    def place(item: pytest.Item) -> tuple[bool, int]:
-        slow = "slow" in item.keywords
-        return slow, LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
-
-    items.sort(key=place)
+    """The longest files begin first. With `--dist loadfile` one worker has all tests of a file: what these share, such
+    as a trained model or a library's import, is made once."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem + (" slow" if "slow" in item.keywords else "")))
         if "network" in item.keywords and not config.getoption("--network"):
             item.add_marker(pytest.mark.skip(reason="needs the network: pytest --network"))
         if "browser" in item.keywords and not config.getoption("--browser"):

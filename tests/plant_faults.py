@@ -27,6 +27,7 @@ from planted import Fault  # noqa: E402
 from planted.app import APP  # noqa: E402
 from planted.explore import EXPLORE  # noqa: E402
 from planted.first import FIRST  # noqa: E402
+from planted.ground import GROUND  # noqa: E402
 from planted.guard import GUARD  # noqa: E402
 from planted.page import PAGE  # noqa: E402
 from planted.pictures import PICTURES  # noqa: E402
@@ -47,6 +48,7 @@ KINDS = {
     "explore": EXPLORE,
     "training": TRAINING,
     "guard": GUARD,
+    "ground": GROUND,
     "stops": STOPS,
 }
 FAULTS = tuple(fault for faults in KINDS.values() for fault in faults)

@@ -39,6 +39,7 @@ def _run(words, folder, environment, streams, limits, new_session, encoding):
     for kind, bytes_ in limits.items():
         if kind == resource.RLIMIT_FSIZE:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead
+            sys.dont_write_bytecode = True  # older Pythons keep a module that was cut off at the limit
         resource.setrlimit(kind, (bytes_, bytes_))
     from latentflow.cli import main
 

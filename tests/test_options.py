@@ -144,7 +144,7 @@ TIMED = " s per step"
 
 def options():
     return [
-        pytest.param(name, parameter.name, marks=pytest.mark.xdist_group(f"options {name}"))
+        (name, parameter.name)
         for name in command_names()
         if name not in NOT_WALKED
         for parameter in find_command(name).params

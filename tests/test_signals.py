@@ -121,10 +121,12 @@ def files_up_to(size):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # older Pythons keep a module that was cut off
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sys.dont_write_bytecode = writes
         signal.signal(signal.SIGXFSZ, handler)
 
 

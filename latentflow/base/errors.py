@@ -17,6 +17,7 @@ error into one line on stderr and its exit code; any other exception is a bug an
 
 import re
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "could not create a primitive")
 PARAMETER = re.compile(r"`([a-z]\w*)`")
 
 
@@ -111,6 +112,6 @@ def first_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether the machine or the device ran out of memory: torch has a class of its own for a device's memory, and
-    on a CPU only a message."""
+    on a CPU only messages, of its own and of oneDNN."""
     words = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
+    return isinstance(error, MemoryError) or any(each in words for each in OUT_OF_MEMORY)
