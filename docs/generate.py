@@ -1,4 +1,5 @@
-"""Write docs/commands.md, docs/api.md and the types of functions with the options of commands, from the program.
+"""Write docs/commands.md, docs/api.md, a table of docs/weights.md, and the types of functions with the options of
+commands, from the program.
 
 `python docs/generate.py`; with `--check` it only compares.
 """
@@ -21,9 +22,10 @@ import latentflow.views
 from latentflow._moved import PLACES
 from latentflow.cli import DEFAULT, command_names, find_command, group
 from latentflow.explore.views import VIEWS
+from latentflow.models.classes import CLASSES
 
 DOCS = Path(__file__).parent
-COMMANDS_PAGE, API_PAGE = DOCS / "commands.md", DOCS / "api.md"
+COMMANDS_PAGE, API_PAGE, WEIGHTS_PAGE = DOCS / "commands.md", DOCS / "api.md", DOCS / "weights.md"
 PACKAGE = DOCS.parent / "latentflow"
 IMPORTS = {  # of stubs, by the name that is imported
     "Iterator": "from collections.abc import Iterator",
@@ -238,7 +240,16 @@ def stubs() -> dict[Path, str]:
 
 def pages() -> dict[Path, str]:
     """What each page should be."""
-    return {COMMANDS_PAGE: commands_page(), API_PAGE: api_page(), **stubs()}
+    return {COMMANDS_PAGE: commands_page(), API_PAGE: api_page(), WEIGHTS_PAGE: weights_page(), **stubs()}
+
+
+def weights_page() -> str:
+    """The page about weights, with the autoencoder classes that are served in its table."""
+    before, first, rest = WEIGHTS_PAGE.read_text(encoding="utf-8").partition(
+        "| class of diffusers | used by |\n|---|---|\n"
+    )
+    after = rest[rest.index("\n\n") :]
+    return before + first + "\n".join(f"| `{name}` | {each.used_by} |" for name, each in CLASSES.items()) + after
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from dataclasses import fields
 from typing import get_args
 
 import pytest
+from standins import TINY
+from tiny_classes import CLASSES
 
 from latentflow import losses
 from latentflow.inversion.config import RunConfig
@@ -43,9 +45,13 @@ def test_an_optimizer_is_complete(name):
 
 @pytest.mark.parametrize("name", SERVED.own)
 def test_an_autoencoder_class_is_complete(name):
-    served = SERVED[name]
-    assert served.find(name).__name__ == name and served.scale > 0 and served.blocks
-    assert served.widths in inspect.signature(served.find(name).__init__).parameters
+    served, known = SERVED[name], [each["_class_name"] for each in (*TINY.values(), *CLASSES.values())]
+    cls = served.find(name)
+    keys = inspect.signature(cls.__init__).parameters
+    assert cls.__name__ == name and name in known, "no tiny stand-in"
+    assert served.widths in keys if served.widths else served.cells, "no stride"
+    assert served.channels in keys
+    assert set(served.pictures) & keys.keys()
 
 
 def test_every_output_has_its_option_and_the_other_way_round():

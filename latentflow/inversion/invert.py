@@ -373,7 +373,7 @@ def prepare_decoder(config: RunConfig, autoencoder: Autoencoder, size: tuple[int
     with _PREPARING:
         if autoencoder.is_checkpointed or autoencoder.is_compiled:  # by the run before
             return
-        tight = config.checkpointing == "auto" and is_tight(autoencoder, *size)
+        tight = config.checkpointing == "auto" and autoencoder.can_checkpoint and is_tight(autoencoder, *size)
         if tight:
             session.say(
                 "Memory is tight for a picture of this size: gradient checkpointing is on, and steps take a third "

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -20,7 +20,9 @@ from latentflow.base.errors import InputError, WeightsError, is_out_of_memory
 from latentflow.base.options import counted
 from latentflow.base.surroundings import single_precision, undisturbed
 from latentflow.models import deep_compression
+from latentflow.models.adapters import Adapter
 from latentflow.models.device import pick_device
+from latentflow.models.geometry import LatentGeometry, geometry_of, read_geometry
 from latentflow.models.layouts import TAESD, Layout, diffusers_names
 from latentflow.models.precision import pick_dtype
 from latentflow.models.served import SERVED
@@ -28,25 +30,9 @@ from latentflow.models.taef2 import add_normalized_blocks
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.models.weights import FoundWeights, find_weights, layout_of
 
+__all__ = ["Autoencoder", "LatentGeometry", "load_autoencoder", "read_geometry"]
+LUMINANCE = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow's mode L
 _FREEZING = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentGeometry:
-    """The shape and the statistics of a latent space.
-
-    A latent has `channels` values for each `stride` × `stride` pixels. `scale` and `shift`, (1, c, 1, 1) or
-    (1, 1, 1, 1), take the autoencoder's own values to about unit variance: latent = (values − shift) · scale.
-    """
-
-    channels: int
-    stride: int
-    scale: Tensor
-    shift: Tensor
-
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(channels, rows, columns) of the latent that covers a picture of height × width pixels."""
-        return self.channels, -(-height // self.stride), -(-width // self.stride)
 
 
 class Autoencoder(nn.Module):
@@ -77,6 +63,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.model = model
         self.channels, self.stride = geometry.channels, geometry.stride
+        self._geometry = geometry
         with torch.inference_mode(False):
             _leave_inference_mode(model)
             self.register_buffer("scale", geometry.scale.clone())
@@ -140,7 +127,7 @@ class Autoencoder(nn.Module):
     @property
     def geometry(self) -> LatentGeometry:
         """The shape and the statistics of its latents."""
-        return LatentGeometry(channels=self.channels, stride=self.stride, scale=self.scale, shift=self.shift)
+        return replace(self._geometry, scale=self.scale, shift=self.shift)
 
     @property
     def precision(self) -> str:
@@ -166,8 +153,9 @@ class Autoencoder(nn.Module):
         N(0, 1) for a prior; None for an encoder that has no distribution."""
         if image.ndim != 4 or image.shape[1] != 3:
             raise InputError(f"A picture to encode is (n, 3, height, width), not {tuple(image.shape)}.")
+        self._check_side(image.shape[-2], image.shape[-1])
         with self._frozen():
-            output = self.model.encode((self.pad(image) * 2 - 1).to(self.dtype))
+            output = self.model.encode(self._given(self.pad(image)).to(self.dtype))
         posterior = getattr(output, "latent_dist", None)
         if posterior is not None:
             values = posterior.mode()
@@ -182,10 +170,39 @@ class Autoencoder(nn.Module):
             raise InputError(
                 f"A latent of {self.name} is (n, {self.channels}, rows, columns), not {tuple(latent.shape)}."
             )
+        self._check_side(latent.shape[-2] * self.stride, latent.shape[-1] * self.stride)
         values = latent / self.scale + self.shift
         with self._frozen():
-            image = self._decoded(values.to(self.dtype)).float() / 2 + 0.5
+            image = self._shown(self._decoded(values.to(self.dtype)).float())
         return image if size is None else image[..., : size[0], : size[1]]
+
+    def _check_side(self, height: int, width: int) -> None:
+        side = self._geometry.side
+        if side is not None and (height, width) != (side, side):
+            raise InputError(
+                f"{self.name} takes pictures of {side} × {side} pixels alone, not {width} × {height}.",
+                f"Add `size` {side} and `fit` cover.",
+            )
+
+    def _given(self, image: Tensor) -> Tensor:
+        """A picture (n, 3, h, w) in [0, 1] in the channels and the range of the model: gray is the luminance, alpha
+        is 1."""
+        if self._geometry.picture_channels == 1:
+            weights = torch.tensor(LUMINANCE, device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
+            image = (image * weights).sum(dim=1, keepdim=True)
+        elif self._geometry.picture_channels == 4:
+            image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
+        low, high = self._geometry.picture_range
+        return image * (high - low) + low
+
+    def _shown(self, image: Tensor) -> Tensor:
+        """A picture of the model as (n, 3, h, w) in [0, 1]."""
+        if self._geometry.picture_channels == 1:
+            image = image.expand(-1, 3, -1, -1)
+        elif self._geometry.picture_channels == 4:
+            image = image[:, :3]
+        low, high = self._geometry.picture_range
+        return image / (high - low) - low / (high - low)
 
     def _decoded(self, values: Tensor) -> Tensor:
         if self._compiled is None:
@@ -210,17 +227,30 @@ class Autoencoder(nn.Module):
             mode="reduce-overhead" if self.device.type == "cuda" else None,
         )
 
+    @property
+    def can_checkpoint(self) -> bool:
+        """True if its decoder has blocks that can be computed twice."""
+        return bool(self._blocks())
+
     def checkpoint_decoder(self) -> None:
         """Forget what happens inside the decoder's blocks and compute it again in the backward pass: a third more
-        time, less memory, the same gradient."""
+        time, less memory, the same gradient. Raises `InputError` for a decoder without blocks that can be."""
+        blocks = self._blocks()
+        if not blocks:
+            raise InputError(f"{self.name} has no blocks that can be computed twice.", "Leave `checkpointing` off.")
         self.is_checkpointed = True
+        for block in blocks:
+            again = partial(self._call_frozen, block.forward)
+            block.forward = partial(checkpoint, again, use_reentrant=False, preserve_rng_state=False)
+
+    def _blocks(self) -> list[Any]:
+        """The decoder's blocks. diffusers' own switch is missing in some classes, and coarser."""
         decoder = getattr(self.model, "decoder", None)
-        blocks = frozenset().union(*(served.blocks for served in SERVED.usable()))
-        # diffusers' own switch is missing in some classes, and coarser
-        for block in decoder.modules() if isinstance(decoder, nn.Module) else ():
-            if type(block).__name__ in blocks:
-                again = partial(self._call_frozen, block.forward)
-                block.forward = partial(checkpoint, again, use_reentrant=False, preserve_rng_state=False)
+        name = type(getattr(self.model, "inner", self.model)).__name__
+        classes = [SERVED[name]] if name in SERVED else SERVED.usable()
+        names = frozenset().union(*(served.blocks for served in classes))
+        modules = decoder.modules() if isinstance(decoder, nn.Module) else ()
+        return [each for each in modules if type(each).__name__ in names]
 
     def _picture(self, values: Tensor) -> Tensor:
         return _tensor(self.model.decode(values), "sample")
@@ -378,11 +408,38 @@ def load_autoencoder(
     with single_precision():
         model = _build_own(weights.path, layout) if own else _build(weights.path, layout)
     with _blaming(weights.path):
-        geometry = read_geometry(type(model).__name__, model.config, device)
+        if layout.config["_class_name"] in SERVED:
+            model = SERVED[layout.config["_class_name"]].adapted(model.eval().requires_grad_(False))
+        geometry = geometry_of(model, device)
     # not diffusers' own `to`, which warns of the type
     model = nn.Module.to(model.eval().requires_grad_(False), device, computing)
-    model = model.to(memory_format=torch.channels_last)
-    return Autoencoder(model, geometry, weights.name, weights.sha256, computing)
+    _channels_last(model)
+    made = Autoencoder(model, geometry, weights.name, weights.sha256, computing)
+    if computing != torch.float32 and isinstance(model, Adapter) and not _computes(made):
+        if str(dtype) != "auto":
+            raise InputError(f"{weights.name} doesn't compute in {dtype} on this device.", "Give `dtype` float32.")
+        made.to(torch.float32)
+    return made
+
+
+@torch.no_grad()
+def _computes(autoencoder: Autoencoder) -> bool:
+    """Tell whether torch has all operations of a model in its type, on its device: it lacks some for video models."""
+    side = autoencoder.geometry.side or 4 * autoencoder.stride
+    try:
+        autoencoder(torch.zeros(1, 3, side, side, device=autoencoder.device, dtype=torch.float32))
+    except (NotImplementedError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _channels_last(model: nn.Module) -> None:
+    """Store the weights of convolutions over pictures as the fastest kernels read them."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 @contextlib.contextmanager
@@ -453,25 +510,3 @@ def _read(layout: Layout) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             values |= {name: file.get_tensor(info.name) for name, info in layout.tensors.items() if info.path == path}
     return values
-
-
-def read_geometry(class_name: str, config: Any, device: torch.device | str = "cpu") -> LatentGeometry:
-    """The geometry a diffusers config declares: scalar `scaling_factor` and `shift_factor`, or per-channel
-    `latents_mean` and `latents_std` as its pipelines apply them: latent = (values − mean) · scaling_factor / std.
-
-    Raises `ValueError` for figures that are no geometry.
-    """
-
-    def values(key: str, default: float) -> Tensor:
-        found = config.get(key)
-        found = default if found is None else found
-        return torch.tensor(found, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
-
-    shift = values("shift_factor", 0.0) if config.get("latents_mean") is None else values("latents_mean", 0.0)
-    scale = values("scaling_factor", 1.0) / values("latents_std", 1.0)
-    if not (torch.isfinite(shift).all() and torch.isfinite(scale).all() and (scale != 0).all()):
-        raise ValueError("its shift and scale must be finite, and its scale not zero.")
-    if {shift.numel(), scale.numel()} - {1, int(config["latent_channels"])}:
-        raise ValueError(f"its shift and scale must be one value or {config['latent_channels']}, one a channel.")
-    stride = SERVED[class_name].stride(config)
-    return LatentGeometry(channels=int(config["latent_channels"]), stride=stride, scale=scale, shift=shift)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from latentflow.base.errors import WeightsError
+from latentflow.models.families import FAMILIES
 from latentflow.models.headers import DTYPES, TensorInfo, read_header
-from latentflow.models.served import FAMILIES, SERVED, read_config
+from latentflow.models.served import SERVED, read_config
 
 DIFFUSERS, ORIGINAL, TAESD = "diffusers", "original latent diffusion", "TAESD"  # naming schemes of tensors
 PREFIXES = ("first_stage_model.", "vae.")  # of the autoencoder in a complete checkpoint
+RENAMED = ("AutoencoderKL", "AutoencoderKLFlux2")  # classes that were published under original names
 GROUPS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")  # the tensors of an AutoencoderKL
 
 
@@ -59,7 +61,7 @@ def identify(path: Path, files: Sequence[Path], vae_config: str | None = None) -
     own, names = _own_tensors(tensors)
     bare = Layout(config=_structure(own, names), names=names, tensors=own)
     if vae_config is not None and vae_config not in FAMILIES:
-        return replace(bare, config=read_config(Path(vae_config).expanduser()), origin=vae_config)
+        return _by_config(bare, read_config(Path(vae_config).expanduser()), vae_config, tensors)
     if vae_config is not None:
         return _as_family(bare, path, vae_config)
     beside = (path if path.is_dir() else path.parent) / "config.json"
@@ -68,8 +70,16 @@ def identify(path: Path, files: Sequence[Path], vae_config: str | None = None) -
             raise WeightsError(f"The folder {path} has no config.json.", "Name the folder that holds one.")
         return _recognized(bare, path, tensors, metadata)
     if path.is_dir():
-        return replace(bare, config=read_config(beside), origin="config.json")
+        return _by_config(bare, read_config(beside), "config.json", tensors)
     return _beside_file(bare, path, beside, _recognized(bare, path, tensors, metadata))
+
+
+def _by_config(bare: Layout, config: Mapping[str, Any], origin: str, tensors: Mapping[str, TensorInfo]) -> Layout:
+    """A layout of that config. Only the classes that the original code had may have its names; others have such names
+    of their own."""
+    if bare.names == ORIGINAL and config["_class_name"] not in RENAMED:
+        bare = replace(bare, names=DIFFUSERS, tensors=tensors)
+    return replace(bare, config=config, origin=origin)
 
 
 def _beside_file(bare: Layout, path: Path, beside: Path, recognized: Layout) -> Layout:

@@ -1,114 +1,17 @@
-"""The autoencoders that are served: classes of diffusers, and what was published of them without a config."""
+"""The autoencoders that are served: this package's own records, and those of installed packages."""
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latentflow.base.errors import WeightsError
-from latentflow.base.registry import Registry, find_object, record_of
+from latentflow.base.registry import Registry, record_of
+from latentflow.models.classes import CLASSES, Config, ServedClass
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedClass:
-    """A diffusers autoencoder that is served: its `module`, with a dot before one of diffusers.models.autoencoders, the
-    name `widths` of the config key that gives the stride, the classes of its decoder's `blocks` (no block holds
-    another), whether it encodes to a distribution, and the scale of a config that states none."""
-
-    module: str
-    widths: str
-    blocks: frozenset[str]
-    has_posterior: bool
-    scale: float = 1.0
-
-    def find(self, name: str) -> Any:
-        """The class, imported."""
-        return find_object(f"{self.module}:{name}", "diffusers.models.autoencoders")
-
-    def stride(self, config: Mapping[str, Any]) -> int:
-        """Pixels a latent cell, by the config of a model."""
-        return 2 ** (len(config[self.widths]) - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """An AutoencoderKL of stride 8 that was published: `scale` and `shift`, which no tensor shows, and what tells it
-    from others of its shape: a `hint` in a file's name or metadata, or `company`, the other weights of a checkpoint."""
-
-    title: str
-    channels: int
-    scale: float
-    shift: float = 0.0
-    hint: re.Pattern[str]
-    company: re.Pattern[str]
-
-    @property
-    def has_quant_conv(self) -> bool:
-        """True if it has the 1 × 1 convolutions around the latent; autoencoders of 16 channels left them out."""
-        return self.channels == 4
-
-
-_KL_BLOCKS = frozenset({"ResnetBlock2D", "Upsample2D", "Attention"})
-_SERVED = {
-    "AutoencoderKL": ServedClass(
-        module=".autoencoder_kl", widths="block_out_channels", blocks=_KL_BLOCKS, has_posterior=True, scale=0.18215
-    ),
-    "AsymmetricAutoencoderKL": ServedClass(
-        module=".autoencoder_asym_kl",
-        widths="down_block_out_channels",
-        blocks=_KL_BLOCKS,
-        has_posterior=True,
-        scale=0.18215,
-    ),
-    "AutoencoderTiny": ServedClass(
-        module=".autoencoder_tiny",
-        widths="encoder_block_out_channels",
-        blocks=frozenset({"AutoencoderTinyBlock", "NormalizedTinyBlock"}),
-        has_posterior=False,
-    ),
-    "AutoencoderDC": ServedClass(
-        module=".autoencoder_dc",
-        widths="encoder_block_out_channels",
-        blocks=frozenset({"ResBlock", "EfficientViTBlock", "DCUpBlock2d"}),
-        has_posterior=False,
-    ),
-}
-SERVED = Registry("autoencoders", _SERVED, record_of(ServedClass))
-# Scale and shift as the authors' own code states them; the other weights by the names that diffusers knows models by.
-FAMILIES = {
-    "sd": Family(  # CompVis/stable-diffusion, configs/stable-diffusion/v1-inference.yaml: scale_factor
-        title="Stable Diffusion 1 and 2",
-        channels=4,
-        scale=0.18215,
-        hint=re.compile(r"stable-diffusion-v|ft-mse|ft-ema"),
-        company=re.compile(r"cond_stage_model\."),
-    ),
-    "sdxl": Family(  # Stability-AI/generative-models, configs/inference/sd_xl_base.yaml: scale_factor
-        title="SDXL",
-        channels=4,
-        scale=0.13025,
-        hint=re.compile(r"xl"),
-        company=re.compile(r"conditioner\."),
-    ),
-    "sd3": Family(  # Stability-AI/sd3.5, sd3_impls.py: SD3LatentFormat
-        title="Stable Diffusion 3",
-        channels=16,
-        scale=1.5305,
-        shift=0.0609,
-        hint=re.compile(r"sd_?3|stable-diffusion-3"),
-        company=re.compile(r"model\.diffusion_model\.joint_blocks\."),
-    ),
-    "flux": Family(  # black-forest-labs/flux, src/flux/util.py: AutoEncoderParams; published there as ae.safetensors
-        title="FLUX.1",
-        channels=16,
-        scale=0.3611,
-        shift=0.1159,
-        hint=re.compile(r"flux|^ae$"),
-        company=re.compile(r"model\.diffusion_model\.double_blocks\."),
-    ),
-}
+__all__ = ["SERVED", "ServedClass", "picture_channels", "read_config"]
+SERVED = Registry("autoencoders", CLASSES, record_of(ServedClass))
+# Classes whose encoder takes several frames at least.
+_FOR_VIDEOS = ("AutoencoderKLAllegro", "AutoencoderKLMiniMaxH3", "AutoencoderVidTok")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -119,9 +22,29 @@ def read_config(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} can't be read: {error}.") from error
     if not isinstance(config, dict) or "_class_name" not in config:
         raise WeightsError(f"{path} names no class: it is not the config of a diffusers autoencoder.")
-    if config["_class_name"] not in SERVED:
-        raise WeightsError(f"{config['_class_name']} is not served; the autoencoders served are {', '.join(SERVED)}.")
-    channels = [each for each in (config.get("in_channels", 3), config.get("out_channels", 3)) if each != 3]
-    if channels:
-        raise WeightsError(f"The autoencoder of {path} is for pictures of {channels[0]} channels; 3 are served.")
+    name = config["_class_name"]
+    if name in _FOR_VIDEOS:
+        raise WeightsError(f"{name} can't encode a single picture: it is for videos alone.")
+    if name not in SERVED:
+        own = "Autoencoder.wrap serves any in Python; a package adds a class by an entry point: docs/extending.md"
+        raise WeightsError(f"{name} is not served; the autoencoders served are {', '.join(SERVED)}.", own)
+    channels = picture_channels(config)
+    if channels not in (1, 3, 4):
+        said = " and ".join(f"{each}" for each in _pictures(config))
+        raise WeightsError(f"The autoencoder of {path} is for pictures of {said} channels; 1, 3 and 4 are served.")
     return config
+
+
+def picture_channels(config: Config) -> int:
+    """The channels of an autoencoder's pictures, by its config: 3 where it states none, 0 where it is wrong."""
+    found = _pictures(config)
+    if len(found) > 1 or not isinstance(found[0], int):
+        return 0
+    patch = config.get("patch_size") if SERVED[config["_class_name"]].patched else 1
+    return int(found[0]) // (patch or 1) ** 2
+
+
+def _pictures(config: Config) -> list[Any]:
+    """The channels of the pictures that a config states, each once."""
+    stated = [config[key] for key in SERVED[config["_class_name"]].pictures if key in config]
+    return [each for place, each in enumerate(stated) if each not in stated[:place]] or [3]

@@ -1,6 +1,7 @@
 """A copy of an autoencoder that exports: the same function, in modules that a tracer can follow."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def plain_copy(autoencoder: Autoencoder) -> Autoencoder:
     there = {"scale": geometry.scale.cpu(), "shift": geometry.shift.cpu()}
     return Autoencoder(
         model,
-        type(geometry)(channels=geometry.channels, stride=geometry.stride, **there),
+        dataclasses.replace(geometry, **there),
         autoencoder.name,
         autoencoder.sha256,
     )
