@@ -51,6 +51,22 @@ def test_functions_become_an_autoencoder_in_its_own_units():
     assert ae.geometry.latent_shape(9, 8) == (3, 3, 2)
 
 
+def test_pictures_are_given_in_the_range_that_is_said():
+    seen = []
+
+    def encode(image):
+        seen.append(image)
+        return image
+
+    ae = Autoencoder.wrap(encode=encode, decode=lambda values: values, channels=3, stride=1, picture_range=(0, 255))
+    image = torch.rand(1, 3, 4, 4)
+    torch.testing.assert_close(ae(image), image)
+    torch.testing.assert_close(seen[0], image * 255)
+    for wrong in ((1, 0), (0,), "ab", 3):
+        with pytest.raises(InputError, match="`picture_range`"):
+            Autoencoder.wrap(encode=encode, decode=encode, channels=3, stride=1, picture_range=wrong)
+
+
 @pytest.mark.parametrize(
     "decode",
     [

@@ -262,12 +262,11 @@ def _changed(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
     posterior = getattr(output, "latent_dist", None)
-    parameters = getattr(posterior, "parameters", None)
     if posterior is None:
         return change(output if isinstance(output, Tensor) else output[0])
     if not hasattr(posterior, "logvar"):  # of a class that has one value for a distribution
         return change(posterior.mode())
-    halves = parameters.chunk(2, dim=1)
+    halves = posterior.parameters.chunk(2, dim=1)
     return _Encoded(DiagonalGaussianDistribution(torch.cat([change(each) for each in halves], dim=1)))
 
 

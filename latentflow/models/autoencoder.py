@@ -86,13 +86,14 @@ class Autoencoder(nn.Module):
         stride: int,
         scale: float | Sequence[float] | Tensor = 1.0,
         shift: float | Sequence[float] | Tensor = 0.0,
+        picture_range: Sequence[float] = (-1.0, 1.0),
         name: str = "own",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> "Autoencoder":
         """An autoencoder of two functions or modules of your own.
 
-        `encode` takes pictures (n, 3, h, w) in [-1, 1] and returns values (n, `channels`, h / `stride`, w / `stride`);
+        `encode` takes pictures (n, 3, h, w) in `picture_range` and returns values (n, `channels`, h / `stride`, w / `stride`);
         `decode` takes such values and returns the pictures; each may return what diffusers' autoencoders do instead of
         a tensor. `scale` and `shift`, a number or one for each channel, take these values to about unit variance:
         latent = (values − shift) · scale. `device` and `dtype` are by default those of the modules' weights, or the CPU
@@ -105,10 +106,14 @@ class Autoencoder(nn.Module):
         for label, number in (("channels", channels), ("stride", stride)):
             if not isinstance(number, int) or number < 1:
                 raise InputError(f"`{label}` is a whole number from 1, not {number!r}.")
-        given = {"scale": _per_channel("scale", scale, channels), "shift": _per_channel("shift", shift, channels)}
+        given: dict[str, Any] = {
+            "scale": _per_channel("scale", scale, channels),
+            "shift": _per_channel("shift", shift, channels),
+        }
         if not given["scale"].all():
             raise InputError("`scale` is 0: latents would hold nothing.")
-        geometry = LatentGeometry(channels=channels, stride=stride, **given)
+        low, high = _range(picture_range)
+        geometry = LatentGeometry(channels=channels, stride=stride, picture_range=(low, high), **given)
         functions = _Functions(encode, decode)
         floats = (each for each in functions.parameters() if each.is_floating_point())
         weights = next(floats, torch.empty(0, dtype=torch.float32, device="cpu"))
@@ -333,6 +338,17 @@ def _is_filled(cell: Any) -> bool:
     except ValueError:  # a name that is bound later
         return False
     return True
+
+
+def _range(given: Any) -> tuple[float, float]:
+    """The ends of a range of pictures; raises `InputError` for what is none."""
+    try:
+        low, high = (float(each) for each in given)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not (low < high and abs(low) < float("inf") and high < float("inf")):
+        raise InputError(f"`picture_range` is a pair of numbers, the smaller one first, not {given!r}.")
+    return low, high
 
 
 def _per_channel(label: str, values: Any, channels: int) -> Tensor:

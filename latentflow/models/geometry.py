@@ -68,7 +68,7 @@ def geometry_of(model: Any, device: torch.device | str = "cpu") -> LatentGeometr
     inner = getattr(model, "inner", model)
     geometry = read_geometry(type(inner).__name__, inner.config, device)
     told = model.geometry() if hasattr(model, "geometry") else {}
-    there = {name: each.to(device) if isinstance(each, Tensor) else each for name, each in told.items()}
+    there: dict[str, Any] = {name: each.to(device) if isinstance(each, Tensor) else each for name, each in told.items()}
     found = replace(geometry, **there)
     if not (torch.isfinite(found.shift).all() and torch.isfinite(found.scale).all() and (found.scale != 0).all()):
         raise ValueError("the statistics in its weights must be finite, and not zero.")

@@ -27,10 +27,9 @@ def plain_copy(autoencoder: Autoencoder) -> Autoencoder:
         if type(each).__name__ == "Attention" and hasattr(each, "set_processor"):
             each.set_processor(_PlainAttention())
     geometry = autoencoder.geometry
-    there = {"scale": geometry.scale.cpu(), "shift": geometry.shift.cpu()}
     return Autoencoder(
         model,
-        dataclasses.replace(geometry, **there),
+        dataclasses.replace(geometry, scale=geometry.scale.cpu(), shift=geometry.shift.cpu()),
         autoencoder.name,
         autoencoder.sha256,
     )
