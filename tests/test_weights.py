@@ -391,7 +391,8 @@ def test_a_run_says_what_it_assumed_of_a_lone_file_and_is_repeated_under_the_con
 
 
 def test_no_error_ends_in_a_traceback_on_the_command_line(invoke, small, tmp_path):
-    folder = write_folder(tmp_path / "vae", model_files(TINY_KL) | {"config.json": b'{"_class_name": "AutoencoderOobleck"}'})
+    other = {"config.json": b'{"_class_name": "AutoencoderOobleck"}'}
+    folder = write_folder(tmp_path / "vae", model_files(TINY_KL) | other)
     code, _, err = invoke("--image_path", small, "--vae", folder, "--steps", 1)
     assert code == 4 and err.count("\n") == 1 and "AutoencoderOobleck is not served" in err
 
