@@ -93,12 +93,12 @@ class Autoencoder(nn.Module):
     ) -> "Autoencoder":
         """An autoencoder of two functions or modules of your own.
 
-        `encode` takes pictures (n, 3, h, w) in `picture_range` and returns values (n, `channels`, h / `stride`,
-        w / `stride`); `decode` takes such values and returns the pictures; each may return what diffusers' autoencoders do instead of
-        a tensor. `scale` and `shift`, a number or one for each channel, take these values to about unit variance:
-        latent = (values − shift) · scale. `device` and `dtype` are by default those of the modules' weights, or the CPU
-        and float32 where there are none; others move the modules, as `to()` does. Raises `InputError` for what can't be
-        called and for other numbers.
+        `encode` takes pictures (n, 3, h, w) in `picture_range` and returns values (n, `channels`, h / `stride`, w /
+        `stride`); `decode` takes such values and returns the pictures; each may return what diffusers' autoencoders do
+        instead of a tensor. `scale` and `shift`, a number or one for each channel, take these values to about unit
+        variance: latent = (values − shift) · scale. `device` and `dtype` are by default those of the modules' weights,
+        or the CPU and float32 where there are none; others move the modules, as `to()` does. Raises `InputError` for
+        what can't be called and for other numbers.
         """
         for label, function in (("encode", encode), ("decode", decode)):
             if not callable(function) or isinstance(function, type):
