@@ -89,9 +89,9 @@ def last_latent(path):
 
 
 def test_together_is_as_one_by_one(invoke, folder, tmp_path, monkeypatch):
-    sizes, original = [], worker.make_inversion
+    sizes, original = [], worker.Run
     monkeypatch.setattr(worker, "batch_size", lambda *given: 1)  # what memory has room for
-    monkeypatch.setattr(worker, "make_inversion", lambda *given: sizes.append(len(given[-1])) or original(*given))
+    monkeypatch.setattr(worker, "Run", lambda *given, init: sizes.append(len(init)) or original(*given, init=init))
     assert invoke("batch", folder, "--output_dir", "out", *QUICK, "--seed", 5, "--batch_size", 3)[0] == 1
     assert sorted(sizes) == [1, 1, 3]
     for name, row in rows(tmp_path / "out").items():
@@ -105,8 +105,8 @@ def test_together_is_as_one_by_one(invoke, folder, tmp_path, monkeypatch):
 
 
 def test_a_method_that_couples_images_takes_one_at_a_time(invoke, folder, tmp_path, monkeypatch):
-    sizes, original = [], worker.make_inversion
-    monkeypatch.setattr(worker, "make_inversion", lambda *given: sizes.append(len(given[-1])) or original(*given))
+    sizes, original = [], worker.Run
+    monkeypatch.setattr(worker, "Run", lambda *given, init: sizes.append(len(init)) or original(*given, init=init))
     (folder / "broken.png").unlink()
     line = ("batch", folder, "--output_dir", "out", "--weights", "bundled", "--size", 48, "--steps", 1, "--quiet")
     assert invoke(*line, "--optimizer", "lbfgs", "--batch_size", 3)[0] == 0
@@ -209,15 +209,15 @@ def test_ctrl_c_leaves_a_table_and_a_way_to_go_on(invoke, folder, tmp_path, monk
 
 
 def test_memory_that_runs_out_makes_smaller_batches(invoke, folder, tmp_path, monkeypatch):
-    original, sizes = worker.make_inversion, []
+    original, sizes = worker.Run, []
 
-    def small(config, autoencoder, objective, start):
-        sizes.append(len(start))
-        if len(start) > 1:
+    def small(*given, init):
+        sizes.append(len(init))
+        if len(init) > 1:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
-        return original(config, autoencoder, objective, start)
+        return original(*given, init=init)
 
-    monkeypatch.setattr(worker, "make_inversion", small)
+    monkeypatch.setattr(worker, "Run", small)
     (folder / "broken.png").unlink()
     options = [each for each in QUICK if each != "--quiet"]
     code, _, err = invoke("batch", folder, "--output_dir", "out", *options, "--batch_size", 3)

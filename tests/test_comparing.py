@@ -14,7 +14,7 @@ from latentflow.base.errors import DivergedError, InputError
 from latentflow.base.session import Session
 from latentflow.inversion.objective import Objective
 from latentflow.pictures.draw import GAP, columns_for, contact_sheet
-from latentflow.runs.compare import make_compare_plan, run_compare, split
+from latentflow.runs.compare import run_compare, split
 from latentflow.runs.config import CompareConfig
 from latentflow.sinks.contact_sheet import shown_steps
 
@@ -111,7 +111,7 @@ def test_a_stopped_comparison_leaves_complete_files(small, tmp_path, monkeypatch
                     self.stop()
                 yield record
 
-    report = run_compare(make_compare_plan(config), Stopping())
+    report = run_compare([], config, Stopping())
     assert report.error.exit_code == 130
     with Image.open("c.gif") as gif:
         assert gif.n_frames == 3

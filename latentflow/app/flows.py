@@ -19,7 +19,7 @@ from latentflow.base.options import command_line
 from latentflow.base.pixels import to_jpeg, to_uint8
 from latentflow.base.records import Step
 from latentflow.inversion.config import RunConfig
-from latentflow.inversion.invert import Run, loss_label
+from latentflow.inversion.invert import Run
 from latentflow.latents.files import save_latent
 from latentflow.runs.config import RenderConfig
 from latentflow.runs.plan import Plan, make_plan
@@ -157,8 +157,7 @@ class Flow:
     def _report(self) -> Report:
         run = self.run
         assert run is not None
-        label = loss_label(self.plan.config, run.objective)
-        return Report(self.plan, run.loaded, run.target, label)
+        return Report(self.plan, run.loaded, run.target, run.label)
 
     def _work(self, job: Job) -> None:
         if self.run is None:

@@ -18,7 +18,7 @@ from latentflow.base.records import Comparison, Labeled
 from latentflow.explore.views import VIEWS
 from latentflow.latents.config import ViewConfig
 from latentflow.pictures.draw import LabeledDrawing, panels, tiled
-from latentflow.runs.compare import make_compare_plan, run_compare
+from latentflow.runs.compare import run_compare
 from latentflow.runs.config import CompareConfig
 
 
@@ -81,7 +81,7 @@ class Show:
         if hasattr(config, "index"):  # nothing is written beside the folder
             config = replace(config, index=str(self.visit.new_folder() / "index.safetensors"))
         if isinstance(config, CompareConfig):
-            self.report = run_compare(make_compare_plan(config), job.session)
+            self.report = run_compare([], config, job.session)
         else:
             self.report = VIEWS[self.command].run(self.sources, config, job.session)
         media, owner = self.visit.studio.media, self.visit.owner

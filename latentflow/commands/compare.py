@@ -23,7 +23,7 @@ def compare(quiet: bool, as_json: bool, **values: Any) -> None:
     """
     config = CompareConfig(**values)
     with terminal_session(quiet=quiet) as session:
-        from latentflow.runs.compare import make_compare_plan, run_compare
+        from latentflow.runs.compare import run_compare
 
-        report = run_compare(make_compare_plan(config), session)
+        report = run_compare([], config, session)
     show(report, as_json)

@@ -24,7 +24,7 @@ from latentflow.inversion.checks import check_followed, check_options
 from latentflow.inversion.config import Checkpointing, RunConfig, Schedule
 from latentflow.inversion.metrics import Metrics, encoder_metrics, image_metrics, metric_rows
 from latentflow.inversion.objective import AnyLoss, Objective, check_loss, networks_of
-from latentflow.inversion.optimize import Inversion, optimize
+from latentflow.inversion.optimize import optimize
 from latentflow.inversion.target import ImageLike, LatentLike, Target, given_target
 from latentflow.inversion.turns import Turns
 from latentflow.latents.sources import initial_latents
@@ -120,8 +120,12 @@ class Run:
             start, autoencoder, self.target.image, self.seeds, self.reader, latent_of=config.latent_of
         )
         prepare_decoder(config, autoencoder, self.size, session)
-        self.objective = make_objective(loss or config.loss_type, self.target, loaded.networks, session)
-        self.inversion = make_inversion(config, autoencoder, self.objective, self.latent)
+        loss, networks = loss or config.loss_type, loaded.networks
+        self.objective = Objective(loss, self.target.image, networks, self.target.mask)
+        for notice in network_notices(loss, networks):
+            session.say_once(notice)
+        options: dict[str, Any] = {name: getattr(config, name) for name in INVERSION_OPTIONS}
+        self.inversion = optimize(autoencoder, self.objective, self.latent, **options)
         self.first: Step | None = None
         self.last: Step | None = None
         self.seconds = 0.0
@@ -147,6 +151,11 @@ class Run:
     def notes(self) -> tuple[str, ...]:
         """Notes on what reading the images changed, a sentence each."""
         return tuple(self.reader.notes.sentences())
+
+    @property
+    def label(self) -> str:
+        """The name of its loss as it is shown."""
+        return "residual" if self.config.method == "gradient_free" else self.objective.label
 
     @property
     def size(self) -> tuple[int, int]:
@@ -220,7 +229,7 @@ class Run:
             image=last.image.clamp(0, 1),
             steps=last.index,
             seed=self.seeds[index],
-            loss=loss_label(self.config, self.objective),
+            loss=self.label,
             loss_first=float(self.first.loss[index]),
             loss_last=float(last.loss[0]),
             metrics=image_metrics(last.image, target.image, load, target.mask),
@@ -346,23 +355,9 @@ def _seeds(seed: Any, count: int) -> list[int]:
     return [(first + index) % (MAX_SEED + 1) for index in range(count)]
 
 
-def make_objective(loss: AnyLoss, target: Target, networks: Networks, session: Session) -> Objective:
-    """A loss against a target; a network that replaces a missing one is reported."""
-    objective = Objective(loss, target.image, networks, target.mask)
-    for notice in network_notices(loss, networks):
-        session.say_once(notice)
-    return objective
-
-
 def network_notices(loss: AnyLoss, networks: Networks) -> list[str]:
     """Return the notices of `networks` on the networks of a loss, once it is made."""
     return [networks.notices[name] for name in networks_of(loss) if name in networks.notices]
-
-
-def make_inversion(config: RunConfig, autoencoder: Autoencoder, objective: Objective, latent: Tensor) -> Inversion:
-    """The optimization that a config asks for."""
-    names: dict[str, Any] = {name: getattr(config, name) for name in INVERSION_OPTIONS}
-    return optimize(autoencoder, objective, latent, **names)
 
 
 def prepare_decoder(config: RunConfig, autoencoder: Autoencoder, size: tuple[int, int], session: Session) -> None:
@@ -383,8 +378,3 @@ def prepare_decoder(config: RunConfig, autoencoder: Autoencoder, size: tuple[int
             autoencoder.checkpoint_decoder()
         if compiling_pays(autoencoder, *size, config.steps) if config.compile is None else config.compile:
             autoencoder.compile_decoder()
-
-
-def loss_label(config: RunConfig, objective: Objective) -> str:
-    """The name of what a run's loss is."""
-    return "residual" if config.method == "gradient_free" else objective.label

@@ -1,9 +1,8 @@
 """A comparison: the same initial latent optimized towards the same target under several losses."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,31 @@ import torch
 from torch import Tensor
 
 from latentflow import losses
-from latentflow.base.errors import DivergedError, InputError, LatentflowError
-from latentflow.base.files import WrittenFiles, check_outputs, check_writable, write_file
-from latentflow.base.options import counted
-from latentflow.base.records import Comparison
+from latentflow.base.errors import DivergedError, InputError
+from latentflow.base.files import check_writable, write_file
+from latentflow.base.records import Comparison, Step
 from latentflow.base.session import Session
 from latentflow.base.surroundings import undisturbed
 from latentflow.inversion.config import RunConfig
-from latentflow.inversion.invert import make_objective, network_notices, prepare_decoder
+from latentflow.inversion.invert import Run, network_notices
 from latentflow.inversion.metrics import encoder_metrics, image_metrics, metric_rows
 from latentflow.inversion.objective import Objective, parse, same_sum
 from latentflow.inversion.optimize import optimize
 from latentflow.inversion.plugins import load_plugin
 from latentflow.inversion.target import Target, read_target
-from latentflow.latents.sources import initial_latent
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.models.loading import Loaded
 from latentflow.models.networks import Networks
 from latentflow.pictures.draw import Panels
-from latentflow.pictures.reader import Reader
 from latentflow.runs.config import CompareConfig
-from latentflow.runs.job import load_for
-from latentflow.runs.plan import Plan, make_plan
-from latentflow.runs.report import facts, masked_line, readable, size_of, table
-from latentflow.runs.run import frame_count
-from latentflow.sinks import EveryNth, Sink, run_sinks
-from latentflow.sinks.advice import Advice
+from latentflow.runs.job import Files, Job, Report, Stages, beside, run_job
+from latentflow.runs.plan import make_plan
+from latentflow.runs.report import facts, masked_line, table
+from latentflow.sinks import Sink
 from latentflow.sinks.contact_sheet import ContactSheet
-from latentflow.sinks.frames import frame_options, open_frames
-from latentflow.sinks.manifest import Manifest
-from latentflow.sinks.progress import Progress
 from latentflow.sinks.trajectory import Trajectory
+
+RESULT = ("steps", "runs", "mask_share", "encoder_metrics")  # of the figures, in the manifest
 
 
 @undisturbed
@@ -54,7 +47,11 @@ def compare(
     One picture is decoded at a time, so each further run only adds a latent to the memory needed. Raises what
     `optimize` raises; a `DivergedError` has the name of the run.
     """
-    runs = {name: optimize(autoencoder, objective, latent, **options) for name, objective in objectives.items()}
+    yield from _together({name: optimize(autoencoder, each, latent, **options) for name, each in objectives.items()})
+
+
+def _together(runs: Mapping[str, Iterator[Step]]) -> Iterator[Comparison]:
+    """The steps of several runs side by side, until one of them ends."""
     while True:
         steps = {}
         for name, run in runs.items():
@@ -90,91 +87,34 @@ def _check_losses(found: list[str]) -> None:
                 raise InputError(f"`losses`: {text} is {earlier} again.", "Leave one of them out.")
 
 
-def _by_label(objectives: list[Objective]) -> dict[str, Objective]:
-    """Objectives by their labels, which name the runs; raises `InputError` for two with one label."""
-    labels = [each.label for each in objectives]
+def _by_label(runs: list[Run]) -> dict[str, Run]:
+    """Runs by the labels of their losses, which name them; raises `InputError` for two with one label."""
+    labels = [each.objective.label for each in runs]
     for label in labels:
         if labels.count(label) > 1:
             raise InputError(f"`losses`: two have the label {label}.", "Give one of them another label.")
-    return dict(zip(labels, objectives))
+    return dict(zip(labels, runs))
 
 
-@dataclass(frozen=True, slots=True)
-class ComparePlan:
-    """A checked comparison: the plan of its runs (except for the loss), the losses, and the paths of sheet and
-    table."""
+class Ends(Sink[Comparison]):
+    """A sink that keeps the first and the last step of every run, and how long its steps took."""
 
-    config: CompareConfig
-    runs: Plan
-    losses: list[str]
-
-    @property
-    def outputs(self) -> list[Path]:
-        """All files that are written except for the manifest, the frames first."""
-        return [self.runs.frames, self.sheet, self.table, self.runs.trajectory]
-
-    @property
-    def sheet(self) -> Path:
-        """The path of the contact sheet, beside the frames."""
-        return self._beside(".sheet.png")
-
-    @property
-    def table(self) -> Path:
-        """The path of the table, beside the frames."""
-        return self._beside(".md")
-
-    def _beside(self, suffix: str) -> Path:
-        return self.runs.frames.with_name(self.runs.frames.stem + suffix)
-
-
-def make_compare_plan(config: CompareConfig) -> ComparePlan:
-    """Check everything that can be checked without torch; raises `InputError` and `OutputError`."""
-    found = split(config.losses)
-    shared = {each.name for each in fields(config)} & {each.name for each in fields(RunConfig)}
-    values = {name: value for name, value in asdict(config).items() if name in shared}
-    if config.plugin is not None:
-        load_plugin(Path(config.plugin))
-    _check_losses(found)
-    runs = make_plan(RunConfig(**values, loss_type=found[0]))
-    settled = replace(config, **{name: getattr(runs.config, name) for name in shared})
-    plan = ComparePlan(settled, runs, found)
-    for path in (plan.sheet, plan.table):
-        check_writable(path, "`output_path`")
-    check_outputs(plan.outputs, [runs.image_path], overwrite=config.overwrite)
-    return plan
-
-
-class CompareReport(Sink[Comparison]):
-    """A sink that keeps the first and the last step of every run, and reports losses and metrics at the end."""
-
-    def __init__(self, plan: ComparePlan, loaded: Loaded, target: Target) -> None:
-        self.plan, self.loaded, self.target, self.notes = plan, loaded, target, target.notes.sentences()
+    def __init__(self) -> None:
         self.first: Comparison | None = None
         self.last: Comparison | None = None
         self.seconds: dict[str, float] = {}
-        self.frames_written = 0
-        self.error: LatentflowError | None = None
-        self.written = WrittenFiles([*plan.outputs, plan.runs.manifest])
-        self.notices = [notice for text in plan.losses for notice in network_notices(text, loaded.networks)]
 
     def write(self, record: Comparison) -> None:
         """Note one step of every run."""
-        self.first = self.first or record
-        self.last = record
+        self.first, self.last = self.first or record, record
         for name, step in record.steps.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + step.seconds
 
-    def close(self, error: BaseException | None) -> None:
-        """Write the table."""
-        if self.last is not None:
-            write_file(self.plan.table, self.markdown().encode(), "`output_path`")
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
+    def result(self, loaded: Loaded, target: Target) -> dict[str, Any]:
         """Losses, metrics and speed of every run by its name, and the metrics of the encoder's own reconstruction; for
         use after the last record."""
         assert self.first is not None and self.last is not None
-        target, load = self.target, self.loaded.metrics
+        load = loaded.metrics
         runs = {
             name: {
                 "loss_first": float(self.first.steps[name].loss[0]),
@@ -184,124 +124,101 @@ class CompareReport(Sink[Comparison]):
             }
             for name, step in self.last.steps.items()
         }
-        own = encoder_metrics(self.loaded.autoencoder, target.image, load, target.mask).labeled()
+        own = encoder_metrics(loaded.autoencoder, target.image, load, target.mask).labeled()
         masked = {} if target.mask is None else {"mask_share": target.share}
         return {"steps": self.last.index, "runs": runs, **masked, "encoder_metrics": own}
 
-    def summary(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
-        plan, found = self.plan, self.loaded.weights
-        return {
-            "outcome": "done" if self.error is None else str(self.error),
-            "written": [str(path) for path in self.written.paths],
-            "frames": self.frames_written,
-            "seed": plan.runs.seed,
-            "weights": {"name": found.name, "source": found.source, "notice": found.notice},
-            "notices": self.notices,
-            "notes": self.notes,
-            **self.result,
-        }
 
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """The headings and the rows of the table, as text."""
-        result = self.result
-        runs = result["runs"]
-        headings, shown = metric_rows(
-            {name: run["metrics"] for name, run in runs.items()} | {"encoder's own": result["encoder_metrics"]}
-        )
-        rows = [
-            [
-                name,
-                f"{run['loss_first']:.4g}",
-                f"{run['loss_last']:.4g}",
-                *shown[name],
-                f"{run['seconds_per_step']:.2g}",
-            ]
-            for name, run in runs.items()
-        ]
-        own = ["encoder's own", "", "", *shown["encoder's own"], ""]
-        return ["loss", "first", "last", *headings, "s per step"], [*rows, own]
-
-    def markdown(self) -> str:
-        """The table as Markdown."""
-        head, rows = self.rows()
-        lines = [head, ["---"] * len(head), *rows]
-        return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-    def __str__(self) -> str:
-        """The report for people."""
-        lines = []
-        for path in self.written.paths:
-            frames = f", {counted(self.frames_written, 'frame')}" if path == self.plan.runs.frames else ""
-            lines.append(f"wrote    {path} ({readable(size_of(path))}{frames})")
-        lines.append(f"seed     {self.plan.runs.seed}")
-        if self.target.share is not None:
-            lines.append(masked_line(self.plan.config.mask, self.target.share))
-        return "\n".join([*lines, *table(*self.rows())])
+def rows(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows of the table of a result, as text."""
+    runs, own = result["runs"], "encoder's own"
+    headings, shown = metric_rows(
+        {name: run["metrics"] for name, run in runs.items()} | {own: result["encoder_metrics"]}
+    )
+    found = [
+        [name, f"{run['loss_first']:.4g}", f"{run['loss_last']:.4g}", *shown[name], f"{run['seconds_per_step']:.2g}"]
+        for name, run in runs.items()
+    ]
+    return ["loss", "first", "last", *headings, "s per step"], [*found, [own, "", "", *shown[own], ""]]
 
 
-def run_compare(plan: ComparePlan, session: Session) -> CompareReport:
-    """Run a comparison and write frames, contact sheet, table and manifest.
+def run_compare(sources: Sequence[str], config: CompareConfig, session: Session) -> Report:
+    """Run a comparison and write frames, contact sheet, table and manifest; it has no `sources` but its image.
 
     An error after the first step ends the comparison and is kept in the report. Raises `LatentflowError` for errors
     before that.
     """
-    config = plan.runs.config
-    loaded = load_for(config, session)
-    autoencoder = loaded.autoencoder
-    reader = Reader(config)
-    target = read_target(config, plan.runs.image_path, reader, autoencoder.device)
-    start = (config.init, autoencoder, target.image, plan.runs.seed, reader)
-    latent = initial_latent(*start, latent_of=config.latent_of)
-    prepare_decoder(config, autoencoder, target.size, session)
-    named = _by_label([make_objective(text, target, loaded.networks, session) for text in plan.losses])
-    report = CompareReport(plan, loaded, target)
-    frames = open_frames(
-        plan.runs.frames,
-        **frame_options(config),
-        hold=config.hold,
+    return run_job(Stages(check=_check, make=_make, facts=_facts), sources, config, session)
+
+
+def _check(sources: Sequence[str], config: CompareConfig) -> Files:
+    found = split(config.losses)
+    shared = {each.name for each in fields(config)} & {each.name for each in fields(RunConfig)}
+    if config.plugin is not None:
+        load_plugin(Path(config.plugin))
+    _check_losses(found)
+    plan = make_plan(RunConfig(**{name: getattr(config, name) for name in shared}, loss_type=found[0]))
+    settled = replace(config, **{name: getattr(plan.config, name) for name in shared})
+    companions = [beside(plan.frames, ".sheet.png"), beside(plan.frames, ".md")]
+    for path in companions:
+        check_writable(path, "`output_path`")
+    outputs = [plan.frames, *companions, plan.trajectory]
+    return Files(outputs=outputs, inputs=[plan.image_path], config=settled, found=(plan, found))
+
+
+def _runs(job: Job[CompareConfig], target: Target) -> dict[str, Run]:
+    """A run for each loss by its label, all from the latent of the first."""
+    plan, texts = job.found
+    runs: list[Run] = []
+    for text in texts:
+        config, init = replace(plan.config, loss_type=text), runs[0].latent if runs else None
+        runs.append(Run(config, target, job.loaded, [plan.seed], job.session, reader=job.reader, init=init))
+    return _by_label(runs)
+
+
+def _make(job: Job[CompareConfig]) -> None:
+    (plan, texts), config, loaded = job.found, job.config, job.loaded
+    target = read_target(plan.config, plan.image_path, job.reader, job.autoencoder.device)
+    runs, ends = _runs(job, target), Ends()
+    job.reader.say_notes()
+    notices = [notice for text in texts for notice in network_notices(text, loaded.networks)]
+    options = asdict(config) | {"dtype": job.autoencoder.precision}
+    job.shown |= facts(options, plan.image_path, target.size, loaded.weights, job.autoencoder.device)
+    job.shown |= {"notices": notices, "notes": target.notes.sentences()}
+    title = f"{plan.image_path.name}: losses compared, autoencoder {job.autoencoder.name}"
+    job.write_frames(
+        job.output,
+        _together({name: run.inversion for name, run in runs.items()}),
+        config.steps,
+        lambda record: "compared",
         draw=_panels(target, loaded.metrics),
-        session=session,
+        every=config.skip_step,
+        hints=[f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else [],
+        sinks=[
+            ends,
+            ContactSheet(job.outputs[1], title, target.image),
+            Trajectory(plan.trajectory, job.shown, config.skip_step),
+        ],
     )
-    options = asdict(plan.config) | {"dtype": autoencoder.precision}
-    known = facts(options, plan.runs.image_path, target.size, loaded.weights, autoencoder.device)
-    sheet_title = f"{plan.runs.image_path.name}: losses compared, autoencoder {autoencoder.name}"
-    sinks: list[Sink[Any]] = [
-        Manifest(
-            plan.runs.manifest,
-            known | {"notices": report.notices, "notes": report.notes},
-            lambda: report.result,
-            report.written,
-        ),
-        report,
-        ContactSheet(plan.sheet, sheet_title, target.image),
-        EveryNth(config.skip_step, frames),
-        Trajectory(plan.runs.trajectory, known, config.skip_step),
-    ]
-    if not session.quiet:
-        for note in report.notes:
-            session.say(note)
-        hints = [f"`size` {config.size // 2} takes about a quarter of it"] if config.size > 256 else []
-        sinks.append(Advice(session.say, frames.in_file(frame_count(config)), frames, hints))
-    sinks.append(Progress(session, config.steps, describe=lambda record: "compared"))
-    records = compare(
-        autoencoder,
-        named,
-        latent,
-        steps=config.steps,
-        lr=config.lr,
-        optimizer=config.optimizer,
-        betas=config.betas,
-        schedule=config.schedule,
-    )
-    try:
-        run_sinks(session.watch(records), sinks)
-    except LatentflowError as error:
-        if report.last is None:
-            raise
-        report.error = error
-    report.frames_written = frames.frames
-    return report
+    weights, result = loaded.weights, ends.result(loaded, target)
+    named = {"name": weights.name, "source": weights.source, "notice": weights.notice}
+    job.report.figures |= {"seed": plan.seed, "weights": named, **_notes(job), **result}
+    head, body = rows(result)
+    lines = "".join("| " + " | ".join(line) + " |\n" for line in [head, ["---"] * len(head), *body])
+    write_file(job.outputs[2], lines.encode(), "`output_path`")
+    masked = [] if target.share is None else [masked_line(config.mask, target.share)]
+    job.report.lines += [f"seed     {plan.seed}", *masked, *table(head, body)]
+
+
+def _notes(job: Job[CompareConfig]) -> dict[str, Any]:
+    return {name: job.shown[name] for name in ("notices", "notes")}
+
+
+def _facts(job: Job[CompareConfig]) -> dict[str, Any]:
+    error, figures = job.report.error, job.report.figures
+    outcome = "done" if error is None else f"{type(error).__name__}: {error}"
+    result = {name: figures[name] for name in RESULT if name in figures}
+    return job.shown | {"outcome": outcome, "result": result}
 
 
 def _panels(target: Target, load: Networks) -> Panels:

@@ -17,10 +17,11 @@ from latentflow.pictures.config import ReadingOptions
 from latentflow.pictures.draw import LabeledDrawing
 from latentflow.pictures.reader import Reader
 from latentflow.runs.report import circumstances, readable, size_of
-from latentflow.sinks import Sink, run_sinks
+from latentflow.sinks import EveryNth, Sink, run_sinks
+from latentflow.sinks.advice import Advice
 from latentflow.sinks.background import Background
 from latentflow.sinks.frames import frame_options, open_frames
-from latentflow.sinks.manifest import owning, write_manifest
+from latentflow.sinks.manifest import Claim, owning, write_manifest
 from latentflow.sinks.progress import Progress
 from latentflow.sinks.trajectory import Trajectory, trajectory_path
 
@@ -40,8 +41,8 @@ class Files:
     are files and folders that must not be written into; `shown` names the inputs in the manifest.
 
     The outputs in `own` may be replaced although no manifest names them. The `manifest` goes beside the main output by
-    default; without `has_manifest` none is written, because another command's names the output. `found` holds results
-    of checking, for making.
+    default; without `has_manifest` none is written, because another command's names the output. `config` has the
+    options as they were settled, where checking settles any. `found` holds results of checking, for making.
     """
 
     outputs: list[Path]
@@ -50,6 +51,7 @@ class Files:
     own: Sequence[Path] = ()
     manifest: Path | None = None
     has_manifest: bool = True
+    config: Options | None = None
     found: Any = None
 
 
@@ -102,6 +104,7 @@ class Job(Generic[Config]):
     report: Report
     reader: Reader
     shown: dict[str, Any]
+    manifest: Path | None = None
     found: Any = None
 
     @property
@@ -151,25 +154,32 @@ class Job(Generic[Config]):
         *,
         draw: Draw,
         sinks: Sequence[Sink[Any]] = (),
+        every: int = 1,
+        hints: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
-        """Write moving pictures, the last of which has index `total`, and send them to further `sinks`; how many goes
-        to the report. `options` are those of `open_frames` that are not the config's.
+        """Write moving pictures, every n-th of records the last of which has index `total`, and send the records to
+        further `sinks`; how many pictures there are goes to the report. With `hints`, how to be done sooner, a person
+        is told when it will take long. `options` are those of `open_frames` that are not the config's.
 
         What breaks them off goes to the report as well, but is raised when there are none and the view has nothing
         else.
         """
         options = frame_options(self.config) | {"hold": getattr(self.config, "hold", 0)} | options
         sink = open_frames(path, **options, draw=draw, session=self.session)
-        progress = Progress(self.session, total, describe, "frame")
+        wanted = sink.in_file(len({*range(0, total + 1, every), total}))
+        claim = [] if self.manifest is None else [Claim(self.manifest, self.facts(), self.report.written)]
+        advice = [] if hints is None or self.session.quiet else [Advice(self.session.say, wanted, sink, hints)]
+        progress = Progress(self.session, total, describe, "frame" if hints is None else "step")
         try:
-            run_sinks(self.session.watch(frames), [Background(sink), *sinks, progress])
+            all_sinks = [*claim, EveryNth(every, Background(sink)), *sinks, *advice, progress]
+            run_sinks(self.session.watch(frames), all_sinks)
         except LatentflowError as error:
             if not sink.frames and self.output == path:
                 raise
             self.report.error = error
         self.report.figures["frames"] = sink.frames
-        self.report.frames = (path, sink.frames, sink.in_file(total + 1))
+        self.report.frames = (path, sink.frames, wanted)
 
 
 def load_for(config: Any, session: Session) -> Loaded:
@@ -197,6 +207,7 @@ def run_job(stages: Stages[Any], sources: Sequence[str], config: Any, session: S
     """Run one command, with the models that are `loaded` already or that its options name; raises `LatentflowError` for
     everything that is wrong before its first output is there."""
     files = stages.check(sources, config)
+    config = files.config or config
     manifest = files.manifest or manifest_path(files.outputs[0])
     check_outputs(files.outputs, files.inputs, overwrite=config.overwrite, own=files.own, manifest=manifest)
     report = Report(written=WrittenFiles([*files.outputs, *([manifest] if files.has_manifest else [])]))
@@ -204,11 +215,13 @@ def run_job(stages: Stages[Any], sources: Sequence[str], config: Any, session: S
     reader = Reader(config if isinstance(config, ReadingOptions) else None, ignore if session.quiet else session.say)
     made: dict[str, Any] = {"session": session, "loaded": loaded, "reader": reader, "report": report}
     known: dict[str, Any] = {"outputs": files.outputs, "shown": files.shown, "found": files.found}
+    known["manifest"] = manifest if files.has_manifest else None
     job: Job[Any] = Job(sources=sources, config=config, **known, **made)
 
     def write() -> None:
         if files.has_manifest:
-            write_manifest(manifest, {**stages.facts(job), "result": report.summary()}, report.written)
+            content = stages.facts(job)
+            write_manifest(manifest, content | {"result": content.get("result", report.summary())}, report.written)
 
     with owning(session, report.written, write, report):
         stages.make(job)

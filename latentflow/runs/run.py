@@ -15,7 +15,7 @@ from latentflow.base.options import options_that
 from latentflow.base.records import Figures, Step, until
 from latentflow.base.session import Say, Session
 from latentflow.inversion.config import RunConfig
-from latentflow.inversion.invert import Run, loss_label
+from latentflow.inversion.invert import Run
 from latentflow.inversion.optimize import Inversion
 from latentflow.inversion.target import Target, read_target
 from latentflow.models.autoencoder import Autoencoder
@@ -124,8 +124,7 @@ def run(
         inversion.restore(checkpoint["state"])
         replayed = _replayed(plan, checkpoint, decoder(loaded.autoencoder, running.size))
         session.say(f"Going on from step {inversion.index}.")
-    label = loss_label(config, running.objective)
-    outputs = open_outputs(plan, loaded, running.target, label, after=inversion.index, session=session)
+    outputs = open_outputs(plan, loaded, running.target, running.label, after=inversion.index, session=session)
     report, sinks = outputs.report, outputs.sinks
     if config.checkpoint_every:
         best = SaveBest(lambda step: None, "best")

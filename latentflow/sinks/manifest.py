@@ -25,23 +25,12 @@ from latentflow.sinks import Sink
 BETAS_BEFORE = [0.9, 0.999]  # of Adam in 0.1.0; its manifests don't name them
 
 
-class Manifest(Sink[Any]):
-    """Writes `facts`, the outcome, which files were `written` and what `result()` gives, when the run ends, however it
-    ends.
+class Claim(Sink[Any]):
+    """Writes a manifest of `facts` without a result at the first record, so that the files of a process that is killed
+    have an owner; it names what is `written`."""
 
-    It is the first sink to be opened and so the last to be closed: the other outputs are in place by then. A manifest
-    without a result is there from the first record on, so that the files of a process that is killed have an owner.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        facts: dict[str, Any],
-        result: Callable[[], dict[str, Any]],
-        written: WrittenFiles,
-        option: str = "`output_path`",
-    ) -> None:
-        self.path, self.facts, self.result, self.written, self.option = path, facts, result, written, option
+    def __init__(self, path: Path, facts: dict[str, Any], written: WrittenFiles, option: str = "`output_path`") -> None:
+        self.path, self.facts, self.written, self.option = path, facts, written, option
         self.began = False
 
     def open(self) -> None:
@@ -54,6 +43,25 @@ class Manifest(Sink[Any]):
             self.began = True
             claimed = self.written.claimable(self.path)
             write_manifest(self.path, {**self.facts, "outcome": UNFINISHED}, claimed, self.option)
+
+
+class Manifest(Claim):
+    """Writes `facts`, the outcome, which files were `written` and what `result()` gives, when the run ends, however it
+    ends.
+
+    It is the first sink to be opened and so the last to be closed: the other outputs are in place by then.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        facts: dict[str, Any],
+        result: Callable[[], dict[str, Any]],
+        written: WrittenFiles,
+        option: str = "`output_path`",
+    ) -> None:
+        super().__init__(path, facts, written, option)
+        self.result = result
 
     def close(self, error: BaseException | None) -> None:
         """Write it."""

@@ -143,7 +143,7 @@ FIRST = (
     Fault(
         "the encoder's own row of a comparison is that of its last run",
         "latentflow/runs/compare.py",
-        "own = encoder_metrics(self.loaded.autoencoder, target.image, load, target.mask).labeled()",
+        "own = encoder_metrics(loaded.autoencoder, target.image, load, target.mask).labeled()",
         'own = list(runs.values())[-1]["metrics"]',
         ("test_drawn.py::test_the_table_has_losses_and_metrics_of_each_run_and_of_the_encoder",),
     ),

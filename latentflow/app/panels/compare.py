@@ -19,6 +19,7 @@ from latentflow.app.ui import (
     watched,
 )
 from latentflow.base.options import MAX_SEED
+from latentflow.runs.compare import rows
 from latentflow.runs.config import CompareConfig
 
 SIGHT = ("steps", "size", "seed")
@@ -49,6 +50,6 @@ def show() -> None:
             return
         watched(compared)
         if compared.job.state == "done":
-            head, rows = compared.report.rows()
-            st.table([dict(zip(head, row)) for row in rows])
+            head, body = rows(compared.report.figures)
+            st.table([dict(zip(head, row)) for row in body])
         show_line(compared.line())

@@ -12,7 +12,7 @@ from latentflow.base.errors import InputError, Interrupted, LatentflowError, is_
 from latentflow.base.files import writing
 from latentflow.base.records import Step, until
 from latentflow.base.session import Session
-from latentflow.inversion.invert import loss_label, make_inversion, make_objective, prepare_decoder
+from latentflow.inversion.invert import Run, prepare_decoder
 from latentflow.inversion.methods import choose
 from latentflow.inversion.target import Target, read_target
 from latentflow.latents.sources import initial_latent
@@ -216,12 +216,10 @@ class Worker:
         began = time.perf_counter()
         config, loaded = group[0].plan.config, self.loaded
         target = Target.together([job.target for job in group])
-        objective = make_objective(config.loss_type, target, loaded.networks, self.session)
-        label = loss_label(config, objective)
-        outputs = [open_outputs(job.plan, loaded, job.target, label, session=self.session) for job in group]
-        split = SplitBatch(outputs, config.target_psnr)
         latent = torch.cat([job.latent for job in group])
-        inversion = make_inversion(config, loaded.autoencoder, objective, latent)
+        running = Run(config, target, loaded, [job.plan.seed for job in group], self.session, init=latent)
+        outputs = [open_outputs(job.plan, loaded, job.target, running.label, session=self.session) for job in group]
+        split, inversion = SplitBatch(outputs, config.target_psnr), running.inversion
         steps = until(inversion, lambda step: bool(inversion.ended) or not split.is_at_work)
         run_sinks(self.session.watch(steps), [split])
         seconds = (time.perf_counter() - began) / len(group)
