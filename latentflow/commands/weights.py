@@ -138,10 +138,15 @@ def inspect(vae: str, vae_config: str | None) -> None:
     \b
     Example: latentflow weights inspect ae.safetensors
     """
+    from latentflow.models.layouts import described
+    from latentflow.models.weight_files import weight_files
     from latentflow.models.weights import layout_of
 
     found = replace(_present(vae), vae_config=vae_config)
-    layout = layout_of(found)
+    try:
+        layout = layout_of(found)
+    except WeightsError as error:  # of a class that isn't served: its header tells something even so
+        layout = described(found.path, weight_files(found.path), str(error))
     for title, text in {"path": str(found.path), "sha256": found.sha256, **layout.facts()}.items():
         click.echo(f"{title:<10}  {as_options(text)}")
     if layout.problem:

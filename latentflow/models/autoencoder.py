@@ -492,7 +492,8 @@ def _build(path: Path, layout: Layout) -> Any:
             add_normalized_blocks(model, layout.tensors)
         values = diffusers_names(_read(layout), layout, dict(model.config))
         wrong = model.load_state_dict(values, strict=False)
-    names = [*wrong.missing_keys, *wrong.unexpected_keys]
+    missing = [name for name in wrong.missing_keys if not name.endswith("num_batches_tracked")]
+    names = [*missing, *wrong.unexpected_keys]
     if names:
         many = counted(len(names), "weight", "don't")
         misfit = f"{many} fit its config, the first {names[0]}"

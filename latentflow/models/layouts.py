@@ -3,6 +3,7 @@
 Costs no torch: the header of a .safetensors file is JSON.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,12 @@ from latentflow.base.errors import WeightsError
 from latentflow.models.families import FAMILIES
 from latentflow.models.headers import DTYPES, TensorInfo, read_header
 from latentflow.models.served import SERVED, read_config
+from latentflow.models.structures import DIFFUSERS, ORIGINAL, TAESD, WAN, new_name, structure_of
+from latentflow.models.wan import KNOWN, diffusers_name, is_wan
 
-DIFFUSERS, ORIGINAL, TAESD = "diffusers", "original latent diffusion", "TAESD"  # naming schemes of tensors
 PREFIXES = ("first_stage_model.", "vae.")  # of the autoencoder in a complete checkpoint
 RENAMED = ("AutoencoderKL", "AutoencoderKLFlux2")  # classes that were published under original names
-GROUPS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")  # the tensors of an AutoencoderKL
+GROUPS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "bn.")  # the tensors of a KL autoencoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Layout:
         values = list(self.tensors.values())
         wrong = [each.name for each in values if not each.is_finite()]
         found = {"class": str(self.config.get("_class_name", "not recognized")), "names": self.names}
-        if self.config:
+        if self.config.get("_class_name") in SERVED:
             found |= {"channels": _channels(self), "stride": _stride(self.config), "scale": _scale(self)}
         return found | {
             "dtype": ", ".join(sorted({DTYPES.get(each.dtype, each.dtype) for each in values})),
@@ -59,7 +61,7 @@ def identify(path: Path, files: Sequence[Path], vae_config: str | None = None) -
     """
     tensors, metadata = _read(path, files)
     own, names = _own_tensors(tensors)
-    bare = Layout(config=_structure(own, names), names=names, tensors=own)
+    bare = Layout(config=structure_of(own, names), names=names, tensors=own)
     if vae_config is not None and vae_config not in FAMILIES:
         return _by_config(bare, read_config(Path(vae_config).expanduser()), vae_config, tensors)
     if vae_config is not None:
@@ -72,6 +74,17 @@ def identify(path: Path, files: Sequence[Path], vae_config: str | None = None) -
     if path.is_dir():
         return _by_config(bare, read_config(beside), "config.json", tensors)
     return _beside_file(bare, path, beside, _recognized(bare, path, tensors, metadata))
+
+
+def described(path: Path, files: Sequence[Path], problem: str) -> Layout:
+    """A layout of files that can't be loaded, with the class that a config.json there names."""
+    own, names = _own_tensors(_read(path, files)[0])
+    try:
+        config = json.loads(((path if path.is_dir() else path.parent) / "config.json").read_text(encoding="utf-8"))
+        stated = {"_class_name": str(config["_class_name"])}
+    except (OSError, ValueError, LookupError, TypeError):
+        stated = {}
+    return Layout(config=stated, names=names, tensors=own, problem=problem)
 
 
 def _by_config(bare: Layout, config: Mapping[str, Any], origin: str, tensors: Mapping[str, TensorInfo]) -> Layout:
@@ -108,17 +121,20 @@ def _read(path: Path, files: Sequence[Path]) -> tuple[dict[str, TensorInfo], dic
             found, more = read_header(file)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"The weights at {path} are truncated or not safetensors: {error}.") from error
-        half = _taesd_half(found)
+        half = _taesd_half(found, file.stem)
         tensors |= {f"{half}{name}": info for name, info in found.items()}
         metadata |= more
     return tensors, metadata
 
 
-def _taesd_half(tensors: Mapping[str, TensorInfo]) -> str:
-    """The half of a TAESD that a file is, as a prefix: an encoder's first convolution takes a picture, a decoder's
-    last makes one."""
+def _taesd_half(tensors: Mapping[str, TensorInfo], stem: str) -> str:
+    """The half of a TAESD that a file is, as a prefix, by its name, or else by its tensors: an encoder's first
+    convolution takes a picture, a decoder's last makes one."""
     if not tensors or not all(re.match(r"\d+\.", name) for name in tensors):
         return ""
+    named = re.search("encoder|decoder", stem)
+    if named:
+        return f"{named[0]}."
     first = min((info for info in tensors.values() if len(info.shape) == 4), key=_index, default=None)
     return "encoder." if first is not None and first.shape[1] == 3 else "decoder."
 
@@ -132,7 +148,11 @@ def _own_tensors(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, TensorInf
     prefix = next((each for each in PREFIXES if any(name.startswith(f"{each}decoder.") for name in tensors)), "")
     own = {name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)}
     if any(re.match(r"encoder\.down\.\d", name) for name in own):
+        # FLUX.2's authors have these two in the encoder and in the decoder
+        own = {re.sub(r"^(encoder|decoder)\.((post_)?quant_conv)", r"\2", name): info for name, info in own.items()}
         return {name: info for name, info in own.items() if name.startswith(GROUPS)}, ORIGINAL
+    if is_wan(own):
+        return own, WAN
     renamed = _taesd_names(own)
     return (renamed, TAESD) if renamed else (own, DIFFUSERS)
 
@@ -149,63 +169,20 @@ def _taesd_names(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
     }
 
 
-def _structure(tensors: Mapping[str, TensorInfo], names: str) -> dict[str, Any]:
-    """The config of a class that can be told from its tensors, but for scale and shift; empty for others."""
-    try:
-        return _kl_structure(tensors, names) or _tiny_structure(tensors)
-    except (LookupError, ValueError):  # a tensor is missing or has another shape
-        return {}
-
-
-def _kl_structure(tensors: Mapping[str, TensorInfo], names: str) -> dict[str, Any]:
-    places = r"down\.(\d+)\.block\.(\d+)" if names == ORIGINAL else r"down_blocks\.(\d+)\.resnets\.(\d+)"
-    matches = [(re.fullmatch(rf"encoder\.{places}\.conv2\.weight", name), info.shape) for name, info in tensors.items()]
-    widths = {(int(match[1]), int(match[2])): shape[0] for match, shape in matches if match and len(shape) == 4}
-    if not widths or any("condition_encoder" in name for name in tensors):
-        return {}
-    stages, layers = (max(place) + 1 for place in zip(*widths))
-    return {
-        "_class_name": "AutoencoderKL",
-        "in_channels": tensors["encoder.conv_in.weight"].shape[1],
-        "out_channels": tensors["decoder.conv_out.weight"].shape[0],
-        "down_block_types": ["DownEncoderBlock2D"] * stages,
-        "up_block_types": ["UpDecoderBlock2D"] * stages,
-        "block_out_channels": [widths[stage, 0] for stage in range(stages)],
-        "layers_per_block": layers,
-        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
-        "norm_num_groups": 32,
-        "use_quant_conv": "quant_conv.weight" in tensors,
-        "use_post_quant_conv": "post_quant_conv.weight" in tensors,
-        "mid_block_add_attention": any(re.match(r"encoder\.mid\w*\.att", name) for name in tensors),
-    }
-
-
-def _tiny_structure(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    if "encoder.layers.0.weight" not in tensors or "decoder.layers.0.weight" not in tensors:
-        return {}
-    config: dict[str, Any] = {"_class_name": "AutoencoderTiny"}
-    for half in ("encoder", "decoder"):
-        blocks: list[int] = []
-        widths: list[int] = []
-        places = sorted({int(name.split(".")[2]) for name in tensors if name.startswith(f"{half}.layers.")})
-        for place in places:
-            convolution = tensors.get(f"{half}.layers.{place}.weight")
-            if convolution is None:
-                blocks[-1] += 1
-            else:
-                blocks.append(0)
-                widths.append(convolution.shape[0])
-        config |= {f"{half}_block_out_channels": widths[:-1], f"num_{half}_blocks": blocks[:-1]}
-    return config | {"latent_channels": tensors["decoder.layers.0.weight"].shape[1]}
-
-
 def _recognized(bare: Layout, path: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> Layout:
     """A layout without a config.json, with the scale and the shift that its family has."""
     if not bare.config:
-        half = bare.names == TAESD
-        what = "one half of a TAESD, without the other beside it" if half else "no autoencoder that its tensors tell"
-        remedy = "" if half else "Give its config: `vae_config` config.json"
-        return replace(bare, problem=f"{path} holds {what}. {remedy}".strip())
+        halves = {name.partition(".")[0] for name in bare.tensors} if bare.names == TAESD else set()
+        what, remedy = "no autoencoder that its tensors tell.", "Give its config: `vae_config` config.json"
+        if len(halves) == 1:
+            what, remedy = "one half of a TAESD, without the other beside it.", ""
+        elif halves:
+            what, remedy = "a TAESD for patches or with alpha.", "Use the large autoencoder that it approximates."
+        return replace(bare, problem=f"{path} holds {what} {remedy}".strip())
+    if bare.config["_class_name"] == "AutoencoderKLFlux2":
+        return replace(bare, origin="FLUX.2, by the statistics in its weights")
+    if bare.names == WAN:
+        return _as_wan(bare, path)
     if bare.config["_class_name"] == "AutoencoderTiny":
         return replace(bare, origin="TAESD's latents are scaled already")
     candidates = [name for name in FAMILIES if not _misfit(bare.config, name)]
@@ -214,6 +191,15 @@ def _recognized(bare: Layout, path: Path, tensors: Mapping[str, TensorInfo], met
         unknown = f"{path} holds an autoencoder of {shape}; its scale isn't known."
         return replace(bare, problem=f"{unknown} Give its config: `vae_config` config.json")
     return _in_a_family(bare, path, candidates, *_family(candidates, path, tensors, metadata))
+
+
+def _as_wan(bare: Layout, path: Path) -> Layout:
+    """A layout of Wan's or Qwen-Image's, which have the same statistics for 16 channels."""
+    channels = bare.config["z_dim"]
+    if channels in KNOWN:
+        return replace(bare, origin="Wan 2.2" if channels == 48 else "Wan 2.1 and Qwen-Image, which share it")
+    unknown = f"{path} holds an autoencoder of Wan's kind with {channels} channels; its scale isn't known."
+    return replace(bare, problem=f"{unknown} Give its config: `vae_config` config.json")
 
 
 def _family(
@@ -265,14 +251,21 @@ def _misfit(config: Mapping[str, Any], name: str) -> str:
 
 
 def _stride(config: Mapping[str, Any]) -> str:
-    served = SERVED[config["_class_name"]]
-    return str(served.stride(config)) if isinstance(config.get(served.widths), list) else "the default of its class"
+    try:
+        return str(SERVED[config["_class_name"]].stride(config))
+    except (LookupError, TypeError):  # a config states what differs from the class alone
+        return "the default of its class"
 
 
 def _channels(layout: Layout) -> str:
+    if layout.config["_class_name"] == "AutoencoderKLFlux2" and "bn.running_mean" in layout.tensors:
+        return str(layout.tensors["bn.running_mean"].shape[0])
+    stated = layout.config.get(SERVED[layout.config["_class_name"]].channels)
+    if stated is not None:
+        return str(stated)
     first = layout.tensors.get("decoder.conv_in.weight") or layout.tensors.get("decoder.layers.0.weight")
     known = str(first.shape[1]) if first and len(first.shape) == 4 else "the default of its class"
-    return str(layout.config.get("latent_channels", known))
+    return known
 
 
 def _scale(layout: Layout) -> str:
@@ -280,8 +273,9 @@ def _scale(layout: Layout) -> str:
     config = layout.config
     if layout.problem:
         return "not known"
-    if config.get("latents_mean") is not None:
-        return f"one a channel ({layout.origin})"
+    in_weights = {"bn.running_mean", "latents_mean", "_latents_mean"} & layout.tensors.keys()
+    if config.get("latents_mean") is not None or in_weights or layout.names == WAN:
+        return f"one a channel ({'in its weights' if in_weights else layout.origin})"
     scale = config.get("scaling_factor", SERVED[config["_class_name"]].scale)
     shift = config.get("shift_factor") or 0
     origin = layout.origin if "scaling_factor" in config or layout.names == TAESD else "the default of its class"
@@ -290,17 +284,11 @@ def _scale(layout: Layout) -> str:
 
 def diffusers_names(values: dict[str, Any], layout: Layout, config: Mapping[str, Any]) -> dict[str, Any]:
     """The tensors of a layout under the names of diffusers' classes today, for a model of this complete config."""
+    if layout.names == WAN:
+        return {diffusers_name(name, config): value for name, value in values.items()}
     if layout.names == ORIGINAL:
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
         converted: dict[str, Any] = convert_ldm_vae_checkpoint(values, config)
-        return converted
-    return {_new_name(name): value for name, value in values.items()}
-
-
-def _new_name(name: str) -> str:
-    """Attention had other names in diffusers until 2023, in AutoencoderKL among others."""
-    if ".attentions." in name:
-        for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")):
-            name = name.replace(f".{old}.", f".{new}.")
-    return name
+        return converted | {name: value for name, value in values.items() if name.startswith("bn.")}
+    return {new_name(name): value for name, value in values.items()}

@@ -75,11 +75,13 @@ class Models:
             use_fastest_kernels(where)
         found = replace(find_weights(vae, weights), vae_config=vae_config)
         timing = timing_on(where) if dtype == "auto" and not is_remembered(where) else None  # said when it is new
-        notices = (found.notice, layout_of(found).notice, str(timing or ""))
+        autoencoder = load_autoencoder(found, where, dtype)
+        adapted = getattr(autoencoder.model, "notice", "")
+        notices = (found.notice, layout_of(found).notice, adapted, str(timing or ""))
         found = replace(found, notice=" ".join(filter(None, notices)))
         return Loaded(
             weights=found,
-            autoencoder=load_autoencoder(found, where, dtype),
+            autoencoder=autoencoder,
             networks=Networks(weights, where, download=True),
             metrics=Networks("auto", where),
         )
