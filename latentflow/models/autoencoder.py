@@ -23,9 +23,10 @@ from latentflow.models import deep_compression
 from latentflow.models.adapters import Adapter
 from latentflow.models.device import pick_device
 from latentflow.models.geometry import LatentGeometry, geometry_of, read_geometry
-from latentflow.models.layouts import TAESD, Layout, diffusers_names
+from latentflow.models.layouts import Layout, diffusers_names
 from latentflow.models.precision import pick_dtype
 from latentflow.models.served import SERVED
+from latentflow.models.structures import TAESD
 from latentflow.models.taef2 import add_normalized_blocks
 from latentflow.models.weight_files import WEIGHTS_FILE
 from latentflow.models.weights import FoundWeights, find_weights, layout_of
