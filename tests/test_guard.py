@@ -167,6 +167,7 @@ WRITE_NOTHING = {
     "weights": "it writes into the caches of the hub and of torch; convert refuses any file that is there",
     "app": "it writes into a temporary folder that it has made",
 }
+READ_NOTHING = {"prompts": "its line has a bundled model", "page": "its parts are what was built, and any text"}
 PLACES = [
     pytest.param(line, path, kind, id=f"{name} {path} {kind}")
     for name, lines in LINES.items()
@@ -262,6 +263,18 @@ def test_what_a_stranger_left_is_refused_and_stays(run_line, place, line, path, 
     assert code in (2, 6), err
     assert out == "" and err.startswith("latentflow: ") and err.count("\n") == 1, err
     assert content(place) == before
+
+
+@pytest.mark.parametrize("name", [name for name in LINES if name not in READ_NOTHING])
+def test_inputs_that_cannot_be_read_are_said_in_one_line_and_nothing_is_drawn(run_line, place, name):
+    for path in filter(Path.is_file, content(place)):
+        path.write_bytes(b"?")
+    before = content(place)
+    code, out, err = run_line(*LINES[name][0][0], "--quiet")
+    assert code in (1, 2, 5, 6) and "Traceback" not in out + err
+    assert (err or "\nfailed " in out) and all(line.startswith("latentflow: ") for line in err.splitlines()), err
+    new = {path.suffix for path in set(content(place)) - set(before) if path.is_file()}
+    assert new <= {".csv", ".json", ".jsonl"}  # a folder's table says what failed
 
 
 @pytest.mark.parametrize("options", [(), ("--resume",), ("--overwrite",)])

@@ -148,12 +148,13 @@ STARTS_OVER = ("prompts", "train", TOOL, "batch")  # with --overwrite
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_command_from_its_end_to_its_beginning(run_line, place, quick, name):  # noqa: F811
-    """It writes what the table says, with manifests that name it all; a full disk ends it and leaves those files
-    whole; and so does a signal, in another phase for each command."""
+    """It writes what the table says, with manifests that name it all, and prints JSON alone; a full disk ends it and
+    leaves those files whole; and so does a signal, in another phase for each command."""
     (line, files, folders), before = LINES[name][0], content(place)
     whole = Signals()
-    code, _, err = run_with(whole, run_line, line)
-    assert code == 0, err
+    code, out, err = run_with(whole, run_line, (*line, "--json", "--quiet"))
+    assert (code, json.loads(out)["outcome"]) == (0, "done"), err
+    assert all(said.startswith("latentflow: ") for said in err.splitlines()), err  # no progress
     new = {str(path.relative_to(place)) for path in place.rglob("*") if path not in before and path.is_file()}
     inside = {each for each in new if any(each.startswith(f"{folder}/") for folder in folders)}
     assert all(says_ours(place / each) for each in new - inside - set(files)) and files[0] in new

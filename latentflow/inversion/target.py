@@ -66,7 +66,8 @@ def read_target(config: RunConfig, image_path: Path, reader: Reader, device: tor
     for a mask that doesn't fit it."""
     picture, mask = reader.read(image_path), None
     if config.mask is not None:
-        mask = _fitted_mask(_read_mask(config.mask, reader), picture, config, f"`mask` {config.mask}")
+        drawn = reader.read(Path(config.mask).expanduser(), "`mask`", background="black")
+        mask = _fitted_mask(drawn, picture, config, f"`mask` {config.mask}")
     return Target(image=_fitted(picture, config), mask=mask, notes=reader.notes).to(device)
 
 
