@@ -1,7 +1,10 @@
 """Every served class, tiny and with random weights: held as diffusers' pipelines hold it, and fit for every command."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from standins import TINY, model_files, random_model, write_folder
@@ -9,6 +12,7 @@ from tiny_classes import CLASSES
 
 import latentflow
 from latentflow.base.errors import InputError, WeightsError
+from latentflow.latents.files import load_latent
 from latentflow.models.adapters import Frame, Still
 from latentflow.models.autoencoder import load_autoencoder
 from latentflow.models.served import SERVED
@@ -204,6 +208,34 @@ def test_a_class_that_doesnt_compute_in_bfloat16_is_float32_or_an_error(folders)
         with pytest.raises(InputError, match=r"doesn't compute in bfloat16.*`dtype` float32"):
             load_autoencoder(found, dtype="bfloat16")
         assert load_autoencoder(found, dtype="auto").dtype == torch.float32
+
+
+@torch.no_grad()
+def test_a_latent_of_the_flux2_pipeline_decodes_as_there(folders, tmp_path):
+    from diffusers import Flux2Pipeline
+
+    autoencoder = load_autoencoder(present(str(folders("AutoencoderKLFlux2"))))
+    model = with_statistics(random_model(CLASSES["AutoencoderKLFlux2"]))
+    pipeline = SimpleNamespace(vae=model, _patchify_latents=Flux2Pipeline._patchify_latents)
+    image = picture()
+    scaled = Flux2Pipeline._encode_vae_image(pipeline, image * 2 - 1, torch.Generator())
+    torch.testing.assert_close(autoencoder.encode(image), scaled, rtol=1e-5, atol=1e-5)
+    raw = model.encode(image * 2 - 1).latent_dist.mode()
+    for name, latent, units in (("scaled", scaled, "scaled"), ("raw", raw, "unscaled")):
+        np.save(tmp_path / f"{name}.npy", latent.numpy())
+        read = load_latent(tmp_path / f"{name}.npy", autoencoder, f"{Path(autoencoder.name).name}:{units}")
+        torch.testing.assert_close(read, scaled, rtol=1e-4, atol=1e-5)
+    expected = model.decode(raw).sample / 2 + 0.5
+    torch.testing.assert_close(autoencoder.decode(scaled), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_latent_of_one_frame_is_one_of_a_picture(folders, tmp_path):
+    autoencoder = load_autoencoder(present(str(folders("AutoencoderKLQwenImage"))))
+    latent = torch.randn(1, 4, 1, 6, 8, generator=torch.manual_seed(1))
+    np.save(tmp_path / "video.npy", latent.numpy())
+    read = load_latent(tmp_path / "video.npy", autoencoder, f"{Path(autoencoder.name).name}:scaled")
+    assert torch.equal(read, latent[:, :, 0])
 
 
 @pytest.mark.slow

@@ -115,7 +115,9 @@ def load_latent(path: str | Path, autoencoder: Autoencoder, latent_of: str | Non
     else:
         latent = read_foreign(path, contents, autoencoder, latent_of)
     name = "latent" if contents.is_ours else contents.tensor or ""
-    _check_shape(path, contents.shapes[name], autoencoder, is_ours=contents.is_ours)
+    is_held = not contents.is_ours and latent.ndim == 4 and latent.shape[1] == autoencoder.channels
+    shape = latent.shape if is_held else contents.shapes[name]
+    _check_shape(path, tuple(shape), autoencoder, is_ours=contents.is_ours)
     _check_values(path, latent, autoencoder, is_ours=contents.is_ours)
     return latent.to(autoencoder.device)
 

@@ -101,12 +101,39 @@ def read_foreign(path: Path, contents: Contents, autoencoder: Autoencoder, laten
     latent = read_values(path, contents.tensor or "")
     if latent.ndim == 3:
         latent = latent[None]
+    latent = _as_held(latent, autoencoder, units)
     if contents.is_comfy and COMFY_UNSCALED not in contents.shapes:
         latent = latent / COMFY_FACTOR
     if units == "scaled" or latent.ndim != 4 or latent.shape[1] != autoencoder.channels:  # a wrong shape is told later
         return latent
+    if contents.is_comfy and _is_packed(autoencoder):  # there FLUX.2's encoder itself normalizes
+        return latent
     geometry = autoencoder.geometry
     return (latent - geometry.shift.cpu()) * geometry.scale.cpu()
+
+
+def _is_packed(autoencoder: Autoencoder) -> bool:
+    from latentflow.models.adapters import Packed
+
+    return isinstance(autoencoder.model, Packed)
+
+
+def _as_held(latent: Tensor, autoencoder: Autoencoder, units: str) -> Tensor:
+    """A latent in the shape of this autoencoder's, where another program has it otherwise: with a time axis of one
+    frame, or as one of FLUX.2 in 32 channels in place of 128 and the other way round."""
+    from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+    if latent.ndim == 5 and latent.shape[2] == 1:
+        latent = latent[:, :, 0]
+    if latent.ndim != 4 or units == "scaled":
+        return latent
+    if (
+        _is_packed(autoencoder)
+        and latent.shape[1] * 4 == autoencoder.channels
+        and not any(side % 2 for side in latent.shape[2:])
+    ):
+        return pixel_unshuffle(latent, 2)
+    return pixel_shuffle(latent, 2) if (latent.shape[1], autoencoder.channels) == (128, 32) else latent
 
 
 def _names(autoencoder: Autoencoder) -> set[str]:
