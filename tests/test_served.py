@@ -12,6 +12,7 @@ from tiny_classes import CLASSES
 
 import latentflow
 from latentflow.base.errors import InputError, WeightsError
+from latentflow.explore.channels import decode_channels
 from latentflow.latents.files import load_latent
 from latentflow.models.adapters import Frame, Still
 from latentflow.models.autoencoder import load_autoencoder
@@ -227,6 +228,18 @@ def test_a_latent_of_the_flux2_pipeline_decodes_as_there(folders, tmp_path):
         torch.testing.assert_close(read, scaled, rtol=1e-4, atol=1e-5)
     expected = model.decode(raw).sample / 2 + 0.5
     torch.testing.assert_close(autoencoder.decode(scaled), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_channels_of_flux2_say_their_place_in_a_cell(folders):
+    autoencoder = load_autoencoder(present(str(folders("AutoencoderKLFlux2"))))
+    values = torch.zeros(1, 4, 8, 8)
+    values[0, 3, 1::2, 0::2] = 1  # the lower left of every cell, of the last channel
+    latent = (torch.nn.functional.pixel_unshuffle(values, 2) - autoencoder.shift) * autoencoder.scale
+    (channel,) = decode_channels(autoencoder, latent, (SIZE, SIZE), [14])
+    assert channel.title == "channel 14 (3, lower left)"
+    raw = channel.values / autoencoder.scale[0, 14] + autoencoder.shift[0, 14]
+    torch.testing.assert_close(raw, torch.ones(4, 4))
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ PICTURE_INCHES = 1.75  # width of a picture in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One channel of a latent: its `number`, its values (rows, columns), and pictures (1, 3, h, w) of the latent
-    `without` it (zero, the mean of the space), of it `alone` (all others zero), and with it moved `down` and `up`."""
+    """One channel of a latent: its `number`, a `title`, its values (rows, columns), and pictures (1, 3, h, w) of the
+    latent `without` it (zero, the mean of the space), of it `alone` (all others zero), and moved `down` and `up`."""
 
     number: int
     values: Tensor
@@ -39,6 +39,7 @@ class Channel:
     alone: Tensor
     down: Tensor
     up: Tensor
+    title: str = ""
 
     def figures(self, decoded: Tensor) -> dict[str, float]:
         """Mean and standard deviation of its values, and the RMSE, in [0, 1], of the picture without it to `decoded`,
@@ -65,7 +66,9 @@ def decode_channels(
     frames = decode_frames(autoencoder, map(variants, numbers), size, total=len(numbers) - 1)
     for number, frame in zip(numbers, frames):
         without, alone, down, up = frame.image.split(1)
-        yield Channel(number=number, values=latent[0, number], without=without, alone=alone, down=down, up=up)
+        pictures = {"without": without, "alone": alone, "down": down, "up": up}
+        title = autoencoder.geometry.channel_name(number)
+        yield Channel(number=number, values=latent[0, number], title=title, **pictures)
 
 
 def _mask(latent: Tensor, number: int) -> Tensor:
@@ -114,7 +117,7 @@ def draw_channels(
     drawn: Any = None
     for row, channel in zip(axes[1:], channels):
         drawn = row[0].imshow(channel.values.float().cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        row[0].set_title(f"channel {channel.number}", fontsize=10)
+        row[0].set_title(channel.title or f"channel {channel.number}", fontsize=10)
         pictures = {
             "set to zero": channel.without,
             "alone": channel.alone,

@@ -62,6 +62,7 @@ class Packed(Adapter):
         shift = normalization.running_mean.float()
         return {
             "channels": shift.numel(),
+            "phases": self.config.patch_size[0] ** 2,
             "scale": (1 / std).reshape(1, -1, 1, 1),
             "shift": shift.reshape(1, -1, 1, 1).clone(),
         }

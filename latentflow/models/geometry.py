@@ -8,6 +8,8 @@ from torch import Tensor
 
 from latentflow.models.served import SERVED, picture_channels
 
+PLACES = ("upper left", "upper right", "lower left", "lower right")  # in a cell of 2 × 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentGeometry:
@@ -16,7 +18,8 @@ class LatentGeometry:
     A latent has `channels` values for each `stride` × `stride` pixels. `scale` and `shift`, (1, c, 1, 1) or
     (1, 1, 1, 1), take the autoencoder's own values to about unit variance: latent = (values − shift) · scale. The model
     takes pictures of `picture_channels` (1: gray, 4: with alpha) in `picture_range`; `side` is the height and width of
-    those of a model that takes one size alone.
+    those of a model that takes one size alone. `phases` is the number of neighboring values that were made channels of
+    one cell: 4 where a cell is 2 × 2 of them.
     """
 
     channels: int
@@ -26,6 +29,13 @@ class LatentGeometry:
     picture_channels: int = 3
     picture_range: tuple[float, float] = (-1.0, 1.0)
     side: int | None = None
+    phases: int = 1
+
+    def channel_name(self, number: int) -> str:
+        """A channel in words: FLUX.2's are 32 channels in four places of a cell."""
+        if self.phases != len(PLACES):
+            return f"channel {number}"
+        return f"channel {number} ({number // self.phases}, {PLACES[number % self.phases]})"
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(channels, rows, columns) of the latent that covers a picture of height × width pixels."""
