@@ -211,6 +211,7 @@ def test_compiling_pays_for_many_steps_on_a_gpu_alone(autoencoder):
     assert cost.saves(0.1, 10_000) and not cost.saves(0.1, 100)
 
 
+@pytest.mark.slow
 def test_a_compiled_decoder_decodes_the_same(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "tiny", model_files(TINY["tiny"]))
     autoencoder = load_autoencoder(present(str(folder)))

@@ -117,6 +117,7 @@ def test_the_list_as_json_has_all_declarations(invoke):
     assert found["lpips"]["weights"] == ["lpips"] and found["psnr"]["lower_bound"] < -60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "on_path", "shadow"),
     [

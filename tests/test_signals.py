@@ -146,6 +146,7 @@ FULL = ("optimize", "prompts", "page", "train", TOOL, "batch", "compare", "rende
 STARTS_OVER = ("prompts", "train", TOOL, "batch")  # with --overwrite
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINES)
 def test_a_command_from_its_end_to_its_beginning(run_line, place, quick, name):  # noqa: F811
     """It writes what the table says, with manifests that name it all, and prints JSON alone; a full disk ends it and

@@ -68,6 +68,7 @@ def test_the_effective_count_is_that_of_the_values_that_are_independent():
     assert effective_count(rng.normal(size=(4, 1000))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [5, 20, 100])
 def test_correlated_samples_of_the_normal_are_seldom_called_anything_else(images):
     """At most one in 20 has a larger gap than `noise`, give or take; taken for independent, nearly all have."""

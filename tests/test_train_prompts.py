@@ -90,6 +90,7 @@ def test_it_draws_what_the_words_say(model):
     assert loaded.unknown_words("a red zebra and a Picture") == ["zebra", "and"]
 
 
+@pytest.mark.slow
 def test_the_folder_is_an_ordinary_pipeline(model):
     made, report, _ = model
     pipeline = DiffusionPipeline.from_pretrained(made)
