@@ -1,11 +1,12 @@
 """One training, from a plan to its folder."""
 
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from latentflow.pictures.reader import Notes, Reader
 from latentflow.runs.report import versions
 from latentflow.sinks import Sink, run_sinks
 from latentflow.sinks.checkpoint import Checkpoints
-from latentflow.sinks.manifest import Manifest, write_manifest
+from latentflow.sinks.manifest import Manifest, owning, write_manifest
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.model import write_model
 from latentflow.sinks.progress import Progress
@@ -39,6 +40,7 @@ from latentflow.training.report import TrainReport
 from latentflow.training.trainer import FEWEST_STATISTICS, Trainer
 
 FEWEST_VALIDATION = 2
+Made = TypeVar("Made", bound=Any)
 
 
 def train(plan: TrainPlan, session: Session) -> TrainReport | None:
@@ -94,23 +96,23 @@ def train(plan: TrainPlan, session: Session) -> TrainReport | None:
         session.say(f"`weights` has no effect: `loss_type` {config.loss_type} has no network.")
     if not session.quiet:
         _say_remarks(trainer.remarks, session)
-    with finishing(plan, written, session):
-        report = _finish(plan, trainer, error, session)
-    finish_manifest(plan, report, written, session)
+    return finish(plan, written, session, lambda: _finish(plan, trainer, error, session))
+
+
+def finish(plan: Any, written: WrittenFiles, session: Session, make: Callable[[], Made]) -> Made:
+    """Measure and write a model by `make()`, which gives the report of its training, and write the manifest, which
+    says so where that is broken off."""
+    ended = SimpleNamespace(summary={}, error=None)
+
+    def write() -> None:
+        outcome = str(ended.error) if ended.error else ended.summary["outcome"]
+        result = {"result": ended.summary} if ended.summary else {}
+        write_manifest(plan.manifest, {**facts_of(plan), "outcome": outcome, **result}, written, "`output_dir`")
+
+    with owning(session, written, write, ended):
+        report = make()
+        ended.summary = report.summary()
     return report
-
-
-@contextmanager
-def finishing(plan: Any, written: WrittenFiles, session: Session) -> Generator[None, None, None]:
-    """Measure and write a model; a manifest says so where that is broken off."""
-    try:
-        with session.interruptible():
-            yield
-    except LatentflowError as error:
-        with session.held():
-            if written.paths:
-                write_manifest(plan.manifest, {**facts_of(plan), "outcome": str(error)}, written, "`output_dir`")
-        raise
 
 
 def facts_of(plan: Any) -> dict[str, Any]:
@@ -120,14 +122,6 @@ def facts_of(plan: Any) -> dict[str, Any]:
         "versions": versions(),
         "machine": describe(pick_device(plan.config.device)),
     }
-
-
-def finish_manifest(plan: Any, report: Any, written: WrittenFiles, session: Session) -> None:
-    """Write the manifest of a training that has ended and has a `report`."""
-    result = report.summary()
-    content = {**facts_of(plan), "outcome": result["outcome"], "result": result}
-    with session.held():
-        write_manifest(plan.manifest, content, written, "`output_dir`")
 
 
 def _say_remarks(remarks: Remarks, session: Session) -> None:

@@ -16,7 +16,7 @@ from latentflow.pictures.reader import Reader
 from latentflow.sinks.model import as_json
 from latentflow.training.clock import Clock
 from latentflow.training.provenance import Provenance, check_encoded, check_provenance, of_drawn, of_files, short_hash
-from latentflow.training.run import changes, check_same, finish_manifest, finishing, identity, run_updates
+from latentflow.training.run import changes, check_same, finish, identity, run_updates
 from tools.toy.config import TrainPromptsConfig
 from tools.toy.data import DRAWING, Pair, find_pairs, open_data
 from tools.toy.measure import obedience, smoothness
@@ -65,10 +65,7 @@ def train_prompts(plan: TrainPromptsPlan, session: Session) -> TrainPromptsRepor
             "How prompts are obeyed and how evenly pictures change isn't measured: `max_minutes` "
             f"{config.max_minutes:g} leaves no time for it."
         )
-    with finishing(plan, written, session):
-        report = _finish(plan, trainer, autoencoder, error, session)
-    finish_manifest(plan, report, written, session)
-    return report
+    return finish(plan, written, session, lambda: _finish(plan, trainer, autoencoder, error, session))
 
 
 def _provenance(data: Path, pairs: list[Pair]) -> Provenance:
