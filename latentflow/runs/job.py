@@ -220,8 +220,9 @@ def run_job(stages: Stages[Any], sources: Sequence[str], config: Any, session: S
 
     def write() -> None:
         if files.has_manifest:
-            content = stages.facts(job)
-            write_manifest(manifest, content | {"result": content.get("result", report.summary())}, report.written)
+            content, summary = stages.facts(job), report.summary()
+            summary["written"] = [path for path in summary["written"] if path != str(manifest)]  # which was claimed
+            write_manifest(manifest, content | {"result": content.get("result", summary)}, report.written)
 
     with owning(session, report.written, write, report):
         stages.make(job)
