@@ -1,8 +1,8 @@
 """Seconds and peak memory of a step of published architectures with random weights, beside diffusers' own forward and
 backward pass: `python benchmarks/classes.py [SIZE]`.
 
-Each is measured in a process of its own, and the two one after the other, so that a slow moment of the machine meets
-both.
+Each is measured in a process of its own, by the time that the processor spends on one thread, so that other programs
+change little.
 """
 
 import json
@@ -40,9 +40,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def measure(kind: str, name: str, size: int) -> dict[str, float]:
-    """Median seconds of a forward and backward pass, and the process's peak memory in bytes."""
+    """Median processor seconds of a forward and backward pass, and the process's peak memory in bytes."""
     config = PUBLISHED[name]
     served = SERVED[config["_class_name"]]
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = served.find(config["_class_name"]).from_config(config).eval().requires_grad_(False)
     if kind == "diffusers":
@@ -63,9 +64,9 @@ def measure(kind: str, name: str, size: int) -> dict[str, float]:
     seconds = []
     for _ in range(1 + STEPS):
         latent = torch.randn(shape, requires_grad=True)
-        began = time.perf_counter()
+        began = time.process_time()
         decode(latent).square().mean().backward()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     return {"seconds": median(seconds[1:]), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 

@@ -169,6 +169,8 @@ class Still(Adapter):
                     delattr(parent, name)
                 elif isinstance(module, nn.Conv3d):
                     setattr(parent, name, FlatConvolution(module))
+                elif type(module).__name__.endswith("RMS_norm") and not isinstance(module.bias, Tensor):
+                    setattr(parent, name, Normalization(module))
 
     def encode(self, image: Tensor) -> Any:
         """The posterior of a picture."""
@@ -206,6 +208,19 @@ class FlatConvolution(nn.Conv2d):
     def forward(self, x: Tensor, cache_x: None = None) -> Tensor:
         """The features (n, c, 1, rows, columns) of such features."""
         return super().forward(x[:, :, 0])[:, :, None]
+
+
+class Normalization(nn.Module):
+    """The normalization over channels with half the passes over the features: its factors are multiplied first."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(norm.gamma.detach() * norm.scale, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n, c, …) of the length √c over their channels, weighted."""
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
+        return x * length.reciprocal().to(x.dtype) * self.gamma
 
 
 def _reordered(cells: Tensor, patch: int) -> Tensor:

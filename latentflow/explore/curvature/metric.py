@@ -71,7 +71,7 @@ def pullback_metric(autoencoder: Autoencoder, latent: Tensor, directions: Tensor
 
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no derivative in forward mode
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, of what its first derivative imports
-        changes = torch.func.vmap(change, chunk_size=DIRECTIONS_AT_ONCE)(directions)
+        changes = torch.func.vmap(change, chunk_size=DIRECTIONS_AT_ONCE, randomness="same")(directions)
     flat = changes.flatten(1).cpu().double().numpy() * GRAY_LEVELS
     return flat @ flat.T / flat.shape[1]
 
