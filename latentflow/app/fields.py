@@ -63,7 +63,7 @@ def _by_twos(panel: str, config: type[Options], names: Sequence[str]) -> dict[st
 
 def suffix_field(panel: str, config: type[Options]) -> dict[str, Any]:
     """The widget of the format of moving pictures, for options whose output is one: its path, or nothing."""
-    path = Path(next(each.default for each in fields(config) if each.name == "output_path"))
+    path = Path(next(str(each.default) for each in fields(config) if each.name == "output_path"))
     if path.suffix not in OUTPUT_SUFFIXES:
         return {}
     chosen = st.selectbox("Format", OUTPUT_SUFFIXES, OUTPUT_SUFFIXES.index(path.suffix), key=f"{panel}_suffix")
@@ -93,7 +93,7 @@ def field(panel: str, config: type[Options], name: str) -> Any:
             **shown,
         )
     if bool in kinds:
-        return st.toggle(label, default, **shown)
+        return st.toggle(label, bool(default), **shown)
     if facts["many"]:
         text = st.text_input(label, placeholder=unset, **shown)
         return _several(text or "", float if float in kinds else int)
@@ -105,7 +105,7 @@ def field(panel: str, config: type[Options], name: str) -> Any:
 def _number(label: str, kind: Callable[[Any], Any], facts: Any, default: Any, **shown: Any) -> Any:
     low = facts["minimum"] if facts["above"] is None else facts["above"]  # which itself the config refuses
     limits = {"min_value": low, "max_value": facts["maximum"]}
-    bounds = {name: None if bound is None else kind(bound) for name, bound in limits.items()}
+    bounds: dict[str, Any] = {name: None if bound is None else kind(bound) for name, bound in limits.items()}
     step = kind(1)
     if kind is float:
         shown["format"] = "%g"

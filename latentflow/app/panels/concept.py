@@ -44,7 +44,7 @@ def show() -> None:
         if not ready:
             st.caption(f"At least {MIN_IMAGES} images on each side.")
         if st.button("Find the direction", type="primary", disabled=not ready, key="concept_start", width="stretch"):
-            folders = {"positive": str(with_it), "negative": str(without)}
+            folders: dict[str, Any] = {"positive": str(with_it), "negative": str(without)}
             config = partial(ConceptConfig, **folders, **values, **visit.studio.reading)
             names = {folders["positive"]: "with", folders["negative"]: "without"}
             begin("concept", lambda: Show(visit, "concept", [], config(), names))
