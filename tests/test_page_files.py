@@ -1,15 +1,24 @@
 """The files of the page: its facts, its markup, what is written and what is refused."""
 
 import base64
+import copy
 import hashlib
+import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from latentflow.base import constants
+from latentflow.base.constants import RULES
 from latentflow.base.errors import InputError, OutputError
+from latentflow.inversion import hybrid, methods, updates
+from latentflow.inversion.hybrid import walk_length
 from latentflow.inversion.methods import METHODS, choose
+from latentflow.inversion.updates import Adam
+from latentflow.latents import files
 from latentflow.page.config import PageConfig
 from latentflow.page.export.graphs import GRAPHS
 from latentflow.page.export.run import Exported
@@ -20,14 +29,8 @@ from latentflow.page.run import PARTS, SCRIPTS, read_runtime, write_page
 
 def test_facts_are_the_librarys(autoencoder):
     facts = page_facts(autoencoder, inside=True)
-    for name, found in facts["rules"]["methods"].items():
-        choice = choose(name, None, None, 40)
-        assert found["updates"] == choice.optimizer.updates.partition(":")[2]
-        assert {key: found["constants"][key] for key in choice.constants} == dict(choice.constants)
-        rate = found["lr"] if found["lr"] is not None else 1 - found["remaining"] ** (1 / 40)
-        assert rate == pytest.approx(choice.lr)
     assert set(facts["help"]) == set(METHODS) and len(facts["examples"]) == len(EXAMPLES) == 3
-    assert json.loads(json.dumps(facts)) == facts | {"rules": json.loads(json.dumps(facts["rules"]))}
+    assert json.loads(json.dumps(facts)) == facts
 
 
 def test_the_page_begins_with_the_defaults_of_the_command_line(autoencoder):
@@ -35,16 +38,39 @@ def test_the_page_begins_with_the_defaults_of_the_command_line(autoencoder):
     assert page_facts(autoencoder, inside=True)["defaults"] == expected
 
 
-def test_the_pages_rules_have_the_values_of_the_library(autoencoder):
-    rules = page_facts(autoencoder, inside=True)["rules"]
-    assert rules["hybrid"] == {"short": 20, "walked": 0.35, "half": 0.5, "ramp": 4, "worthwhile": 0.04}
-    for name, rate, betas in (("gradient", 0.1, (0.7, 0.8)), ("hybrid", 0.06, (0.8, 0.9))):
-        found = rules["methods"][name]
-        assert (found["lr"], found["updates"]) == (rate, "Adam")
-        assert (tuple(found["constants"]["betas"]), found["constants"]["epsilon"]) == (betas, 1e-8)
-    free = rules["methods"]["gradient_free"]
-    assert (free["lr"], free["remaining"], free["updates"]) == (None, 0.01, "Sgd")
-    assert rules["largest_rms"] == 100
+def test_the_constants_that_the_page_shares_are_those_of_the_rules():
+    wanted = {"gradient": (0.1, (0.7, 0.8)), "hybrid": (0.06, (0.8, 0.9)), "gradient_free": (1.0, None)}
+    for name, (rate, betas) in wanted.items():
+        choice, shared = choose(name, None, None, 1), RULES["methods"][name]
+        assert choice.optimizer.updates == f".updates:{shared['updates']}"
+        assert (choice.lr, choice.betas) == (pytest.approx(rate, abs=0.011), betas)
+        assert shared.get("lr", 1 - shared.get("remaining", 0)) == choice.lr
+        for constant, value in shared["constants"].items():
+            assert value == (Adam.EPSILON if constant == "epsilon" else list(betas) if betas else 0)
+    assert (Adam.EPSILON, files.LARGEST_RMS, walk_length(60)) == (1e-8, 100, 14)
+
+
+def leaves_of(found, path=()):
+    for name, value in found.items():
+        yield from leaves_of(value, (*path, name)) if isinstance(value, dict) else [(*path, name)]
+
+
+@pytest.mark.parametrize("path", [each for each in leaves_of(RULES) if each[-1] != "updates"], ids=".".join)
+def test_a_constant_that_is_missing_is_an_error(path, monkeypatch):
+    if path == ("methods", "hybrid", "constants", "epsilon"):
+        return  # the page's alone: there is one Adam
+    without = copy.deepcopy(RULES)
+    place = without
+    for name in path[:-1]:
+        place = place[name]
+    del place[path[-1]]
+    monkeypatch.setattr(constants, "RULES", without)
+    with pytest.raises(KeyError, match=path[-1]):
+        for module in (methods, updates, hybrid, files):
+            name = f"latentflow.{module.__name__.split('.')[1]}.a_copy"
+            spec = importlib.util.spec_from_file_location(name, module.__file__)
+            monkeypatch.setitem(sys.modules, name, importlib.util.module_from_spec(spec))
+            spec.loader.exec_module(sys.modules[name])
 
 
 def test_the_page_refuses_what_the_command_line_refuses(autoencoder):

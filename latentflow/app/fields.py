@@ -75,7 +75,7 @@ def field(panel: str, config: type[Options], name: str) -> Any:
     option = next(each for each in fields(config) if each.name == name)
     facts, kinds, default = option.metadata, leaves(get_type_hints(config)[name]), option.default
     label = name.rstrip("_").replace("_", " ").capitalize()
-    unset = facts["shown_default"].replace("`", "") or "none"
+    unset = facts["shown_default"].replace("`", "") or "not set"
     words = explained(facts["help"], facts["choices"]) + (f" Default: {unset}." if default is None else "")
     shown: dict[str, Any] = {"key": f"{panel}_{name}", "help": words}
     suggested, free = TEXTS.get(name, (tuple, False))

@@ -270,5 +270,6 @@ def watched(show: Any) -> None:
         if name.endswith((".png", ".svg", ".gif", ".webp")):
             st.html(f'<img src="{address}?show" alt="{html.escape(name)}" class="shown">')
     downloads(show.files)
-    for line in getattr(show.report, "lines", ()):
-        st.caption(line)
+    lines = getattr(show.report, "lines", ())
+    if lines:
+        st.code("\n".join(lines), language=None)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentflow.base.constants import RULES
 from latentflow.inversion.gradient import Gradient
 from latentflow.inversion.gradient_free import GradientFree
 from latentflow.inversion.methods import Choice, choose
@@ -29,11 +30,12 @@ from latentflow.inversion.objective import Objective
 from latentflow.inversion.rules import FORWARD, Evaluation, UpdateRule
 from latentflow.models.autoencoder import Autoencoder
 
-SHORT = 20  # steps; runs up to this length don't walk
-WALKED = 0.35  # of the steps beyond `SHORT`: with the rest a run ends as near as without a walk
-HALF = 0.5  # of the way, by a jump after a walk: the whole way would be a leap among small steps
-RAMP = 4  # updates after a walk in which the gradient's rate rises: Adam's first one moves every value by the full rate
-WORTHWHILE = 0.04  # dB per pass through the network: about what Adam's first updates bring
+_OWN = RULES["hybrid"]
+SHORT: int = _OWN["short"]  # steps; runs up to this length don't walk
+WALKED: float = _OWN["walked"]  # of the steps beyond `SHORT`: with the rest a run ends as near as without a walk
+HALF: float = _OWN["half"]  # of the way, by a jump after a walk: the whole way would be a leap among small steps
+RAMP: int = _OWN["ramp"]  # updates in which the rate rises after a walk: the first of Adam moves all by the full rate
+WORTHWHILE: float = _OWN["worthwhile"]  # dB per pass through the network: about what Adam's first updates bring
 WALK, JUMP, GRADIENT = "walk", "jump", "gradient"
 
 

@@ -11,14 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from latentflow.base.constants import RULES
 from latentflow.base.errors import InputError
 from latentflow.base.registry import Registry, find_object, record_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_SHARED = RULES["methods"]
+RATE, RATE_NEAR = float(_SHARED["gradient"]["lr"]), float(_SHARED["hybrid"]["lr"])
+PLAIN = float(_SHARED["gradient_free"]["constants"]["momentum"])  # of km
 INERTIA = 0.5  # of inertial_km
-REMAINING = 0.01  # fraction of the distance that is left after the last step of a gradient-free run
+REMAINING = _SHARED["gradient_free"]["remaining"]  # fraction of the distance that is left after the last step
 FARTHEST = 3.0  # that a value of unit variance has to move
 
 
@@ -40,8 +44,9 @@ class Optimizer:
 
 # A short memory: an average over some three gradients, scaled by some five. Adam's usual (0.9, 0.999) remembers the
 # large gradients of the beginning, and is up to 12 dB behind after 100 steps. docs/published.md has the measurements.
-BETAS = (0.7, 0.8)
-BETAS_NEAR = (0.8, 0.9)  # near the target the gradients change less from step to step
+BETAS = tuple(_SHARED["gradient"]["constants"]["betas"])
+# Near the target the gradients change less from step to step.
+BETAS_NEAR = tuple(_SHARED["hybrid"]["constants"]["betas"])
 _GRADIENT, _RESIDUAL, _CLOSURE = frozenset({"gradient"}), frozenset({"residual"}), frozenset({"closure"})
 _ADAM, _SGD = ".updates:Adam", ".updates:Sgd"
 _OPTIMIZERS = (
@@ -54,7 +59,12 @@ _OPTIMIZERS = (
     Optimizer(name="adamw", updates=_ADAM, moves_by=_GRADIENT, constants={"betas": BETAS, "weight_decay": 0.01}),
     Optimizer(name="sgd", updates=_SGD, moves_by=_GRADIENT, constants={"momentum": 0.9, "nesterov": False}),
     Optimizer(name="lbfgs", updates=".updates:Lbfgs", moves_by=_CLOSURE, couples_batch=True),
-    Optimizer(name="km", updates=_SGD, moves_by=_RESIDUAL, constants={"momentum": 0.0, "nesterov": False}),
+    Optimizer(
+        name="km",
+        updates=_SGD,
+        moves_by=_RESIDUAL,
+        constants={"momentum": PLAIN, "nesterov": False},
+    ),
     # Nesterov's form keeps the point that is evaluated, as the inertial iteration does.
     Optimizer(name="inertial_km", updates=_SGD, moves_by=_RESIDUAL, constants={"momentum": INERTIA, "nesterov": True}),
 )
@@ -110,7 +120,7 @@ _METHODS = (
         words="follow the gradient of the loss",
         gives=_GRADIENT | _CLOSURE,
         optimizer="adam",
-        default_lr=lambda _, __: 0.1,
+        default_lr=lambda _, __: RATE,
         rule=".gradient:Gradient",
     ),
     Method(
@@ -128,7 +138,7 @@ _METHODS = (
         "in even steps",
         gives=_GRADIENT | _CLOSURE,
         optimizer="adam",
-        default_lr=lambda _, __: 0.06,
+        default_lr=lambda _, __: RATE_NEAR,
         rule=".hybrid:Hybrid",
         betas=BETAS_NEAR,
         couples_batch=True,

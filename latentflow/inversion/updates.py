@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentflow.base.constants import RULES
+
 
 class Updates(ABC):
     """The updates of one latent, in place; `constants` are the numbers of the rule."""
@@ -49,7 +51,7 @@ class Adam(Updates):
     (Kingma and Ba 2015, arXiv:1412.6980) and a decay λ of the latent itself (Loshchilov and Hutter 2019, AdamW,
     arXiv:1711.05101)."""
 
-    EPSILON = 1e-8
+    EPSILON: float = RULES["methods"]["gradient"]["constants"]["epsilon"]
 
     @torch.no_grad()
     def move(self, direction: Tensor, lr: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentflow.base.constants import RULES
 from latentflow.base.errors import InputError
 from latentflow.base.files import FORMAT_VERSION, check_version, write_file
 from latentflow.base.options import counted
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from latentflow.models.autoencoder import Autoencoder
 
-LARGEST_RMS = 100.0  # of a latent that is in use: about 1 is usual
+LARGEST_RMS = float(RULES["largest_rms"])  # of a latent that is in use: about 1 is usual
 
 
 @undisturbed

@@ -2,16 +2,13 @@
 
 import base64
 import io
-from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from latentflow.generated import picture
-from latentflow.inversion import hybrid
 from latentflow.inversion.config import RunConfig
-from latentflow.inversion.methods import METHODS, REMAINING, choose
-from latentflow.inversion.updates import Adam
-from latentflow.latents.files import LARGEST_RMS, latent_metadata
+from latentflow.inversion.methods import METHODS
+from latentflow.latents.files import latent_metadata
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.page.export.graphs import GRAPHS, LOSSES
 
@@ -33,17 +30,6 @@ def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
             "graphs": list(GRAPHS),
         },
         "losses": list(LOSSES),
-        "rules": {
-            "methods": {name: _method(name) for name in METHODS.own},
-            "hybrid": {
-                "short": hybrid.SHORT,
-                "walked": hybrid.WALKED,
-                "half": hybrid.HALF,
-                "ramp": hybrid.RAMP,
-                "worthwhile": hybrid.WORTHWHILE,
-            },
-            "largest_rms": LARGEST_RMS,
-        },
         "help": {name: f"{method.words[0].upper()}{method.words[1:]}." for name, method in METHODS.own.items()},
         "metadata": latent_metadata(autoencoder),
         "defaults": {
@@ -78,19 +64,6 @@ def page_facts(autoencoder: Autoencoder, *, inside: bool) -> dict[str, Any]:
 def _limit(name: str, kind: str) -> Any:
     """A limit of an option of a run: the page refuses what the command line refuses."""
     return next(each.metadata[kind] for each in fields(RunConfig) if each.name == name)
-
-
-def _method(name: str) -> dict[str, Any]:
-    """Return the defaults of a method; the page computes the rate of one that depends on the number of steps."""
-    choice = choose(name, None, None, 1)
-    constants: dict[str, Any] = dict(choice.constants)
-    updates = choice.optimizer.updates.partition(":")[2]
-    if updates == "Adam":
-        constants["epsilon"] = Adam.EPSILON
-    by_steps: Callable[[Any, int], float] = METHODS[name].default_lr
-    fixed = by_steps(choice.optimizer, 1) == by_steps(choice.optimizer, 2)
-    rate: Mapping[str, Any] = {"lr": choice.lr} if fixed else {"lr": None, "remaining": REMAINING}
-    return {**rate, "updates": updates, "constants": constants}
 
 
 def _example(seed: int) -> str:

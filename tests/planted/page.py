@@ -187,10 +187,10 @@ PAGE = (
     ),
     Fault(
         "the page's Adam has no epsilon",
-        "latentflow/page/facts.py",
-        'constants["epsilon"] = Adam.EPSILON',
-        'constants["epsilon"] = 0.0',
-        ("test_page_files.py::test_the_pages_rules_have_the_values_of_the_library",),
+        "web/src/rules.js",
+        'this.epsilon = known(constants.epsilon, "epsilon");',
+        "this.epsilon = constants.epsilon ?? 0;",
+        ("rules.test.js",),
     ),
     Fault(
         "the page's files aren't held at their end",
@@ -285,10 +285,10 @@ PAGE = (
     ),
     Fault(
         "hybrid in the page walks half of its steps",
-        "latentflow/page/facts.py",
-        '"walked": hybrid.WALKED,',
-        '"walked": hybrid.HALF,',
-        ("test_page_files.py::test_the_pages_rules_have_the_values_of_the_library",),
+        "web/src/rules.js",
+        "this.walk = roundedToEven(this.own.walked * steps);",
+        "this.walk = roundedToEven(this.own.half * steps);",
+        ("rules.test.js",),
     ),
     Fault(
         "after a walk the page's gradient begins without moving",

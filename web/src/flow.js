@@ -5,7 +5,7 @@ import { fasterEngine, gpuEngine } from "./engine.js";
 import { copied } from "./latents.js";
 import { shown } from "./numbers.js";
 import { normal } from "./random.js";
-import { Inversion, defaultRate } from "./rules.js";
+import { Inversion, METHODS, defaultRate, factsOf } from "./rules.js";
 import { tabulate } from "./table.js";
 import { button, find, input, on, say, select, trying } from "./ui.js";
 
@@ -79,8 +79,8 @@ export class Flow {
 
   /** The choices that the facts offer. */
   fill() {
-    const { rules, losses, defaults } = this.studio.facts;
-    for (const name of Object.keys(rules.methods)) select("method").add(new Option(name, name, false, name === defaults.method));
+    const { losses, defaults } = this.studio.facts;
+    for (const name of METHODS) select("method").add(new Option(name, name, false, name === defaults.method));
     input("steps").value = String(defaults.steps);
     input("seed").value = String(Math.floor(Math.random() * 2 ** 32));
     for (const name of losses) this.addLoss(name, name === defaults.loss ? "1" : "0");
@@ -148,7 +148,7 @@ export class Flow {
     if (this.inversion && this.frames.length && this.steps >= this.frames.length) this.inversion.extend(this.steps);
     else {
       // a rate that goes by the number of steps is a new one; one that was typed stays
-      if (this.studio.facts.rules.methods[select("method").value].lr === null) this.suggestRate();
+      if (factsOf(select("method").value).lr === undefined) this.suggestRate();
       return this.reset();
     }
     this.ran = this.fields.text();
@@ -157,7 +157,7 @@ export class Flow {
   }
 
   suggestRate() {
-    const method = this.studio.facts.rules.methods[select("method").value];
+    const method = factsOf(select("method").value);
     const rate = String(Number(defaultRate(method, this.steps).toPrecision(6)));
     if (this.fields.valid.lr === undefined) input("lr").value = rate; // before the fields are watched
     else this.fields.set("lr", rate);
@@ -211,7 +211,7 @@ export class Flow {
 
   /** @param {Latent} latent @param {import("./rules.js").Settings} settings */
   begin(latent, settings) {
-    this.inversion = new Inversion(this.studio.model, latent, settings, this.studio.facts.rules);
+    this.inversion = new Inversion(this.studio.model, latent, settings);
     [this.first, this.origin] = [latent, this.studio.origin];
   }
 

@@ -106,7 +106,7 @@ export function recallRun(flow, address) {
   studio.aim(target, { name, note, file: ofDataAddress(source) });
   const { run } = kept;
   if (!run) return { hasRun: false };
-  const inversion = new Inversion(studio.model, run.first, { ...run.settings, target }, studio.facts.rules);
+  const inversion = new Inversion(studio.model, run.first, { ...run.settings, target });
   inversion.restore(run.state);
   void flow.restore({ fields: run.fields, inversion, frames: run.frames, first: run.first, origin: studio.origin });
   return { hasRun: true };

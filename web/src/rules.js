@@ -1,10 +1,11 @@
 /**
- * How a latent moves: the library's update rules, with its defaults, which the page's facts hold.
+ * How a latent moves: the library's update rules, with its constants, which both read from one file.
  *
  * gradient: along the gradient of the losses, divided by its RMS at the start. gradient_free: along what encoding the
  * picture changes in the latent, E(D(z)) − E(x). hybrid: first without the gradient, then with it.
  */
 
+import RULES from "../../latentflow/base/rules.json" with { type: "json" };
 import { copied, norm, rms } from "./latents.js";
 import { roundedToEven } from "./numbers.js";
 import { psnr } from "./pictures.js";
@@ -28,19 +29,24 @@ import { psnr } from "./pictures.js";
  * @property {number} psnr
  */
 /** @typedef {{betas?: number[], momentum?: number, nesterov?: boolean, epsilon?: number}} Constants */
-/** @typedef {{lr: number | null, remaining?: number, updates: string, constants: Constants}} MethodFacts */
+/** @typedef {{lr?: number, remaining?: number, updates: string, constants: Constants}} MethodFacts */
 /** @typedef {{short: number, walked: number, half: number, ramp: number, worthwhile: number}} HybridFacts */
 /** @typedef {{methods: Record<string, MethodFacts>, hybrid: HybridFacts, largest_rms: number}} RuleFacts */
 /** @typedef {{target: Picture, weights: Float32Array, lr: number, steps: number, method: string}} Settings */
 
 export class DivergedError extends Error {}
 
+export const METHODS = Object.keys(RULES.methods);
+
+/** @param {string} method @returns {MethodFacts} */
+export const factsOf = (method) => known(/** @type {Record<string, MethodFacts>} */ (RULES.methods)[method], method);
+
 /**
- * A constant of the library, which the page's facts hold; one that is missing is an error, not a zero.
+ * A constant of the library; one that is missing is an error, not a zero.
  * @template T @param {T | null | undefined} value @param {string} name @returns {T}
  */
 export function known(value, name) {
-  if (value === null || value === undefined) throw new Error(`The page's facts lack ${name}.`);
+  if (value === null || value === undefined) throw new Error(`The constants of the library lack ${name}.`);
   return value;
 }
 
@@ -239,7 +245,7 @@ function ruleOf(model, latent, settings, facts) {
 /** An optimization in progress: `next()` gives a record for the latent after 0, 1, …, `steps` updates. */
 export class Inversion {
   /** @param {Model} model @param {Latent} latent @param {Settings} settings @param {RuleFacts} facts */
-  constructor(model, latent, settings, facts) {
+  constructor(model, latent, settings, facts = RULES) {
     this.model = model;
     this.settings = settings;
     this.largest = known(facts.largest_rms, "largest_rms");

@@ -10,7 +10,6 @@ import { canvas, draw, find } from "./ui.js";
  * @typedef {object} Facts
  * @property {{name: string, channels: number, stride: number, graphs: string[]}} model
  * @property {string[]} losses
- * @property {import("./rules.js").RuleFacts} rules
  * @property {Record<string, string>} metadata
  * @property {Record<string, string>} help of the methods
  * @property {{steps: number, method: string, loss: string, size: number, fps: number, hold: number}} defaults

@@ -3,8 +3,9 @@ import test from "node:test";
 
 import { keepRun, pack, recallRun, unpack } from "../src/memory.js";
 import { complaint } from "../src/numbers.js";
+import RULES from "../../latentflow/base/rules.json" with { type: "json" };
 import { Inversion } from "../src/rules.js";
-import { FACTS, latent, model, picture } from "./toys.js";
+import { latent, model, picture } from "./toys.js";
 
 test("arrays and numbers that JSON lacks come back", () => {
   const given = { values: Float32Array.of(1.5, -0.1, 1e-30), psnr: Infinity, low: -Infinity, plain: [1, "a", null] };
@@ -29,12 +30,12 @@ const settings = (method, steps) => ({ target: picture([0.2, 0.8]), weights: Flo
 
 /** All losses of a run that is packed and restored after some steps. */
 async function losses(method, after, steps = 40) {
-  let inversion = new Inversion(model, latent([3, -3]), settings(method, steps), FACTS);
+  let inversion = new Inversion(model, latent([3, -3]), settings(method, steps));
   const found = [];
   while (!inversion.isFinished) {
     if (found.length === after) {
       const state = unpack(pack(inversion.state()));
-      inversion = new Inversion(model, latent([9, 9]), settings(method, steps), FACTS);
+      inversion = new Inversion(model, latent([9, 9]), settings(method, steps));
       inversion.restore(state);
     }
     found.push((await inversion.next()).loss);
@@ -43,7 +44,7 @@ async function losses(method, after, steps = 40) {
 }
 
 test("a run that was kept goes on exactly, with every method and at every stage", async () => {
-  for (const method of Object.keys(FACTS.methods)) {
+  for (const method of Object.keys(RULES.methods)) {
     const straight = await losses(method, -1);
     for (const after of [0, 1, 5, 7, 8, 9, 10, 20]) assert.deepEqual(await losses(method, after), straight, `${method} ${after}`);
   }
@@ -67,8 +68,8 @@ function storage(room) {
 function flow(sha256 = "abc") {
   const target = picture([0.2, 0.8]);
   const shown = [];
-  const studio = { target, origin: { name: "cat.png", note: "9 × 9", file: null }, facts: { metadata: { sha256 }, rules: FACTS }, model, aim: (...given) => shown.push(given) };
-  const inversion = new Inversion(model, latent([3, -3]), settings("gradient", 10), FACTS);
+  const studio = { target, origin: { name: "cat.png", note: "9 × 9", file: null }, facts: { metadata: { sha256 } }, model, aim: (...given) => shown.push(given) };
+  const inversion = new Inversion(model, latent([3, -3]), settings("gradient", 10));
   const frames = [0, 1, 2].map((index) => ({ index, latent: latent([index, index]), loss: 1 / (index + 1), losses: null, psnr: Infinity }));
   return { studio, shown, inversion, frames, first: latent([3, -3]), ran: "seed=7", restored: [], restore(run) { this.restored.push(run); } };
 }

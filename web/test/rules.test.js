@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import FACTS from "../../latentflow/base/rules.json" with { type: "json" };
 import { roundedToEven } from "../src/numbers.js";
-import { DivergedError, Inversion, defaultRate } from "../src/rules.js";
-import { FACTS, latent, model, picture } from "./toys.js";
+import { DivergedError, Inversion, METHODS, defaultRate } from "../src/rules.js";
+import { latent, model, picture } from "./toys.js";
 
 const settings = { target: picture([0.2, 0.8]), weights: Float32Array.of(2), lr: 0.1, steps: 10, method: "gradient" };
 
@@ -16,14 +17,14 @@ async function all(inversion) {
 test("Adam moves as the library's", async () => {
   const directions = [[1, -1], [0.5, 2], [0.2, -0.1]];
   const scripted = { ...model, step: async () => ({ gradient: Float32Array.from(directions.shift()), loss: 1, losses: null, image: picture([0, 0]) }) };
-  const inversion = new Inversion(scripted, latent([1, -2]), { ...settings, steps: 9 }, FACTS);
+  const inversion = new Inversion(scripted, latent([1, -2]), { ...settings, steps: 9 });
   for (let index = 0; index < 3; index++) await inversion.next();
   // latentflow.inversion.updates.Adam with these directions; the RMS of the first is 1
   [0.728503, -1.976273].forEach((value, index) => assert.ok(Math.abs(inversion.rule.latent.values[index] - value) < 1e-6));
 });
 
 test("a run has one record more than updates, each with figures of its own latent", async () => {
-  const steps = await all(new Inversion(model, latent([0, 0]), settings, FACTS));
+  const steps = await all(new Inversion(model, latent([0, 0]), settings));
   assert.deepEqual(steps.map((step) => step.index), [...Array(11).keys()]);
   for (const { latent, loss, losses } of steps) {
     const mse = ((latent.values[0] / 2 - 0.2) ** 2 + (latent.values[1] / 2 - 0.8) ** 2) / 2;
@@ -33,18 +34,18 @@ test("a run has one record more than updates, each with figures of its own laten
 });
 
 test("a run that has ended goes on from its last record", async () => {
-  const inversion = new Inversion(model, latent([0, 0]), settings, FACTS);
+  const inversion = new Inversion(model, latent([0, 0]), settings);
   await all(inversion);
   inversion.extend(20);
   const more = await all(inversion);
-  const straight = await all(new Inversion(model, latent([0, 0]), { ...settings, steps: 20 }, FACTS));
+  const straight = await all(new Inversion(model, latent([0, 0]), { ...settings, steps: 20 }));
   assert.deepEqual(more.map((step) => step.loss), straight.slice(10).map((step) => step.loss));
 });
 
 test("gradient_free takes no gradient and covers 99 % of its way", async () => {
   model.counts.step = 0;
   const own = { ...settings, method: "gradient_free", lr: defaultRate(FACTS.methods.gradient_free, 10) };
-  const steps = await all(new Inversion(model, latent([0, 0]), own, FACTS));
+  const steps = await all(new Inversion(model, latent([0, 0]), own));
   assert.equal(model.counts.step, 0);
   const left = Math.sqrt(steps[10].loss / steps[0].loss);
   const wanted = (1 - 0.8 * own.lr) ** 10; // its encoder goes four fifths of the way
@@ -60,7 +61,7 @@ test("the rate of gradient_free leaves a hundredth of the way after all steps", 
 /** The fractions of the way, or the rates, by which a run moves, one an update. */
 async function moves(steps) {
   const found = { free: [], gradient: [] };
-  const inversion = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", lr: 0.06, steps }, FACTS);
+  const inversion = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", lr: 0.06, steps });
   const spy = (updates, list) => {
     const move = updates.move.bind(updates);
     updates.move = (values, direction, lr) => (list.push(lr), move(values, direction, lr));
@@ -95,7 +96,7 @@ test("hybrid walks as many steps as the library does", () => {
   // latentflow.inversion.hybrid.walk_length: halves go to the even neighbor
   const wanted = { 1: 0, 20: 0, 21: 0, 22: 1, 30: 4, 50: 10, 60: 14, 100: 28, 2000: 693 };
   for (const [steps, walk] of Object.entries(wanted)) {
-    const inversion = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", steps: Number(steps) }, FACTS);
+    const inversion = new Inversion(model, latent([3, -3]), { ...settings, method: "hybrid", steps: Number(steps) });
     assert.equal(inversion.rule.walk, walk, steps);
   }
   assert.deepEqual([0.5, 1.5, 2.5, 3.4, 3.6].map(roundedToEven), [0, 2, 2, 3, 4]);
@@ -106,7 +107,7 @@ test("hybrid jumps as long as a pass brings four hundredths of a dB", async () =
   const errors = [0.1, 0.099, 0.0981, 0.097, 0.09];
   let asked = 0;
   const scripted = { ...model, step: async () => ({ image: picture([0.2 + errors[asked], 0.8 + errors[asked++]]), loss: 1, losses: null, gradient: Float32Array.of(1, 1) }) };
-  const inversion = new Inversion(scripted, latent([0, 0]), { ...settings, method: "hybrid", steps: 20 }, FACTS);
+  const inversion = new Inversion(scripted, latent([0, 0]), { ...settings, method: "hybrid", steps: 20 });
   const turned = [];
   for (let step = 0; step < 4; step++) {
     await inversion.next();
@@ -117,22 +118,29 @@ test("hybrid jumps as long as a pass brings four hundredths of a dB", async () =
 });
 
 test("figures of the encoder's own latent are those of its picture", async () => {
-  const inversion = new Inversion(model, latent([0, 0]), settings, FACTS);
+  const inversion = new Inversion(model, latent([0, 0]), settings);
   const { loss, psnr } = await inversion.encoded(Float32Array.of(3));
   const mse = ((0.2 * 0.2) ** 2 + (0.2 * 0.8) ** 2) / 2; // its picture is 1.6 / 2 of the target
   assert.ok(Math.abs(loss - 3 * mse) < 1e-6 && Math.abs(psnr + 10 * Math.log10(mse)) < 1e-4);
 });
 
 test("a run that grows without bounds is stopped and says when", async () => {
-  const inversion = new Inversion(model, latent([0, 0]), { ...settings, lr: 1000 }, FACTS);
+  const inversion = new Inversion(model, latent([0, 0]), { ...settings, lr: 1000 });
   await assert.rejects(all(inversion), (error) => error instanceof DivergedError && /at step 1/.test(error.message));
 });
 
 test("steps that are asked for at once are taken one after the other", async () => {
-  const inversion = new Inversion(model, latent([0, 0]), settings, FACTS);
+  const inversion = new Inversion(model, latent([0, 0]), settings);
   const together = await Promise.all([inversion.next(), inversion.next(), inversion.next()]);
-  const straight = await all(new Inversion(model, latent([0, 0]), settings, FACTS));
+  const straight = await all(new Inversion(model, latent([0, 0]), settings));
   assert.deepEqual(together.map((step) => [step.index, step.loss]), straight.slice(0, 3).map((step) => [step.index, step.loss]));
+});
+
+test("every method that has constants has a rule, and takes its first step", async () => {
+  for (const method of METHODS) {
+    const { index } = await new Inversion(model, latent([0, 0]), { ...settings, method }, FACTS).next();
+    assert.equal(index, 0, method);
+  }
 });
 
 test("a constant that is missing is an error", () => {

@@ -1,15 +1,4 @@
-/** A small model and the library's constants, for tests. */
-
-const ADAM = { lr: 0.1, updates: "Adam", constants: { betas: [0.7, 0.8], epsilon: 1e-8 } };
-export const FACTS = {
-  methods: {
-    gradient: ADAM,
-    gradient_free: { lr: null, remaining: 0.01, updates: "Sgd", constants: { momentum: 0 } },
-    hybrid: { ...ADAM, lr: 0.06 },
-  },
-  hybrid: { short: 20, walked: 0.35, half: 0.5, ramp: 4, worthwhile: 0.04 },
-  largest_rms: 100,
-};
+/** A small model, for tests. */
 
 export const picture = (values) => ({ values: Float32Array.from(values), height: 1, width: 2 });
 export const latent = (values, rows = 1, columns = 2) => ({ values: Float32Array.from(values), rows, columns });
