@@ -185,6 +185,7 @@ def test_umap_gives_equal_pictures_one_point_and_refuses_too_few(monkeypatch):
         umap_points(values[[0, 2, 6]])
 
 
+@pytest.mark.slow
 def test_equal_pictures_are_drawn(invoke, tmp_path):
     (tmp_path / "equal").mkdir()
     for index in range(3):

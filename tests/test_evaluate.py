@@ -312,6 +312,7 @@ class Stopping(Session):
         return super().watch(stopping(), state)
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_and_ends_the_same(few, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     complete = EvaluateConfig(weights="bundled", size=48, optimize=2, output_path="complete.png")
@@ -464,6 +465,7 @@ def test_a_table_of_0_1_0_is_read_and_gone_on_with(invoke, few, tmp_path, monkey
     assert (code, err) == (0, "") and (tmp_path / "evaluate.csv").read_bytes() == complete
 
 
+@pytest.mark.slow
 def test_images_that_0_1_0_optimized_are_measured_again(invoke, few, tmp_path):
     """0.1.0 optimized with other betas."""
     (few / "broken.png").unlink()

@@ -136,7 +136,7 @@ def test_a_view_is_a_panel_of_the_app_with_its_options(theirs):
         page.run()
         assert not page.exception and not page.error
         assert page.code[-1].value.startswith("latentflow mirror face.png --times 3 --size 32")
-        assert "mirror.png" in shown.files and any(each.value == "mirror   drawn" for each in page.caption)
+        assert "mirror.png" in shown.files and any("mirror   drawn" in each.value for each in page.code)
     finally:
         studio.close()
 

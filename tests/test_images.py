@@ -568,6 +568,7 @@ def test_a_background_that_is_no_color_is_refused(color):
         ReadingOptions(background=color)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "image"),
     [

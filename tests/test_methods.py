@@ -111,6 +111,7 @@ def test_the_phases_of_a_hybrid_run_are_counted_and_shown(invoke, small):
     assert code == 0 and f"method   hybrid: {shown}" in out
 
 
+@pytest.mark.slow
 def test_no_step_of_a_long_hybrid_run_changes_the_picture_by_leaps(autoencoder, target):
     latent = initial_latent("normal", autoencoder, target, seed=0)
     steps = list(optimize(autoencoder, Objective("mse", target), latent, steps=100, method="hybrid"))
@@ -142,6 +143,7 @@ def target(request):
     return to_tensor(fit(read_image(Path(__file__).parent.parent / "examples" / "spheres.png").image, 64))
 
 
+@pytest.mark.slow
 def test_hybrid_is_as_near_after_fifteen_steps_as_the_gradient_after_sixty(autoencoder, target):
     latent = initial_latent("normal", autoencoder, target, seed=0)
     ends = {}

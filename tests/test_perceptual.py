@@ -164,6 +164,7 @@ def test_loading_lpips_prints_and_warns_of_nothing(cached, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_pretrained_network_is_used_if_it_is_cached(cached):
     assert perceptual.Networks("auto")("lpips").label == "lpips"
     assert Objective("lpips", noise(1)).label == "lpips"
@@ -260,6 +261,7 @@ DISTORTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lpips", "vgg"])
 @pytest.mark.parametrize("picture", ["astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg"])
 def test_the_bundled_networks_order_distortions_by_strength(name, picture):

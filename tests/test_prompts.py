@@ -404,6 +404,7 @@ def test_nothing_is_downloaded_that_was_not_asked_for(tmp_path):
         load_pipeline("somebody/something")
 
 
+@pytest.mark.slow
 def test_the_default_is_taken_from_the_cache_without_a_network(command, small, tmp_path):
     files = {path.relative_to(small).as_posix(): path.read_bytes() for path in small.rglob("*") if path.is_file()}
     write_cache(tmp_path / "hub", DEFAULT_MODEL, files)

@@ -235,6 +235,7 @@ def beside_examples(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_the_python_page_runs(code, beside_examples, capsys):
     for long, short in SHORTER.items():

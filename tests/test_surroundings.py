@@ -228,6 +228,7 @@ def test_every_public_function_is_tried():
     assert functions - NOT_TRIED == set(CASES)
 
 
+@pytest.mark.slow
 @around
 @pytest.mark.parametrize("name", CASES)
 def test_what_surrounds_a_call_changes_nothing(given, expected, name, surroundings):

@@ -80,6 +80,7 @@ def test_the_eight_kinds_are_told_apart_in_prompts_that_were_held_out(toy):
     assert found["kind"] >= 0.75  # chance is an eighth
 
 
+@pytest.mark.slow
 def test_pictures_change_smoothly_between_noises_and_words(toy, monkeypatch):
     monkeypatch.setattr(measure, "SEGMENTS", 4)
     # pictures of six steps in place of twenty

@@ -75,6 +75,7 @@ def test_images_smaller_than_a_crop_are_enlarged(tmp_path):
     assert crop.shape == (3, 32, 32) and (crop[0] > 250).all()
 
 
+@pytest.mark.slow
 def test_generated_images_are_the_same_with_any_number_of_workers():
     one, two = Generated(3, seed=0, workers=0), Generated(3, seed=0, workers=2)
     assert one.images.shape == (3, 3, 256, 256) and torch.equal(one.images, two.images)

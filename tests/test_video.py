@@ -216,6 +216,7 @@ BOUNCED = {  # a command with 4 frames, its option for them, and the file
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", BOUNCED)
 def test_every_report_of_a_bounce_has_the_frames_of_its_file(invoke, small, tmp_path, command):
     """4 frames there and 2 back."""

@@ -125,6 +125,7 @@ def test_the_published_autoencoder_computes_what_it_was_saved_from(standin, tmp_
     torch.testing.assert_close(autoencoder.encode(standin.image), standin.encoded, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_cached_autoencoder_without_a_network(standin, command, small):
     environment = os.environ | {"HF_HOME": str(standin.home), "HF_HUB_OFFLINE": "1"}
     line = ("--image_path", small, "--size", 16, "--steps", 1, "--dtype", "float32", "--weights", "pretrained")
