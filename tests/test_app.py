@@ -326,6 +326,7 @@ def started(visit, **config):
     return flow
 
 
+@pytest.mark.slow
 def test_a_flow_stops_and_goes_on_from_exactly_there(visit):
     flow = started(visit)
     while len(flow.history) < 3:

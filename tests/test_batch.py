@@ -126,6 +126,7 @@ def test_of_several_lines_for_an_image_the_last_counts(tmp_path):
     assert [json.loads(line)["image"] for line in path.read_text().splitlines()] == ["a", "aa", "b"]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_skipped_and_other_options_are_not_mixed_in(invoke, folder, tmp_path):
     (folder / "broken.png").unlink()
     common = ("batch", folder, "--output_dir", "out", *QUICK)

@@ -39,6 +39,7 @@ def test_every_command_is_a_file_or_a_view_and_has_a_line_in_the_list(invoke):
         assert f"{name} {summary}" in out and not summary.endswith("...")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437"])
 def test_a_stream_that_lacks_arrows_gets_plain_text_and_the_work_is_finished(command, small, encoding):
     done = command("--image_path", small, *QUICK, encoding=encoding)
@@ -248,6 +249,7 @@ def test_a_companion_of_an_earlier_command_stays_known(tmp_path):
         check_outputs([output, sweep])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(48, 40), (100, 37), (64, 64)])
 @pytest.mark.parametrize(("loss", "size"), [("ssim", 8), ("lpips", 24), ("ms_ssim", 32)])
 def test_the_size_that_a_loss_asks_for_is_enough(invoke, tmp_path, loss, size, shape):

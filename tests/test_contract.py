@@ -130,6 +130,7 @@ def test_target_psnr_stops_early_and_keeps_the_last_frame(invoke, small):
     assert code == 0 and json.loads(out)["steps"] == 0 and json.loads(out)["frames"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["gif", "mp4", "webm", "webp"])
 def test_the_same_seed_gives_the_same_bytes(invoke, small, suffix):
     digests = []
@@ -186,6 +187,7 @@ def test_quiet_and_piped_runs_show_no_progress(command, small):
     assert done.returncode == 0 and done.stderr == "" and "\r" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_one_progress_line(small):
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))

@@ -488,6 +488,7 @@ def test_figure_frames_and_manifest(invoke, three, tmp_path):
     assert [(tmp_path / name).read_bytes() for name in ("c.png", "c.gif")] == before
 
 
+@pytest.mark.slow
 def test_the_command_draws_and_writes_the_paths_it_names(invoke, autoencoder, three, tmp_path, saved_figures):
     line = ("curvature", *three, *QUICK, "--output_path", "c.png", "--sweep", "")
     code, _, err = invoke(*line)
@@ -521,6 +522,7 @@ def test_a_long_plane_is_not_measured_without_end():
     assert len(long.tiles) <= 24 * 2 and len(long.ellipses) <= 24 * 2
 
 
+@pytest.mark.slow
 def test_of_a_folder(invoke, images, tmp_path):
     code, out, err = invoke("curvature", images, *QUICK, "--json", "--output_path", "f.svg", "--sweep", "")
     assert code == 0, err

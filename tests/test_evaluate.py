@@ -232,6 +232,7 @@ def test_the_limits_of_the_verdicts_and_the_spread_are_said_beside_them(invoke, 
     assert METRICS["lpips"].limits == "LPIPS good below 0.15, excellent below 0.1" and METRICS["ms_ssim"].limits == ""
 
 
+@pytest.mark.slow
 def test_the_tables_hold_what_was_measured_and_the_second_row_is_the_optimized(
     invoke, few, tmp_path, autoencoder, metrics, monkeypatch
 ):

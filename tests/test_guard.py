@@ -424,6 +424,7 @@ def test_of_a_folder_only_what_a_manifest_names_is_removed(invoke, place):
     assert len(list((place / "frames").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_frames_beside_a_figure_are_replaced_whole(invoke, place):
     line = ("channels", "small.png", "--output_path", "h.png", "--sweep", "", *BUNDLED)
     assert invoke(*line, "--frames", 6)[0] == 0

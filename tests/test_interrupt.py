@@ -87,6 +87,7 @@ def test_a_signal_leaves_valid_outputs_of_what_was_done(running, small, number, 
     assert not [path for path in small.parent.iterdir() if ".part" in path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delay", "number", "code"),
     [(0.3, signal.SIGINT, 130), (0.3, signal.SIGTERM, 143), (1.0, signal.SIGTERM, 143), (2.0, signal.SIGINT, 130)],

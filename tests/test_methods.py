@@ -154,6 +154,7 @@ def test_hybrid_is_as_near_after_fifteen_steps_as_the_gradient_after_sixty(autoe
     assert ends["hybrid"] > ends["gradient"] - 0.1 and ends["gradient_free"] > ends["gradient"] - 2, ends
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not computes_bf16(torch.device("cpu")), reason="this processor doesn't compute with bfloat16")
 @pytest.mark.parametrize("method", ["gradient", "hybrid"])
 def test_bfloat16_goes_the_way_of_float32(autoencoder, target, method):

@@ -326,6 +326,7 @@ def test_a_program_that_ends_while_a_run_goes_on_ends_properly(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_live_run_stops_and_goes_on_from_there(small):
     given = {"size": 48, "steps": 60, "seed": 1, "dtype": "float32"}
     view = live(latentflow.invert(small, "l1", **given))

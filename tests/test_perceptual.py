@@ -77,6 +77,7 @@ def reference(trunk):
     return model
 
 
+@pytest.mark.slow
 def test_lpips_is_what_the_lpips_package_computes(pretrained, reference):
     image, target = noise(1, count=2), noise(2, count=2)
     expected = reference(image * 2 - 1, target * 2 - 1).flatten()

@@ -39,6 +39,7 @@ def moving(view, three, folder):
     }[view]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("view", "options"),
     [
@@ -70,6 +71,7 @@ def test_moving_views_are_drawn_again_as_they_were(invoke, images, three, tmp_pa
     assert f"{len(before)} frames" in out
 
 
+@pytest.mark.slow
 def test_a_rendering_begins_at_any_file_of_a_command(invoke, three, tmp_path):
     line = ("channels", three[0], "--frames", 4, "--output_path", tmp_path / "c.png", *QUICK)
     assert invoke(*line)[0] == 0

@@ -170,6 +170,7 @@ def test_a_signal_while_the_past_is_replayed_changes_nothing(invoke, small, tmp_
     assert len(gif_frames(tmp_path / "x.gif")) == 11
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_not_joined_to_another_runs_trajectory(invoke, small, tmp_path):
     with_checkpoint(invoke, small, tmp_path)
     kept = (tmp_path / "x.gif.checkpoint.safetensors").read_bytes()
@@ -192,6 +193,7 @@ def test_a_trajectory_that_ends_too_early_is_said(invoke, small, tmp_path):
     assert code == 2 and err.count("\n") <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.gif", "x.mp4", "frames"])
 def test_an_output_folder_that_vanishes_is_one_line_and_the_rest_is_intact(invoke, small, tmp_path, monkeypatch, name):
     from latentflow.sinks.progress import Progress

@@ -354,6 +354,7 @@ def test_a_long_run_is_announced_with_what_would_shorten_it(tmp_path):
     assert said == ["This will take about 1.7 h (60 s per step); `size` 256 takes about a quarter of it."]
 
 
+@pytest.mark.slow
 def test_a_gif_that_will_be_large_is_announced(tmp_path):
     said, noise = [], np.random.default_rng(0)
     frames = open_frames(tmp_path / "x.gif", draw=lambda record: noise.integers(0, 256, (128, 128, 3), dtype=np.uint8))

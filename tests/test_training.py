@@ -245,6 +245,7 @@ def test_an_interrupted_and_an_uninterrupted_training_are_the_same_bit_for_bit(i
     assert states_equal(one, two)
 
 
+@pytest.mark.slow
 def test_time_ends_a_training_and_its_learning_rate(images):
     training = trainer(images, steps=10**6, max_minutes=0.05, validate_every=10**6)
     records = list(training.updates())
@@ -342,6 +343,7 @@ def test_the_written_scaling_factor_gives_unit_variance(images, tmp_path, monkey
     assert abs(scaling_factor - 1) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("channels", "values", "ratio"),
     # 512 / 4 = 128 cells on a side
@@ -497,6 +499,7 @@ def test_a_stopped_training_writes_its_model_and_resumes(images, tmp_path, monke
     assert [line["step"] for line in metrics_of(tmp_path / "made")] == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_is_measured_on_few_images(tmp_path, monkeypatch):
     measured = []
     measure = training_run.measure
@@ -516,6 +519,7 @@ def test_a_training_that_is_stopped_is_measured_on_few_images(tmp_path, monkeypa
     assert str(report.error).endswith("Its figures are of 2 validation images alone.")
 
 
+@pytest.mark.slow
 def test_a_training_in_a_thread_is_stopped_from_another_and_resumed(images, tmp_path):
     """Two trainings at once, one of which is stopped: both end up as each does alone."""
     configs = [
@@ -570,6 +574,7 @@ def without_format_version(content):
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_release_resumes(images, tmp_path):
     """It has no format version, other options and another name for the optimizer of the discriminator."""
     folder = tmp_path / "made"

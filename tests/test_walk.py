@@ -391,6 +391,7 @@ def test_a_walk_has_48_frames_a_segment_and_goes_through_its_anchors(autoencoder
         assert torch.equal(found[index].latent, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--frames", 20), ("--ease", "in_out"), ("--even", "--frames", 25)])
 def test_whatever_the_timing_every_image_is_a_frame_and_stays_for_as_long_as_asked(invoke, tmp_path, options):
     line = ("walk", "random:1", "random:2", "random:3", "--size", 16, "--fps", 10, "--output_path")
