@@ -14,6 +14,7 @@ from standins import TINY_KL, model_files, random_model, write_cache
 from latentflow.commands import _examination as examination
 from latentflow.models import precision
 from latentflow.models.config import DEFAULT_VAE
+from latentflow.models.device import computes_bf16
 from latentflow.models.precision import Timing, pick_dtype, timing_on
 
 CPU = torch.device("cpu")
@@ -168,6 +169,23 @@ def test_nothing_is_measured_without_instructions_or_on_a_gpu(cache, measured, m
     assert timing_on(torch.device("cuda")) is None
     monkeypatch.setattr(precision, "computes_bf16", lambda device: False)
     assert timing_on(CPU) is None and pick_dtype("auto", CPU) == torch.float32 and not measured[1]
+
+
+@pytest.mark.parametrize(
+    "features, kernels, expected",
+    [
+        ({"amx_bf16": True}, "AVX512", True),
+        ({"avx512_bf16": True}, "AVX512_VEC", True),
+        ({"amx_bf16": True, "avx512_bf16": True}, "DEFAULT", False),
+        ({"avx512_bf16": True}, "AVX2", False),
+        ({"bf16": True}, "SVE256", True),
+        ({"avx2": True}, "AVX2", False),
+    ],
+)
+def test_instructions_count_where_torchs_kernels_use_them(monkeypatch, features, kernels, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kernels)
+    assert computes_bf16(CPU) is expected
 
 
 def test_a_little_slower_is_still_taken_and_much_slower_is_not():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 pytest.importorskip("transformers", reason="needs transformers")
 import tiny_pipelines
@@ -82,7 +83,8 @@ def test_a_model_with_masks_moves_on_evenly_from_each_stop(maker, dtype):
             model.pipeline.transformer.forward = lambda *given, **named: (
                 taken.append(named) or original(*given, **named)
             )
-            outputs.append(model.generate(path.noise(place), path.embeddings(place), steps=1))
+            with sdpa_kernel(SDPBackend.MATH):  # torch's fused one refuses bfloat16 below AVX512 on some processors
+                outputs.append(model.generate(path.noise(place), path.embeddings(place), steps=1))
         rms = [float((one - two).square().mean().sqrt()) for one, two in pairwise(outputs)]
         if dtype == torch.float32:
             assert rms[0] < 0.3 * rms[1] and rms[-1] < 0.3 * rms[-2], rms

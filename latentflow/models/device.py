@@ -53,7 +53,10 @@ def computes_bf16(device: torch.device) -> bool:
         return False
     ask = getattr(torch.cpu, "get_capabilities", None)  # missing in the oldest supported torch
     known = ask() if ask else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
+    if known.get("avx512_bf16") or known.get("amx_bf16"):
+        # kernels held below the processor's own, as by ATEN_CPU_CAPABILITY, refuse attention in bf16
+        return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return bool(known.get("bf16"))
 
 
 def use_fastest_kernels(device: torch.device) -> None:
