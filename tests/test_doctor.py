@@ -89,6 +89,15 @@ def test_extras_that_are_missing_are_not_wrong_and_old_packages_are(invoke, cach
     )
 
 
+def test_a_checkout_that_is_not_installed_is_in_order(invoke, cache, monkeypatch):
+    def requires(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(examination.metadata, "requires", requires)
+    found, wrong = examined(invoke)
+    assert not wrong and found["packages"]["text"].startswith("not checked: latentflow runs from a checkout")
+
+
 def test_without_ffmpeg(invoke, cache, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     code, out, _ = invoke("doctor")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ NOT_FOR_USERS = ("dev",)  # extras
 LITTLE_MEMORY = 2e9  # bytes; decoding 512 × 512 pixels takes about one
 LITTLE_SPACE = 1e9
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "bf16", "sve")
-CACHES_OF_OTHERS = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "IMAGEIO_FFMPEG_EXE")
+VARIABLES = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "IMAGEIO_FFMPEG_EXE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except LatentflowError as error:
-        yield Finding(name, "broken", first_line(Exception(error.args[0])) + ".", error.remedy)
+        yield Finding(name, "broken", str(error.args[0]), error.remedy)
     except Exception as error:
         yield Finding(name, "broken", f"{type(error).__name__}: {first_line(error)}.", "Install latentflow again.")
 
@@ -60,7 +61,7 @@ def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 def _program() -> Iterator[Finding]:
     yield Finding("latentflow", f"{__version__}, {Path(__file__).parent.parent}")
     yield Finding("Python", f"{platform.python_version()}, {sys.executable}, {platform.platform()}")
-    named = [f"{name}={os.environ[name]}" for name in CACHES_OF_OTHERS if os.environ.get(name)]
+    named = [f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)]
     yield Finding("environment", ", ".join(named) or "none of the variables that latentflow reads is set")
 
 
@@ -68,7 +69,11 @@ def _packages() -> Iterator[Finding]:
     """The packages that are installed with it, and those of its extras."""
     from packaging.requirements import Requirement
 
-    every = [Requirement(text) for text in metadata.requires("latentflow") or []]
+    try:
+        every = [Requirement(text) for text in metadata.requires("latentflow") or []]
+    except metadata.PackageNotFoundError:
+        yield Finding("packages", "not checked: latentflow runs from a checkout and is not installed")
+        return
     needed = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
     yield _versions("packages", needed, "pip install --upgrade latentflow")
     for extra in sorted(metadata.metadata("latentflow").get_all("Provides-Extra") or []):
@@ -214,8 +219,6 @@ def _ffmpeg() -> Iterator[Finding]:
 
 def _folders() -> Iterator[Finding]:
     """The folders that are written into."""
-    import shutil
-
     from latentflow.models.hub import cache_folder
     from latentflow.models.weights import VGG16
 

@@ -1,7 +1,7 @@
-"""Models that encode and decode something else than still pictures, as autoencoders of still pictures.
+"""Adapters that make autoencoders of still pictures from models of videos, packed latents, tokens or noise.
 
-Each adapter has diffusers' model as `inner` and shows its config, encoder and decoder as its own. Latents are as the
-model's pipelines hold them, but for a time axis.
+Each adapter has diffusers' model as `inner` and shows its config, encoder and decoder as its own. Latents have the
+values and the channels that the model's pipelines use, without a time axis.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ TOLERANCE = 1e-4  # of a reduced network beside diffusers' own, as a part of the
 
 
 class Adapter(nn.Module):
-    """A model as it is: what the others change."""
+    """A model without changes; the base of the other adapters."""
 
     notice = ""
 
@@ -232,7 +232,7 @@ def _reordered(cells: Tensor, patch: int) -> Tensor:
 
 
 def causal(model: Any) -> Adapter:
-    """A causal video autoencoder as a network for pictures, or with its time axis where that computes another thing.
+    """A causal video autoencoder reduced to a network for pictures; with its time axis where the results differ.
 
     Both are compared on a picture of 4 × 4 cells and on a latent.
     """
@@ -256,7 +256,8 @@ def causal(model: Any) -> Adapter:
     for name, children in before.items():
         for child, module in children.items():
             setattr(model.get_submodule(name), child, module)
-    framed.notice = f"{type(model).__name__} is computed with its time axis: without it, it computes otherwise{told}."
+    name = type(model).__name__
+    framed.notice = f"{name} keeps its time axis: as a network for pictures it gives other values{told}."
     return framed
 
 
