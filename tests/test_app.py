@@ -1255,10 +1255,14 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
     time.sleep(1)
     assert state()[0] == 1  # the first one's run
     button(browser, "Draw").click()
-    soon(lambda: len(browser.execute_script(DEEP, ".lf-scrubber input")) == 1)
     soon(lambda: any(link.text == "walk.gif" for link in browser.find_elements("tag name", "a")))
-    time.sleep(1)
-    slider = browser.execute_script(DEEP, ".lf-scrubber input")[0]
+
+    def steady():  # the page draws the finished walk anew, with another slider
+        sliders = browser.execute_script(DEEP, ".lf-scrubber input")
+        time.sleep(1)
+        return sliders if sliders == browser.execute_script(DEEP, ".lf-scrubber input") else None
+
+    (slider,) = soon(steady)
     left, top, width, height = browser.execute_script(
         "arguments[0].scrollIntoView({block: 'center'}); const {left, top, width, height} = "
         "arguments[0].getBoundingClientRect(); return [left, top, width, height]",
