@@ -25,6 +25,7 @@ from latentflow.models.device import pick_device
 from latentflow.models.geometry import LatentGeometry, geometry_of, read_geometry
 from latentflow.models.layouts import Layout, diffusers_names
 from latentflow.models.precision import pick_dtype
+from latentflow.models.refinement import AUTO, Refined, refine_latent
 from latentflow.models.served import SERVED
 from latentflow.models.structures import TAESD
 from latentflow.models.taef2 import add_normalized_blocks
@@ -149,10 +150,23 @@ class Autoencoder(nn.Module):
         """The reconstruction of a picture: decoded from its own latent, and of its size."""
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
 
-    def encode(self, image: Tensor) -> Tensor:
-        """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean. Raises `InputError` for
-        another shape."""
-        return self.encode_with_posterior(image)[0]
+    def encode(self, image: Tensor, refine: int | str = 0) -> Tensor:
+        """The latent (n, c, rows, columns) of (n, 3, h, w) in [0, 1]; of a posterior, its mean. With `refine`, a number
+        of steps or "auto", the decoder's picture of it comes closer to the image, and it has no gradient: see
+        `models.refinement`. Raises `InputError` for another shape, and for a `refine` that is neither."""
+        if refine == 0:
+            return self.encode_with_posterior(image)[0]
+        return self.refined(image, refine).latent
+
+    def refined(
+        self, image: Tensor, steps: int | str = AUTO, after: Callable[[int], None] = lambda step: None
+    ) -> Refined:
+        """The refined latents of pictures (n, 3, h, w) in [0, 1], with their PSNR and that of the encoder's own; the
+        rest is as in `refine_latent`. Raises `InputError` as `encode` does."""
+        if steps != AUTO and not (isinstance(steps, int) and steps >= 0):
+            raise InputError(f'`refine` is a number of steps from 0 or "auto", not {steps!r}.')
+        size = (image.shape[-2], image.shape[-1])
+        return refine_latent(image, self.encode, lambda latent: self.decode(latent, size), steps, after=after)
 
     def encode_with_posterior(self, image: Tensor) -> tuple[Tensor, Any]:
         """The latent, and the posterior it is the mean of: diffusers' diagonal Gaussian in the model's own units, with
