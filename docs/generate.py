@@ -38,6 +38,9 @@ IMPORTS = {  # of stubs, by the name that is imported
     "Evaluation": "from latentflow.explore.evaluate.run import Evaluation",
     "Report": "from latentflow.runs.job import Report",
     "AnchorLike": "from latentflow.latents.sources import AnchorLike",
+    "ImageLike": "from latentflow.inversion.target import ImageLike",
+    "LatentsLike": "from latentflow.explore.to_pictures import LatentsLike",
+    "Tensor": "from torch import Tensor",
     "Autoencoder": "from latentflow.models.autoencoder import Autoencoder",
     "Labeled": "from latentflow.base.records import Labeled",
     "Session": "from latentflow.base.session import Session",
@@ -234,7 +237,7 @@ def stubs() -> dict[Path, str]:
     in_memory = PACKAGE / "explore" / "in_memory.pyi"
     return {
         PACKAGE / "views.pyi": stub(views, parts),
-        in_memory: stub([latentflow.walk, latentflow.evaluate]),
+        in_memory: stub([latentflow.encode, latentflow.decode, latentflow.walk, latentflow.evaluate]),
     }
 
 

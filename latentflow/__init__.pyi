@@ -36,6 +36,10 @@ from .sinks.sink import Sink as Sink
 from .sinks.sink import EveryNth as EveryNth
 from .sinks.sink import run_sinks as run_sinks
 from .sinks.frames import open_frames as open_frames
+from .explore.in_memory import decode as decode
+from .explore.in_memory import encode as encode
+from .models.refinement import Refined as Refined
+from .models.refinement import refine_latent as refine_latent
 from .explore.in_memory import walk as walk
 from .explore.in_memory import evaluate as evaluate
 from .latents.index import encode_folder as encode_folder

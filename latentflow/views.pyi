@@ -53,6 +53,93 @@ from latentflow.explore import nearest as nearest
 from latentflow.explore import plane_basis as plane_basis
 from latentflow.explore import pullback_metric as pullback_metric
 from latentflow.explore import sweep_channels as sweep_channels
+def encode(
+    *sources: str | PathLike[str],
+    vae: str | PathLike[str] | Autoencoder | None = None,
+    session: Session | None = None,
+    refine: str = 'auto',
+    loss_type: str = 'mse',
+    fit: Literal["contain", "cover", "stretch"] = 'contain',
+    overwrite: bool = False,
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+    background: str = 'white',
+    max_pixels: int = 178000000,
+    output_path: str | PathLike[str] = '{stem}.safetensors',
+    size: int | None = None,
+) -> Report:
+    """Encode pictures, each into a file, and refine their latents so that the decoder's pictures come as
+    near as they can.
+
+    An encoder is only an approximate inverse of its decoder, so every round trip costs a little of the picture.
+    A few steps of one decode and one encode each mend that. Files that were made from the same bytes before are
+    skipped; what is wrong with one of many pictures is reported, and ends nothing.
+
+    `sources` are IMAGE...|FOLDER, and the options are those of the command `encode`. It writes the same files. The
+    report that is returned has its `figures`, the files `written`, and the `error` that broke it off, if any did.
+    `vae` is a name, a folder, a file or an `Autoencoder`; `session` shares loaded models. Raises `LatentflowError`
+    as the command does."""
+    ...
+
+def decode(
+    *sources: str | PathLike[str],
+    vae: str | PathLike[str] | Autoencoder | None = None,
+    session: Session | None = None,
+    latent_of: str | None = None,
+    overwrite: bool = False,
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+    output_path: str | PathLike[str] = '{stem}.decoded.png',
+) -> Report:
+    """Decode saved latents, each into a picture.
+
+    Files are those of encode, of --save_latent, and those of other programs with --latent_of. Pictures that
+    were made from the same bytes before are skipped; what is wrong with one of many files is reported, and ends
+    nothing.
+
+    `sources` are LATENT...|FOLDER, and the options are those of the command `decode`. It writes the same files. The
+    report that is returned has its `figures`, the files `written`, and the `error` that broke it off, if any did.
+    `vae` is a name, a folder, a file or an `Autoencoder`; `session` shares loaded models. Raises `LatentflowError`
+    as the command does."""
+    ...
+
+def cycles(
+    *sources: str | PathLike[str],
+    vae: str | PathLike[str] | Autoencoder | None = None,
+    session: Session | None = None,
+    refine: str = 'auto',
+    loss_type: str = 'mse',
+    fit: Literal["contain", "cover", "stretch"] = 'contain',
+    overwrite: bool = False,
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+    background: str = 'white',
+    max_pixels: int = 178000000,
+    size: int = 256,
+    output_path: str | PathLike[str] = 'cycles.gif',
+    count: int = 10,
+    fps: float = 2.0,
+    hold: float = 1.5,
+    loop: int = 0,
+) -> Report:
+    """Encode and decode a picture again and again, by the encoder alone and with refined latents, and show
+    both side by side.
+
+    Between two round trips a picture is clamped and rounded to 8 bits, as it is where programs hand it on. The
+    curve is the PSNR against the first picture: what the encoder loses adds up, what is refined stays.
+
+    `sources` are IMAGE, and the options are those of the command `cycles`. It writes the same files. The report
+    that is returned has its `figures`, the files `written`, and the `error` that broke it off, if any did. `vae` is
+    a name, a folder, a file or an `Autoencoder`; `session` shares loaded models. Raises `LatentflowError` as the
+    command does."""
+    ...
+
 def walk(
     *sources: str | PathLike[str],
     vae: str | PathLike[str] | Autoencoder | None = None,

@@ -93,7 +93,7 @@ def tests_fail(copy: Path, tests: tuple[str, ...]) -> bool:
 
 def _fails(copy: Path, line: list[str]) -> bool:
     # no .pyc files, or a stale one could stand in for a changed file
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
     try:
         done = subprocess.run(line, cwd=copy, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:

@@ -66,7 +66,7 @@ def hints(function):
         "Callable": typing.Callable,
         "np": importlib.import_module("numpy"),
         "Image": importlib.import_module("PIL.Image"),
-        "AnchorLike": typing.Any,
+        **dict.fromkeys(("AnchorLike", "ImageLike", "LatentsLike"), typing.Any),
     }
     return typing.get_type_hints(function, known)
 

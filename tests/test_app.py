@@ -841,7 +841,7 @@ NO_OPTIONS = ("files", "examples", "start", "clear", "before", "suffix", "words"
 @pytest.mark.parametrize(
     ("name", "config"),
     [("flow", RunConfig), ("compare", CompareConfig), ("prompts", PromptsConfig)]
-    + [(view.name, view.config) for view in VIEWS.own.values()],
+    + [(view.name, view.config) for view in VIEWS.own.values() if view.in_app],
 )
 def test_widgets_have_the_limits_and_defaults_of_the_command_line(held, name, config):
     page, own = panel(name), {each.name: each for each in fields(config)}
@@ -1238,7 +1238,7 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
         "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     )
     links = {link.text for link in browser.find_elements("css selector", ".st-key-panels a")}
-    assert links == {"Flow", "Compare", "Prompts", *(name.capitalize() for name in VIEWS)}
+    assert links == {"Flow", "Compare", "Prompts", *(name.capitalize() for name, view in VIEWS.items() if view.in_app)}
     browser.execute_script("arguments[0].scrollIntoView()", button(browser, "Start"))
     button(browser, "Start").click()  # waits for the first run
     soon(lambda: 0 <= browser.execute_script(TOP) < 844)

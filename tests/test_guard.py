@@ -66,6 +66,28 @@ LINES = {
         ),
         (("batch", "two", "--output_dir", "out", "--suffix", "", *BUNDLED, "--steps", 1), [], ["out/a_png"]),
     ],
+    "encode": [
+        (
+            ("encode", "two", "--refine", 1, "--output_path", "n/{stem}.npy", *BUNDLED),
+            ["n/a.npy", "n/b.npy", "n/encode.manifest.json"],
+            [],
+        ),
+        (("encode", "small.png", "--output_path", "s.latent", *BUNDLED), ["s.latent", "s.latent.manifest.json"], []),
+    ],
+    "decode": [
+        (
+            ("decode", "z0.npy", "--latent_of", "bundled:scaled", *BUNDLED[:2]),
+            ["z0.decoded.png", "z0.decoded.png.manifest.json"],
+            [],
+        ),
+    ],
+    "cycles": [
+        (
+            ("cycles", "small.png", "--count", 1, "--output_path", "y.gif", *BUNDLED),
+            ["y.gif", "y.gif.manifest.json"],
+            [],
+        ),
+    ],
     "walk": [
         (
             ("walk", "small.png", "two/a.png", "--audio", "a.wav", "--fps", 4, "--output_path", "w.gif", *BUNDLED),
@@ -203,6 +225,7 @@ def inputs(tmp_path_factory):
         picture(folder / "told" / f"{seed}.png", seed)
         (folder / "told" / f"{seed}.txt").write_text(f"noise {seed}")
     (folder / "tiny.json").write_text(json.dumps(TINY_KL))
+    np.save(folder / "z0.npy", np.random.default_rng(0).standard_normal((1, 4, 6, 6)).astype("float32"))
     with wave.open(str(folder / "a.wav"), "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)

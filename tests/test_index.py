@@ -24,7 +24,7 @@ from latentflow.latents.index import (
     read_latents,
     read_squares,
 )
-from latentflow.pictures.folders import FoundImages
+from latentflow.pictures.folders import FoundFiles
 
 SIZE = 8
 OLD_INDEX = Path(__file__).parent / "data" / "0.1.0" / "index.safetensors"  # of four pictures, at 16 pixels
@@ -213,7 +213,7 @@ def test_a_folder_without_any_good_image_is_refused(tmp_path):
 
 
 def test_an_image_that_disappears_meanwhile_is_left_out(folder, monkeypatch):
-    found = FoundImages([*index.find_images(folder).paths, folder / "gone.png"])
+    found = FoundFiles([*index.find_images(folder).paths, folder / "gone.png"])
     monkeypatch.setattr(index, "find_images", lambda folder: found)
     assert "does not exist" in read(folder).problems["gone.png"]
 

@@ -45,6 +45,9 @@ BASES = {
     "batch": ["batch", "two", *FAST, *RUN, "--output_dir", "o"],
     "compare": ["compare", "--image_path", "a.png", "--losses", "mse,l1", *FAST, *RUN, "--output_path", "o.gif"],
     "render": ["render", "made/run.gif", "--output_path", "o.gif"],
+    "encode": ["encode", "a.png", *FAST, "--refine", "1", "--output_path", "o.npy"],
+    "decode": ["decode", "z.npy", "--latent_of", "vae:scaled", *FAST[:2], *FAST[4:], "--output_path", "o.png"],
+    "cycles": ["cycles", "a.png", *FAST, "--count", "2", "--output_path", "o.gif"],
     "walk": ["walk", "a.png", "b.png", *FAST, "--frames", "5", "--output_path", "o.gif"],
     "channels": ["channels", "a.png", *FAST, "--frames", "4", *FIGURE],
     "grid": ["grid", *PLANE, *FAST, "--resolution", "2", *FIGURE],
@@ -70,6 +73,8 @@ VALUES = {
         size 40; skip_step 2; smooth 0.5; steps 1; steps@curvature 3; strengths 1,2; subspace 4; target_psnr 2; tile 16
         to 1.2; vae bundled; vae_config made/half.json; worst 1
         output_path@optimize p.gif; output_path@compare p.gif; output_path@render p.gif; output_path@walk p.gif
+        count@cycles 3; refine@cycles 0; latent_of@decode made/vae:unscaled
+        output_path@encode p.safetensors; output_path@decode p.png; output_path@cycles p.png
         output_path p.svg; output_path@concept p.safetensors
     """.strip().splitlines()
     for option, value in (pair.split() for pair in line.strip().split("; "))
@@ -96,6 +101,9 @@ BESIDE = {
     "latent_of@concept": [*UNSCALED, "--apply", "square.npy"],
     "latent_of@similar": [*UNSCALED, "-a.png", "-images", "square.npy", "images"],
     "latent_of@walk": ["-b.png", *NUMBERS],
+    "latent_of@decode": [],
+    "loss_type@encode": ["--refine", "gradient:2"],
+    "loss_type@cycles": ["--refine", "gradient:2"],
     "measure": ["--even", "--size", "48"],
     "marks": [*SOUND, "c.png"],
     "marks@render": [*SOUND, "--motion", "energy"],
@@ -118,6 +126,7 @@ UNSEEN = {
     **dict.fromkeys(("bounce@grid", "fps@grid", "frames@grid", "loop@grid", "palette@grid"), "a plane to pan across"),
     **{f"vae_config@{view}": "the index refuses it" for view in ("atlas", "concept", "similar", "stats")},
     "direction": "needs a second direction",
+    "vae@decode": "a latent belongs to one autoencoder",
     "margin@render": "twelve frames are too few to show it",
     "address": "of Ray alone",
     "batch_size": "how many at a time",

@@ -166,6 +166,9 @@ CASES = {
         latentflow.views.decode_path(g.own, latentflow.latents.LatentPath(g.latents[:3]), [0, 0.5, 2], (8, 8))
     ),
     "walk": lambda g: list(latentflow.walk(["random:1", str(g.images[0])], vae=g.own, size=8, frames=3)),
+    "encode": lambda g: latentflow.encode(g.images[0], vae=g.own, size=8, refine=2),
+    "decode": lambda g: latentflow.decode(g.latents[:2], vae=g.own),
+    "refine_latent": lambda g: latentflow.refine_latent(g.target, g.own.encode, g.own.decode, 2),
     "decode_frames": lambda g: list(latentflow.decode_frames(g.own, g.latents.split(1), (8, 8))),
     "load_latent": _saved,
     "encode_folder": lambda g: latentflow.encode_folder(g.folder, vae=g.own, size=16).latents,

@@ -20,7 +20,8 @@ def draw() -> None:
     page_style()
     is_new = "visit" not in st.session_state
     visit = this_visit()
-    panels = PANELS | {name: partial(show_view, name) for name in VIEWS if name not in PANELS}
+    views = (name for name, view in VIEWS.items() if view.in_app and name not in PANELS)
+    panels = PANELS | {name: partial(show_view, name) for name in views}
     pages = [
         st.Page(draw, title=name.capitalize(), url_path=name, default=name == "flow") for name, draw in panels.items()
     ]

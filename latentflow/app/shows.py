@@ -16,7 +16,7 @@ from latentflow.base.options import command_line
 from latentflow.base.pixels import to_jpeg, to_uint8
 from latentflow.base.records import Comparison, Labeled
 from latentflow.explore.views import VIEWS
-from latentflow.latents.config import ViewConfig
+from latentflow.models.config import ModelOptions
 from latentflow.pictures.draw import LabeledDrawing, panels, tiled
 from latentflow.runs.compare import run_compare
 from latentflow.runs.config import CompareConfig
@@ -35,7 +35,7 @@ class Show:
         visit: Visit,
         command: str,
         sources: Sequence[str],
-        config: ViewConfig | CompareConfig,
+        config: ModelOptions | CompareConfig,
         names: Mapping[str, str],
         *,
         collect: bool = False,

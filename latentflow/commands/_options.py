@@ -96,9 +96,9 @@ class Report(typing.Protocol):
     def summary(self) -> dict[str, Any]: ...
 
 
-def show(report: Report, as_json: bool) -> None:
-    """Print a report; raises what broke its run off."""
-    click.echo(json.dumps(report.summary(), indent=2) if as_json else as_options(str(report)))
+def show(report: Report, as_json: bool, *, err: bool = False) -> None:
+    """Print a report, on standard error with `err`; raises what broke its run off."""
+    click.echo(json.dumps(report.summary(), indent=2) if as_json else as_options(str(report)), err=err)
     if report.error is not None:
         raise report.error
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from latentflow.base.files import STDIN
 from latentflow.commands._options import CONTEXT, config_options, report_options, show
 from latentflow.commands._terminal import terminal_session
 from latentflow.explore.views import View
@@ -13,12 +14,14 @@ from latentflow.explore.views import View
 def view_command(view: View) -> click.Command:
     """The click command of a view."""
 
-    def command(quiet: bool, as_json: bool, **values: Any) -> None:
+    @click.pass_context
+    def command(context: click.Context, /, quiet: bool, as_json: bool, **values: Any) -> None:
         sources = [source for name, _ in view.arguments for source in _several(values.pop(name))]
-        config = view.config(**values)
+        config: Any = view.config(**values)
         with terminal_session(quiet=quiet) as session:
             report = view.run(sources, config, session)
-        show(report, as_json)
+        show(report, as_json, err=str(config.output_path) == STDIN)
+        context.exit(report.exit_code)
 
     command.__doc__ = help_text(inspect.cleandoc(view.help), view.examples)
     decorated: Any = config_options(view.config, short=view.short)(report_options(command))

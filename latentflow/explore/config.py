@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latentflow.base.options import MAX_SEED, option, option_of
+from latentflow.base.errors import InputError
+from latentflow.base.options import MAX_SEED, Options, option, option_of
 from latentflow.latents.config import ForeignOption, ViewConfig
-from latentflow.models.config import DEFAULT_VAE
-from latentflow.pictures.config import FitOptions
-from latentflow.sinks.config import OUTPUT_SUFFIXES, FrameOptions
+from latentflow.models.config import DEFAULT_VAE, ModelOptions
+from latentflow.pictures.config import FitOptions, ReadingOptions
+from latentflow.sinks.config import OUTPUT_SUFFIXES, FrameOptions, OverwriteOption
 from latentflow.sound.config import MusicConfig
 
 FIGURE = ".png or .svg; what belongs to it goes beside it."
@@ -97,6 +98,87 @@ class ChannelsConfig(ViewConfig, FitOptions, ForeignOption):
     fps: float = option_of(FrameOptions, "fps")
     loop: int = option_of(FrameOptions, "loop")
     palette: str = option_of(FrameOptions, "palette")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions(Options):
+    """The options of refining an encoder's latent; raises `InputError` naming the option that is wrong."""
+
+    refine: str = option(
+        "auto",
+        "Gradient-free steps after the encoder, each one decode and one encode: a number, auto (until a step brings "
+        "less than 0.05 dB per pass), or gradient:N, which then follows the gradient of `loss_type` for N steps.",
+        metavar="STEPS",
+    )
+    loss_type: str = option("mse", "Objective of `refine` gradient:N.", metavar="LOSS")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        updates = self.steps[1]
+        if not updates and self.changed("loss_type"):
+            raise InputError(
+                f"`loss_type` {self.loss_type} would have no effect with `refine` {self.refine}.",
+                "Give `refine` gradient:N, or leave it out.",
+            )
+
+    @property
+    def steps(self) -> tuple[int | str, int]:
+        """The gradient-free steps, and the steps along the gradient after them; raises `InputError`."""
+        kind, _, number = self.refine.rpartition(":")
+        if self.refine == "auto":
+            return "auto", 0
+        if number.isdecimal() and len(number) < 6 and kind in ("", "gradient"):
+            return ("auto", int(number)) if kind else (int(number), 0)
+        raise InputError(f"`refine` {self.refine!r}: it is a number of steps, auto, or gradient:N.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeConfig(ReadingOptions, ModelOptions, OverwriteOption, FitOptions, RefineOptions):
+    """The options of encoding, checked when made; raises `InputError` naming the option that is wrong."""
+
+    output_path: str = option(
+        "{stem}.safetensors",
+        "A file for each picture: .safetensors, .latent (ComfyUI's, in the encoder's own units) or .npy; {stem} and "
+        "{name} are those of the picture, - is standard output.",
+        metavar="FILE",
+        affects="files",
+    )
+    size: int | None = option(
+        None, "Longer side of each picture in pixels.", minimum=8, maximum=65_536, shown_default="as it is"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is None and self.changed("fit"):
+            raise InputError(f"`fit` {self.fit} would have no effect without `size`.", "Give `size`, or leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig(ModelOptions, OverwriteOption, ForeignOption):
+    """The options of decoding, checked when made; raises `InputError` naming the option that is wrong."""
+
+    output_path: str = option(
+        "{stem}.decoded.png",
+        "A .png for each latent; {stem} and {name} are those of the latent, - is standard output.",
+        metavar="FILE",
+        affects="files",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CyclesConfig(ViewConfig, FitOptions, RefineOptions):
+    """The options of repeated round trips, checked when made; raises `InputError` naming the option that is wrong."""
+
+    output_path: str = option(
+        "cycles.gif",
+        "A .gif, .mp4, .webm or .webp with a frame for each round trip, or a figure, .png or .svg.",
+        metavar="FILE",
+        affects="files",
+    )
+    count: int = option(10, "Number of round trips.", minimum=1, maximum=1000)
+    fps: float = option(2.0, "Frames per second.", above=0, maximum=240, affects="files")
+    hold: float = option_of(FrameOptions, "hold")
+    loop: int = option_of(FrameOptions, "loop")
 
 
 @dataclass(frozen=True, kw_only=True)

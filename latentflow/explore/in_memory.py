@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from latentflow.base.errors import InputError
 from latentflow.base.session import Session
 from latentflow.explore.calls import check_in_memory, check_names, file_options, taking
-from latentflow.explore.config import EvaluateConfig, WalkConfig
+from latentflow.explore.config import DecodeConfig, EncodeConfig, EvaluateConfig, WalkConfig
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from latentflow.base.records import Labeled
     from latentflow.explore.evaluate.run import Evaluation
+    from latentflow.explore.to_pictures import LatentsLike
+    from latentflow.inversion.target import ImageLike
     from latentflow.latents.sources import AnchorLike
     from latentflow.models.autoencoder import Autoencoder
 
@@ -51,6 +54,56 @@ def walk(
         raise InputError("`sources` is a list of images, saved latents or random:SEED, not one text.")
     check_in_memory(options, WalkConfig, "walk")
     return walk_frames(list(sources), options, vae, positions, session or Session())
+
+
+@taking(EncodeConfig, without=(*file_options(EncodeConfig), "refine"))
+def encode(
+    images: "ImageLike | Sequence[ImageLike]",
+    *,
+    refine: int | str = "auto",
+    vae: "str | PathLike[str] | Autoencoder" = "bundled",
+    session: Session | None = None,
+    **options: Any,
+) -> "Tensor":
+    """Encode images and refine their latents so that the decoder's pictures come as near as they can.
+
+    `images` are a path, a PIL picture, an array (h, w[, 3 or 4]) of uint8, or a list of these, all of one size; or a
+    tensor (3, h, w) or (n, 3, h, w) of floats in [0, 1]. `refine` is a number of gradient-free steps, 0 for the
+    encoder's own latent, "auto", or "gradient:N". `vae` is a name, a folder, a file or an `Autoencoder`; the options
+    are those of the command. `session` shares loaded models, and its `stop()` ends the work with `Interrupted`.
+
+    Returns latents (n, c, rows, columns) of about unit variance. Raises `InputError` for a wrong option, for anything
+    but images and for images of several sizes, `WeightsError` for weights that are missing.
+    """
+    from latentflow.explore.to_latents import encode_images
+
+    check_in_memory(options, EncodeConfig, "encode")
+    return encode_images(images, EncodeConfig(refine=str(refine), **options), vae, session or Session())
+
+
+@taking(DecodeConfig, without=file_options(DecodeConfig))
+def decode(
+    latents: "LatentsLike",
+    *,
+    vae: "str | PathLike[str] | Autoencoder" = "bundled",
+    session: Session | None = None,
+    **options: Any,
+) -> "Tensor":
+    """Decode latents, or files of latents, into pictures.
+
+    `latents` are a tensor or array (c, rows, columns) or (n, c, rows, columns) of about unit variance, a path, or a
+    list of paths, all of one size. `vae` is a name, a folder, a file or an `Autoencoder`; the options are those of the
+    command. `session` shares loaded models.
+
+    Returns pictures (n, 3, h, w), nominally in [0, 1], unclamped. Raises `InputError` for a wrong option and for
+    anything but latents of this autoencoder, `WeightsError` for weights that are missing.
+    """
+    from latentflow.explore.to_pictures import decode_latents
+
+    check_in_memory(options, DecodeConfig, "decode")
+    config, session = DecodeConfig(**options), session or Session()
+    loaded = session.load(vae, config.weights, config.device, config.dtype, config.vae_config)
+    return decode_latents(latents, loaded.autoencoder, config.latent_of)
 
 
 @taking(EvaluateConfig, without=("old",))

@@ -8,9 +8,60 @@ import numpy as np
 import torch
 from latentflow.explore.evaluate.run import Evaluation
 from latentflow.latents.sources import AnchorLike
+from latentflow.inversion.target import ImageLike
+from latentflow.explore.to_pictures import LatentsLike
+from torch import Tensor
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.base.records import Labeled
 from latentflow.base.session import Session
+
+def encode(
+    images: ImageLike | Sequence[ImageLike],
+    *,
+    refine: int | str = 'auto',
+    vae: str | PathLike[str] | Autoencoder = 'bundled',
+    session: Session | None = None,
+    loss_type: str = 'mse',
+    fit: Literal["contain", "cover", "stretch"] = 'contain',
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+    background: str = 'white',
+    max_pixels: int = 178000000,
+    size: int | None = None,
+) -> Tensor:
+    """Encode images and refine their latents so that the decoder's pictures come as near as they can.
+
+    `images` are a path, a PIL picture, an array (h, w[, 3 or 4]) of uint8, or a list of these, all of one size; or a
+    tensor (3, h, w) or (n, 3, h, w) of floats in [0, 1]. `refine` is a number of gradient-free steps, 0 for the
+    encoder's own latent, "auto", or "gradient:N". `vae` is a name, a folder, a file or an `Autoencoder`; the options
+    are those of the command. `session` shares loaded models, and its `stop()` ends the work with `Interrupted`.
+
+    Returns latents (n, c, rows, columns) of about unit variance. Raises `InputError` for a wrong option, for anything
+    but images and for images of several sizes, `WeightsError` for weights that are missing."""
+    ...
+
+def decode(
+    latents: LatentsLike,
+    *,
+    vae: str | PathLike[str] | Autoencoder = 'bundled',
+    session: Session | None = None,
+    latent_of: str | None = None,
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+) -> Tensor:
+    """Decode latents, or files of latents, into pictures.
+
+    `latents` are a tensor or array (c, rows, columns) or (n, c, rows, columns) of about unit variance, a path, or a
+    list of paths, all of one size. `vae` is a name, a folder, a file or an `Autoencoder`; the options are those of the
+    command. `session` shares loaded models.
+
+    Returns pictures (n, 3, h, w), nominally in [0, 1], unclamped. Raises `InputError` for a wrong option and for
+    anything but latents of this autoencoder, `WeightsError` for weights that are missing."""
+    ...
 
 def walk(
     sources: Sequence[AnchorLike],

@@ -13,13 +13,16 @@ from latentflow.explore.config import (
     ChannelsConfig,
     ConceptConfig,
     CurvatureConfig,
+    CyclesConfig,
+    DecodeConfig,
+    EncodeConfig,
     EvaluateConfig,
     GridConfig,
     SimilarConfig,
     StatsConfig,
     WalkConfig,
 )
-from latentflow.latents.config import ViewConfig
+from latentflow.models.config import ModelOptions
 
 if TYPE_CHECKING:
     from latentflow.base.session import Session
@@ -36,11 +39,11 @@ class View:
     `function`, "module:name" with a dot before a module of this package, takes sources, config and session and returns
     a `Report`. `arguments` are its sources by name and metavar; `many` takes any number for the last one. `short`
     are further names of options. `summary` is its line in the list of commands, `help` what it shows, `examples` lines
-    that run it.
+    that run it. `in_app` is False for a view with sources that the app doesn't take.
     """
 
     name: str
-    config: type[ViewConfig]
+    config: type[ModelOptions]
     function: str
     arguments: tuple[tuple[str, str], ...]
     many: bool = False
@@ -48,25 +51,72 @@ class View:
     summary: str
     help: str
     examples: tuple[str, ...]
+    in_app: bool = True
 
     @property
     def several(self) -> bool:
         """True if `vae` may name several autoencoders."""
         return "," in next(each.metadata["metavar"] for each in fields(self.config) if each.name == "vae")
 
-    def run(self, sources: Sequence[str], config: ViewConfig, session: "Session") -> "Report":
+    def run(self, sources: Sequence[str], config: ModelOptions, session: "Session") -> "Report":
         """Run it; imports torch. Raises `LatentflowError` as its parts do."""
         function: Callable[[Sequence[str], Any, Session], Report] = find_object(self.function, "latentflow.explore")
         return function(sources, config, session)
 
 
-def _view(name: str, config: type[ViewConfig], function: str, **values: Any) -> View:
+def _view(name: str, config: type[ModelOptions], function: str, **values: Any) -> View:
     return View(**{"name": name, "config": config, "function": f".{function}", "short": {}, **values})
 
 
 _VIEWS = {
     view.name: view
     for view in (
+        _view(
+            "encode",
+            EncodeConfig,
+            "to_latents:run_encode",
+            arguments=(("sources", "IMAGE...|FOLDER"),),
+            many=True,
+            summary="Pictures become latents that keep them: refined without gradients.",
+            help="""Encode pictures, each into a file, and refine their latents so that the decoder's pictures come as
+            near as they can.
+
+            An encoder is only an approximate inverse of its decoder, so every round trip costs a little of the picture.
+            A few steps of one decode and one encode each mend that. Files that were made from the same bytes before are
+            skipped; what is wrong with one of many pictures is reported, and ends nothing.""",
+            examples=(
+                "latentflow encode photographs --output_path 'latents/{stem}.safetensors'",
+                "latentflow encode cat.png --output_path - | latentflow decode - --output_path again.png",
+            ),
+        ),
+        _view(
+            "decode",
+            DecodeConfig,
+            "to_pictures:run_decode",
+            arguments=(("sources", "LATENT...|FOLDER"),),
+            many=True,
+            in_app=False,
+            summary="Saved latents become pictures.",
+            help="""Decode saved latents, each into a picture.
+
+            Files are those of encode, of --save_latent, and those of other programs with --latent_of. Pictures that
+            were made from the same bytes before are skipped; what is wrong with one of many files is reported, and ends
+            nothing.""",
+            examples=("latentflow decode latents --output_path 'pictures/{stem}.png'",),
+        ),
+        _view(
+            "cycles",
+            CyclesConfig,
+            "cycles:run_cycles",
+            arguments=(("source", "IMAGE"),),
+            summary="What repeated round trips through an autoencoder do to a picture, refined and not.",
+            help="""Encode and decode a picture again and again, by the encoder alone and with refined latents, and show
+            both side by side.
+
+            Between two round trips a picture is clamped and rounded to 8 bits, as it is where programs hand it on. The
+            curve is the PSNR against the first picture: what the encoder loses adds up, what is refined stays.""",
+            examples=("latentflow cycles examples/cat.png --count 10 --output_path cycles.gif",),
+        ),
         _view(
             "walk",
             WalkConfig,

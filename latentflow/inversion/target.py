@@ -81,7 +81,7 @@ def given_target(
         picture = read_picture(image, reader)
         fitted = _fitted(picture, config)
     else:
-        images = _checked_tensor(image, "`image`")
+        images = checked_tensor(image, "`image`")
         picture = Image.new("L", (images.shape[-1], images.shape[-2]))  # its shape, for the mask
         fitted = torch.cat([_fitted(_to_picture(each), config) for each in images.split(1)]) if resized else images
     if mask is None:
@@ -106,7 +106,7 @@ def read_picture(
     """A picture from what a caller has, transparency over `background` or as the reader has it; raises `InputError`,
     beginning with `label`, for anything else."""
     if isinstance(image, Tensor):
-        tensor = _checked_tensor(image, label)
+        tensor = checked_tensor(image, label)
         if len(tensor) != 1:
             raise InputError(f"{label}: one picture is wanted, not a batch of {len(tensor)}.")
         return _to_picture(tensor)
@@ -122,7 +122,7 @@ def read_picture(
     raise InputError(f"{label} is a path, a PIL picture, an array or a tensor, not {type(image).__name__}.")
 
 
-def _checked_tensor(image: Tensor, label: str) -> Tensor:
+def checked_tensor(image: Tensor, label: str) -> Tensor:
     """Pictures (n, 3, h, w) of float32, clamped to [0, 1], from a caller's tensor; raises `InputError` for others."""
     shape = tuple(image.shape)
     if image.ndim == 3:
@@ -155,7 +155,7 @@ def _weights(mask: Tensor, label: str) -> Tensor:
     mask = mask.reshape(-1, *mask.shape[-3:]) if mask.ndim > 2 else mask[None, None]
     if mask.ndim == 4 and mask.shape[1] == 1:
         mask = mask.expand(-1, 3, -1, -1)
-    weights = _checked_tensor(mask, label).mean(dim=1, keepdim=True) if mask.shape[1] == 3 else None
+    weights = checked_tensor(mask, label).mean(dim=1, keepdim=True) if mask.shape[1] == 3 else None
     if weights is None:
         raise InputError(f"{label}: a tensor is (h, w), (1, h, w) or (n, 1, h, w), not {shape}.")
     if not weights.flatten(1).any(dim=1).all():

@@ -11,7 +11,14 @@ from latentflow.base.errors import InputError
 from latentflow.base.files import FORMAT_VERSION, check_version, write_file
 from latentflow.base.options import counted
 from latentflow.base.surroundings import undisturbed
-from latentflow.latents.foreign import Contents, check_owner, look_into, read_foreign, read_values
+from latentflow.latents.foreign import (
+    Contents,
+    check_owner,
+    foreign_content,
+    look_into,
+    read_foreign,
+    read_values,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +43,20 @@ def save_latent(
     The metadata names the autoencoder and its hash, the geometry, the picture's `size` (height, width), and `notes`.
     Raises `OutputError` beginning with `label` when it can't be written.
     """
+    write_file(Path(path), latent_content(".safetensors", latent, autoencoder, size, notes), label)
+
+
+def latent_content(
+    suffix: str,
+    latent: Tensor,
+    autoencoder: Autoencoder,
+    size: tuple[int, int],
+    notes: Mapping[str, str] | None = None,
+) -> bytes:
+    """The bytes of a file of that suffix with a latent (1, c, rows, columns): .safetensors as `save_latent` writes it;
+    .latent as ComfyUI does, in the encoder's own units; .npy as an array of about unit variance."""
+    if suffix != ".safetensors":
+        return foreign_content(suffix, latent, autoencoder)
     from safetensors.torch import save
 
     from latentflow.base.state import canonical
@@ -46,8 +67,7 @@ def save_latent(
         "width": str(size[1]),
         **(notes or {}),
     }
-    content = save({"latent": latent.detach().cpu().contiguous()}, metadata)
-    write_file(Path(path), canonical(content), label)
+    return canonical(save({"latent": latent.detach().cpu().contiguous()}, metadata))
 
 
 def latent_metadata(autoencoder: Autoencoder) -> dict[str, str]:

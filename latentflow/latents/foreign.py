@@ -6,6 +6,7 @@ values as the encoder gives them. Costs no torch until values are read.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,6 +111,27 @@ def read_foreign(path: Path, contents: Contents, autoencoder: Autoencoder, laten
         return latent
     geometry = autoencoder.geometry
     return (latent - geometry.shift.cpu()) * geometry.scale.cpu()
+
+
+def foreign_content(suffix: str, latent: Tensor, autoencoder: Autoencoder) -> bytes:
+    """The bytes of a file that other programs read, with a latent (1, c, rows, columns) of about unit variance: .npy
+    with it as it is, or ComfyUI's .latent in the encoder's own units."""
+    import numpy as np
+    import torch
+
+    latent = latent.detach().float().cpu()
+    if suffix == ".npy":
+        memory = io.BytesIO()
+        np.save(memory, latent.numpy())
+        return memory.getvalue()
+    from safetensors.torch import save
+
+    from latentflow.base.state import canonical
+
+    geometry = autoencoder.geometry
+    if not _is_packed(autoencoder):  # there FLUX.2's encoder itself normalizes
+        latent = latent / geometry.scale.cpu() + geometry.shift.cpu()
+    return canonical(save({COMFY_TENSOR: latent.contiguous(), COMFY_UNSCALED: torch.tensor([])}))
 
 
 def _is_packed(autoencoder: Autoencoder) -> bool:

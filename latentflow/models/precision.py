@@ -23,6 +23,7 @@ FILE = "latentflow_precision.json"  # in HF_HOME
 SLOWER = 1.25  # times as long as float32: more than that, and bfloat16 isn't taken
 CHANNELS, SIDE = 64, 32  # of the convolution that is timed
 SECONDS = 0.04  # for each type, after the first try
+FEWEST = 5  # tries: on a busy machine the first few may all wait for another process
 _measured: dict[str, "Timing"] = {}
 
 
@@ -95,7 +96,7 @@ def _time(dtype: torch.dtype, device: torch.device) -> float:
         return time.perf_counter() - began
 
     once()  # which chooses kernels
-    began, tries = time.perf_counter(), [once()]
+    began, tries = time.perf_counter(), [once() for _ in range(FEWEST)]
     while time.perf_counter() - began < SECONDS:
         tries.append(once())
     return min(tries)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latentflow.base.surroundings import undisturbed
+
 AUTO = "auto"
 MOST_STEPS = 20  # of auto
 MOST_FALLS = 3  # steps of auto in a row that lower the PSNR: the next one is taken back and halved
@@ -43,6 +45,7 @@ class Refined:
     steps: int
 
 
+@undisturbed
 @torch.no_grad()
 def refine_latent(
     picture: Tensor,

@@ -13,6 +13,7 @@ from latentflow.base.files import check_writable, replacing
 from latentflow.pictures.text import fonts_for, printable
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg")
@@ -60,10 +61,7 @@ def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> No
     """Write a figure, complete or not at all, with the same bytes for the same figure; raises `OutputError`."""
     import matplotlib
 
-    for text in _texts(figure):  # names of files among them, which are neither formulas nor always UTF-8
-        text.set_parse_math(False)
-        text.set_text(printable(text.get_text()))
-        text.set_fontfamily(fonts_for(text.get_text()))
+    _make_readable(figure)
     with (
         replacing(path, option) as unfinished,
         matplotlib.rc_context({"svg.hashsalt": "latentflow"}),
@@ -72,3 +70,24 @@ def save_figure(figure: Figure, path: Path, option: str = "`output_path`") -> No
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
         figure.savefig(unfinished, metadata=metadata)
+
+
+def drawn_figure(figure: Figure) -> np.ndarray:
+    """A figure as a picture, (h, w, 3) uint8."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    _make_readable(figure)
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _make_readable(figure: Figure) -> None:
+    """Show names of files, which are neither formulas nor always UTF-8, in fonts that have their letters."""
+    for text in _texts(figure):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
+        text.set_fontfamily(fonts_for(text.get_text()))

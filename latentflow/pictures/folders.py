@@ -17,14 +17,14 @@ SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True, slots=True)
-class FoundImages:
-    """The `paths` of the images below a folder, sorted, and a sentence on what was passed over, empty if nothing."""
+class FoundFiles:
+    """The `paths` of files below a folder, sorted, and a sentence on what was passed over, empty if nothing."""
 
     paths: list[Path]
     passed_over: str = ""
 
 
-def find_images(folder: Path, beside: str = "") -> FoundImages:
+def find_images(folder: Path, beside: str = "") -> FoundFiles:
     """The images below a folder, at any depth, by their suffixes; linked folders are followed. Files with the suffix
     `beside` that stand beside an image of the same name, as captions do, belong to it and are not passed over.
 
@@ -34,7 +34,7 @@ def find_images(folder: Path, beside: str = "") -> FoundImages:
     search = _Search()
     search.run(folder)
     belonging = {path.with_suffix(beside) for path in search.found} if beside else set[Path]()
-    return FoundImages(sorted(search.found), search.sentence(folder, belonging))
+    return FoundFiles(sorted(search.found), search.sentence(folder, belonging))
 
 
 def captured(path: Path) -> str:

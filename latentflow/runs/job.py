@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from latentflow.sinks.sink import Draw
 
 Config = TypeVar("Config", bound=Options)
+MOST_NAMED = 12  # files in the report for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class Report:
     lines: list[str] = field(default_factory=list)
     error: LatentflowError | None = None
     frames: tuple[Path, int, int] | None = None  # where moving pictures are, how many, and how many there should be
+    exit_code: int = 0  # of the command, where some of many things failed
 
     @property
     def outcome(self) -> str:
@@ -80,7 +82,10 @@ class Report:
 
     def __str__(self) -> str:
         """The report for people."""
-        return "\n".join([*map(self._written, self.written.paths), *self.lines])
+        paths = self.written.paths
+        if len(paths) <= MOST_NAMED:
+            return "\n".join([*map(self._written, paths), *self.lines])
+        return "\n".join([f"wrote    {len(paths)} files, the first {paths[0]}", *self.lines])
 
     def _written(self, path: Path) -> str:
         size = readable(size_of(path))

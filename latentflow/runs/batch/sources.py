@@ -3,26 +3,35 @@
 import codecs
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentflow.base.errors import InputError
-from latentflow.pictures.folders import find_images
+from latentflow.pictures.folders import FoundFiles, find_images
 
 COMMENT = "#"
 
 
 @dataclass(slots=True)
 class Found:
-    """Images, each with the name it has in the batch, and sentences on how the sources were read."""
+    """Images, each with the name it has in the batch, its path in the folder that is a source, or else its file's name,
+    as `places`, and sentences on how the sources were read."""
 
     names: dict[Path, str] = field(default_factory=dict)
+    places: dict[Path, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def find_all(sources: Sequence[str], results: Path) -> Found:
-    """The images of all sources, once each, without those in the folder of the results; raises `InputError`.
+def find_all(
+    sources: Sequence[str],
+    results: Path,
+    option: str = "`output_dir`",
+    find: Callable[[Path], FoundFiles] = find_images,
+    kind: str = "image",
+) -> Found:
+    """The files of a `kind` in all sources, images by default, once each, without those in the folder of the `results`,
+    which `option` names; `find` finds those of a folder. Raises `InputError`.
 
     An image's name is its path in the folder that is a source, or else its file's name; where two share one, the later
     is named by its path.
@@ -32,27 +41,30 @@ def find_all(sources: Sequence[str], results: Path) -> Found:
     for source in map(Path, sources):
         source = source.expanduser()
         if source.resolve() == results.resolve():
-            raise InputError(f"`output_dir` {results} is where the images are; results need a folder of their own.")
-        for path, name in _images(source, found.notes):
+            raise InputError(f"{option} {results} is where the {kind}s are; results need a folder of their own.")
+        for path, name in _files(source, found.notes, find, kind):
             resolved = path.resolve()
             if resolved in found.names or results.resolve() in resolved.parents:  # results of an earlier call
                 continue
             candidates = (name, str(path), str(resolved))
             found.names[resolved] = next((each for each in candidates if each not in taken), str(resolved))
+            found.places[resolved] = name
             taken.add(found.names[resolved])
     if not found.names:
-        raise InputError("There are no images to work on.", "Name a folder, images, or a .txt file that lists them.")
+        raise InputError(
+            f"There are no {kind}s to work on.", f"Name a folder, {kind}s, or a .txt file that lists them."
+        )
     return found
 
 
-def _images(source: Path, notes: list[str]) -> Iterator[tuple[Path, str]]:
+def _files(source: Path, notes: list[str], find: Callable[[Path], FoundFiles], kind: str) -> Iterator[tuple[Path, str]]:
     if os.path.isdir(source):  # noqa: PTH112  (Path.is_dir() raises when a name is too long)
-        images = find_images(source)
-        notes += filter(None, [images.passed_over])
-        for path in images.paths:
+        files = find(source)
+        notes += filter(None, [files.passed_over])
+        for path in files.paths:
             yield path, path.relative_to(source).as_posix()
     elif not os.path.lexists(source):
-        raise InputError(f"There is no folder, image or list {source}.")
+        raise InputError(f"There is no folder, {kind} or list {source}.")
     elif source.suffix == ".txt":
         for path in _listed(source, notes):
             yield path, path.name
