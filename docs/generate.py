@@ -40,6 +40,8 @@ IMPORTS = {  # of stubs, by the name that is imported
     "AnchorLike": "from latentflow.latents.sources import AnchorLike",
     "ImageLike": "from latentflow.inversion.target import ImageLike",
     "LatentsLike": "from latentflow.explore.to_pictures import LatentsLike",
+    "Composite": "from latentflow.explore.composite import Composite",
+    "Image": "from PIL import Image",
     "Tensor": "from torch import Tensor",
     "Autoencoder": "from latentflow.models.autoencoder import Autoencoder",
     "Labeled": "from latentflow.base.records import Labeled",
@@ -237,7 +239,9 @@ def stubs() -> dict[Path, str]:
     in_memory = PACKAGE / "explore" / "in_memory.pyi"
     return {
         PACKAGE / "views.pyi": stub(views, parts),
-        in_memory: stub([latentflow.encode, latentflow.decode, latentflow.walk, latentflow.evaluate]),
+        in_memory: stub(
+            [latentflow.encode, latentflow.decode, latentflow.composite, latentflow.walk, latentflow.evaluate]
+        ),
     }
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 Array = np.ndarray
 # center, radius, color, fraction of light that is reflected
@@ -137,7 +137,15 @@ def cat(size: int = 384) -> Image.Image:
     return canvas.reduce(3)
 
 
+def mask() -> Image.Image:
+    """A white ellipse on black with a soft edge, about as large as the cat's head: 256 × 256."""
+    canvas = Image.new("L", (256, 256), 0)
+    ImageDraw.Draw(canvas).ellipse((60, 50, 190, 190), fill=255)
+    return canvas.filter(ImageFilter.GaussianBlur(8))
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "examples")
     spheres().save(folder / "spheres.png", optimize=True)
     cat().save(folder / "cat.png", optimize=True)
+    mask().save(folder / "mask.png", optimize=True)

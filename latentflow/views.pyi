@@ -140,6 +140,36 @@ def cycles(
     command does."""
     ...
 
+def composite(
+    *sources: str | PathLike[str],
+    vae: str | PathLike[str] | Autoencoder | None = None,
+    session: Session | None = None,
+    refine: str = 'gradient:10',
+    latent_of: str | None = None,
+    fit: Literal["contain", "cover", "stretch"] = 'contain',
+    overwrite: bool = False,
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+    background: str = 'white',
+    max_pixels: int = 178000000,
+    size: int = 256,
+    output_path: str | PathLike[str] = 'composite.png',
+    mask: Sequence[str] | None = None,
+) -> Report:
+    """Put pictures over each other under masks, the first on top, and find the latent of what is seen.
+
+    Latents that are mixed under a mask of their own size decode to something else along its edges. Here the
+    pictures are mixed, pixel by pixel, and the latent is refined towards that in the cells along the edges; all
+    others keep every bit of their layer. The report says how far the picture is off in that band.
+
+    `sources` are IMAGE|LATENT.safetensors|random:SEED..., and the options are those of the command `composite`. It
+    writes the same files. The report that is returned has its `figures`, the files `written`, and the `error` that
+    broke it off, if any did. `vae` is a name, a folder, a file or an `Autoencoder`; `session` shares loaded models.
+    Raises `LatentflowError` as the command does."""
+    ...
+
 def walk(
     *sources: str | PathLike[str],
     vae: str | PathLike[str] | Autoencoder | None = None,

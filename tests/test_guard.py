@@ -81,6 +81,13 @@ LINES = {
             [],
         ),
     ],
+    "composite": [
+        (
+            ("composite", "two/a.png", "two/b.png", "--mask", "small.png", "--output_path", "k.png", *BUNDLED),
+            ["k.png", "k.png.manifest.json"],
+            [],
+        ),
+    ],
     "cycles": [
         (
             ("cycles", "small.png", "--count", 1, "--output_path", "y.gif", *BUNDLED),

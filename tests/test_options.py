@@ -47,6 +47,18 @@ BASES = {
     "render": ["render", "made/run.gif", "--output_path", "o.gif"],
     "encode": ["encode", "a.png", *FAST, "--refine", "1", "--output_path", "o.npy"],
     "decode": ["decode", "z.npy", "--latent_of", "vae:scaled", *FAST[:2], *FAST[4:], "--output_path", "o.png"],
+    "composite": [
+        "composite",
+        "a.png",
+        "b.png",
+        "--mask",
+        "mask.png",
+        "--refine",
+        "0",
+        *FAST,
+        "--output_path",
+        "o.png",
+    ],
     "cycles": ["cycles", "a.png", *FAST, "--count", "2", "--output_path", "o.gif"],
     "walk": ["walk", "a.png", "b.png", *FAST, "--frames", "5", "--output_path", "o.gif"],
     "channels": ["channels", "a.png", *FAST, "--frames", "4", *FIGURE],
@@ -75,6 +87,7 @@ VALUES = {
         output_path@optimize p.gif; output_path@compare p.gif; output_path@render p.gif; output_path@walk p.gif
         count@cycles 3; refine@cycles 0; latent_of@decode made/vae:unscaled
         output_path@encode p.safetensors; output_path@decode p.png; output_path@cycles p.png
+        mask@composite c.png; output_path@composite p.safetensors; refine@composite gradient:2
         output_path p.svg; output_path@concept p.safetensors
     """.strip().splitlines()
     for option, value in (pair.split() for pair in line.strip().split("; "))
@@ -102,6 +115,7 @@ BESIDE = {
     "latent_of@similar": [*UNSCALED, "-a.png", "-images", "square.npy", "images"],
     "latent_of@walk": ["-b.png", *NUMBERS],
     "latent_of@decode": [],
+    "latent_of@composite": ["-b.png", *NUMBERS],
     "loss_type@encode": ["--refine", "gradient:2"],
     "loss_type@cycles": ["--refine", "gradient:2"],
     "measure": ["--even", "--size", "48"],

@@ -167,6 +167,9 @@ CASES = {
     ),
     "walk": lambda g: list(latentflow.walk(["random:1", str(g.images[0])], vae=g.own, size=8, frames=3)),
     "encode": lambda g: latentflow.encode(g.images[0], vae=g.own, size=8, refine=2),
+    "composite": lambda g: latentflow.composite(
+        ["random:1", "random:2"], [Image.new("L", (8, 8), 99)], vae=g.own, size=8, refine="gradient:1"
+    ),
     "decode": lambda g: latentflow.decode(g.latents[:2], vae=g.own),
     "refine_latent": lambda g: latentflow.refine_latent(g.target, g.own.encode, g.own.decode, 2),
     "decode_frames": lambda g: list(latentflow.decode_frames(g.own, g.latents.split(1), (8, 8))),

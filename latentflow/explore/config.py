@@ -110,16 +110,10 @@ class RefineOptions(Options):
         "less than 0.05 dB per pass), or gradient:N, which then follows the gradient of `loss_type` for N steps.",
         metavar="STEPS",
     )
-    loss_type: str = option("mse", "Objective of `refine` gradient:N.", metavar="LOSS")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        updates = self.steps[1]
-        if not updates and self.changed("loss_type"):
-            raise InputError(
-                f"`loss_type` {self.loss_type} would have no effect with `refine` {self.refine}.",
-                "Give `refine` gradient:N, or leave it out.",
-            )
+        self.steps  # noqa: B018  (which checks it)
 
     @property
     def steps(self) -> tuple[int | str, int]:
@@ -133,7 +127,22 @@ class RefineOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeConfig(ReadingOptions, ModelOptions, OverwriteOption, FitOptions, RefineOptions):
+class ObjectiveOptions(RefineOptions):
+    """The options of refining a latent, at last for an objective of its own."""
+
+    loss_type: str = option("mse", "Objective of `refine` gradient:N.", metavar="LOSS")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.steps[1] and self.changed("loss_type"):
+            raise InputError(
+                f"`loss_type` {self.loss_type} would have no effect with `refine` {self.refine}.",
+                "Give `refine` gradient:N, or leave it out.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeConfig(ReadingOptions, ModelOptions, OverwriteOption, FitOptions, ObjectiveOptions):
     """The options of encoding, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -166,7 +175,7 @@ class DecodeConfig(ModelOptions, OverwriteOption, ForeignOption):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CyclesConfig(ViewConfig, FitOptions, RefineOptions):
+class CyclesConfig(ViewConfig, FitOptions, ObjectiveOptions):
     """The options of repeated round trips, checked when made; raises `InputError` naming the option that is wrong."""
 
     output_path: str = option(
@@ -179,6 +188,30 @@ class CyclesConfig(ViewConfig, FitOptions, RefineOptions):
     fps: float = option(2.0, "Frames per second.", above=0, maximum=240, affects="files")
     hold: float = option_of(FrameOptions, "hold")
     loop: int = option_of(FrameOptions, "loop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositeConfig(ViewConfig, FitOptions, ForeignOption, RefineOptions):
+    """The options of a composite, checked when made; raises `InputError` naming the option that is wrong."""
+
+    output_path: str = option(
+        "composite.png", "The picture, .png, or its latent, .safetensors.", metavar="FILE", affects="files"
+    )
+    mask: tuple[str, ...] | None = option(
+        None,
+        "A picture for each layer but the last: the layer shows where it is white, what is below it where it is black, "
+        "and both, by its gray value, between.",
+        metavar="FILE",
+        many=True,
+        shown_default="none, which is refused",
+        names_file=True,
+    )
+    refine: str = option(
+        "gradient:10",
+        "Steps in the band along the edges: a number of gradient-free ones, auto (until a step brings less than 0.05 "
+        "dB per pass), or gradient:N, which then follows the gradient of the mean square error for N steps.",
+        metavar="STEPS",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

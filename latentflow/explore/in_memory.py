@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from latentflow.base.errors import InputError
 from latentflow.base.session import Session
 from latentflow.explore.calls import check_in_memory, check_names, file_options, taking
-from latentflow.explore.config import DecodeConfig, EncodeConfig, EvaluateConfig, WalkConfig
+from latentflow.explore.config import CompositeConfig, DecodeConfig, EncodeConfig, EvaluateConfig, WalkConfig
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
     from torch import Tensor
 
     from latentflow.base.records import Labeled
+    from latentflow.explore.composite import Composite
     from latentflow.explore.evaluate.run import Evaluation
     from latentflow.explore.to_pictures import LatentsLike
     from latentflow.inversion.target import ImageLike
@@ -79,6 +81,31 @@ def encode(
 
     check_in_memory(options, EncodeConfig, "encode")
     return encode_images(images, EncodeConfig(refine=str(refine), **options), vae, session or Session())
+
+
+@taking(CompositeConfig, without=file_options(CompositeConfig) | {"mask"})
+def composite(
+    sources: "Sequence[AnchorLike]",
+    masks: "Sequence[str | PathLike[str] | Image.Image]",
+    *,
+    vae: "str | PathLike[str] | Autoencoder" = "bundled",
+    session: Session | None = None,
+    **options: Any,
+) -> "Composite":
+    """Put pictures over each other under masks, the first on top, and find the latent of what is seen.
+
+    `sources` are images, saved latents or "random:SEED", PIL pictures, or latents as tensors or arrays (c, rows,
+    columns) or (1, c, rows, columns). `masks` are paths or PIL pictures, one for each source but the last: a layer
+    shows where its mask is white. `vae` is a name, a folder, a file or an `Autoencoder`; the options are those of the
+    command. `session` shares loaded models, and its `stop()` ends the work with `Interrupted`.
+
+    Returns a `Composite`: latent, picture, and how far that is off. Raises `InputError` for a wrong option, source or
+    mask, `WeightsError` for weights that are missing.
+    """
+    from latentflow.explore.composite import composite_of
+
+    check_in_memory(options, CompositeConfig, "composite")
+    return composite_of(list(sources), list(masks), CompositeConfig(**options), vae, session or Session())
 
 
 @taking(DecodeConfig, without=file_options(DecodeConfig))

@@ -10,6 +10,8 @@ from latentflow.explore.evaluate.run import Evaluation
 from latentflow.latents.sources import AnchorLike
 from latentflow.inversion.target import ImageLike
 from latentflow.explore.to_pictures import LatentsLike
+from latentflow.explore.composite import Composite
+from PIL import Image
 from torch import Tensor
 from latentflow.models.autoencoder import Autoencoder
 from latentflow.base.records import Labeled
@@ -61,6 +63,34 @@ def decode(
 
     Returns pictures (n, 3, h, w), nominally in [0, 1], unclamped. Raises `InputError` for a wrong option and for
     anything but latents of this autoencoder, `WeightsError` for weights that are missing."""
+    ...
+
+def composite(
+    sources: Sequence[AnchorLike],
+    masks: Sequence[str | PathLike[str] | Image.Image],
+    *,
+    vae: str | PathLike[str] | Autoencoder = 'bundled',
+    session: Session | None = None,
+    refine: str = 'gradient:10',
+    latent_of: str | None = None,
+    fit: Literal["contain", "cover", "stretch"] = 'contain',
+    vae_config: str | None = None,
+    weights: Literal["auto", "pretrained", "bundled"] = 'auto',
+    device: str | torch.device = 'auto',
+    dtype: Literal["auto", "float32", "bfloat16"] | torch.dtype = 'auto',
+    background: str = 'white',
+    max_pixels: int = 178000000,
+    size: int = 256,
+) -> Composite:
+    """Put pictures over each other under masks, the first on top, and find the latent of what is seen.
+
+    `sources` are images, saved latents or "random:SEED", PIL pictures, or latents as tensors or arrays (c, rows,
+    columns) or (1, c, rows, columns). `masks` are paths or PIL pictures, one for each source but the last: a layer
+    shows where its mask is white. `vae` is a name, a folder, a file or an `Autoencoder`; the options are those of the
+    command. `session` shares loaded models, and its `stop()` ends the work with `Interrupted`.
+
+    Returns a `Composite`: latent, picture, and how far that is off. Raises `InputError` for a wrong option, source or
+    mask, `WeightsError` for weights that are missing."""
     ...
 
 def walk(

@@ -13,7 +13,7 @@ from torch import Tensor
 from latentflow.base.errors import InputError
 from latentflow.base.session import Session
 from latentflow.base.surroundings import undisturbed
-from latentflow.explore.config import EncodeConfig, RefineOptions
+from latentflow.explore.config import EncodeConfig, ObjectiveOptions
 from latentflow.explore.items import Item, check_items, convert, facts, put
 from latentflow.inversion.refine import refine
 from latentflow.inversion.target import ImageLike, checked_tensor, read_picture
@@ -94,7 +94,7 @@ def encode_images(images: ImageLike | Sequence[ImageLike], config: EncodeConfig,
 
 
 def refined(
-    autoencoder: Autoencoder, target: Tensor, config: RefineOptions, session: Session
+    autoencoder: Autoencoder, target: Tensor, config: ObjectiveOptions, session: Session
 ) -> tuple[Tensor, dict[str, Any]]:
     """The latent (1, c, rows, columns) of a picture (1, 3, h, w) by the options, and its figures."""
     steps, updates = config.steps

@@ -11,6 +11,7 @@ from latentflow.base.registry import Registry, find_object, record_of
 from latentflow.explore.config import (
     AtlasConfig,
     ChannelsConfig,
+    CompositeConfig,
     ConceptConfig,
     CurvatureConfig,
     CyclesConfig,
@@ -116,6 +117,25 @@ _VIEWS = {
             Between two round trips a picture is clamped and rounded to 8 bits, as it is where programs hand it on. The
             curve is the PSNR against the first picture: what the encoder loses adds up, what is refined stays.""",
             examples=("latentflow cycles examples/cat.png --count 10 --output_path cycles.gif",),
+        ),
+        _view(
+            "composite",
+            CompositeConfig,
+            "composite:run_composite",
+            arguments=(("sources", f"{SOURCE}..."),),
+            many=True,
+            in_app=False,
+            summary="One latent of several pictures, under masks at full resolution.",
+            help="""Put pictures over each other under masks, the first on top, and find the latent of what is seen.
+
+            Latents that are mixed under a mask of their own size decode to something else along its edges. Here the
+            pictures are mixed, pixel by pixel, and the latent is refined towards that in the cells along the edges; all
+            others keep every bit of their layer. The report says how far the picture is off in that band.""",
+            examples=(
+                "latentflow composite cat.png spheres.png --mask mask.png --output_path composite.png",
+                "latentflow composite a.safetensors b.safetensors c.png --mask top.png,middle.png "
+                "--output_path composite.safetensors",
+            ),
         ),
         _view(
             "walk",

@@ -25,7 +25,7 @@ from latentflow.models.device import pick_device
 from latentflow.models.geometry import LatentGeometry, geometry_of, read_geometry
 from latentflow.models.layouts import Layout, diffusers_names
 from latentflow.models.precision import pick_dtype
-from latentflow.models.refinement import AUTO, Refined, refine_latent
+from latentflow.models.refinement import AUTO, AfterStep, Refined, ignore_step, refine_latent
 from latentflow.models.served import SERVED
 from latentflow.models.structures import TAESD
 from latentflow.models.taef2 import add_normalized_blocks
@@ -159,14 +159,16 @@ class Autoencoder(nn.Module):
         return self.refined(image, refine).latent
 
     def refined(
-        self, image: Tensor, steps: int | str = AUTO, after: Callable[[int], None] = lambda step: None
+        self, image: Tensor, steps: int | str = AUTO, after: AfterStep = ignore_step, **options: Any
     ) -> Refined:
         """The refined latents of pictures (n, 3, h, w) in [0, 1], with their PSNR and that of the encoder's own; the
         rest is as in `refine_latent`. Raises `InputError` as `encode` does."""
         if steps != AUTO and not (isinstance(steps, int) and steps >= 0):
             raise InputError(f'`refine` is a number of steps from 0 or "auto", not {steps!r}.')
         size = (image.shape[-2], image.shape[-1])
-        return refine_latent(image, self.encode, lambda latent: self.decode(latent, size), steps, after=after)
+        return refine_latent(
+            image, self.encode, lambda latent: self.decode(latent, size), steps, after=after, **options
+        )
 
     def encode_with_posterior(self, image: Tensor) -> tuple[Tensor, Any]:
         """The latent, and the posterior it is the mean of: diffusers' diagonal Gaussian in the model's own units, with

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ PASSES = 2  # of a step: one decode and one encode
 DEPTH = 2  # of the acceleration: residuals before the current one
 RIDGE = 1e-6  # of the least squares, relative to the trace of their matrix: residuals may be nearly parallel
 TINY = 1e-30
+AfterStep: TypeAlias = Callable[[int], None]
+
+
+def ignore_step(step: int) -> None:
+    """Do nothing after a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +59,34 @@ def refine_latent(
     decode: Callable[[Tensor], Tensor],
     steps: int | str = AUTO,
     *,
-    after: Callable[[int], None] = lambda step: None,
+    after: AfterStep = ignore_step,
+    depth: int = DEPTH,
+    start: Tensor | None = None,
+    cells: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Refined:
     """Refine the encoder's latents of pictures (n, 3, h, w) in [0, 1] in `steps` steps; each picture by itself.
 
     `encode` and `decode` are functions of such pictures and of latents (n, c, rows, columns). With "auto" it stops when
     a step brings no picture 0.1 dB, 0.05 per pass, and after 20 steps at the latest; a step that lowers the PSNR as
     much is tried at half its length before, up to three times. `after` is called after each step
-    with its number, and may raise an error to stop.
+    with its number, and may raise an error to stop. `depth` is the number of residuals before the current one that the
+    acceleration takes; 0 makes plain steps. It begins at the latents `start` instead of the encoder's own. Only `cells`
+    move, where (n or 1, 1, rows, columns) is 1 and not 0: all others keep every bit of `start`. `weights`
+    (n or 1, 1, h, w) are those of pixels in the PSNR.
     """
     goal = encode(picture)
+    start = goal if start is None else start
     count, is_auto = (MOST_STEPS, True) if steps == AUTO else (int(steps), False)
-    search = _Search(goal)
-    before = best = _psnr(picture, shown := decode(goal).clamp(0, 1))
-    kept, going, falls, made = goal, torch.ones_like(best, dtype=torch.bool), torch.zeros_like(best), 0
+    search = _Search(start, depth)
+    before = best = _psnr(picture, shown := decode(start).clamp(0, 1), weights)
+    kept, going, falls, made = start, torch.ones_like(best, dtype=torch.bool), torch.zeros_like(best), 0
     while made < count and going.any():
-        latent = search.next(encode(shown) - goal)
+        residual = encode(shown) - goal
+        latent = search.next(residual if cells is None else residual * cells)
         shown = decode(latent).clamp(0, 1)
         made += 1
-        quality = _psnr(picture, shown)
+        quality = _psnr(picture, shown, weights)
         is_better = going & (quality > best)
         gain = quality - best
         best = torch.where(is_better, quality, best)
@@ -86,8 +101,9 @@ def refine_latent(
 class _Search:
     """The latents of a refinement: where the next residual is to be taken."""
 
-    def __init__(self, latent: Tensor) -> None:
+    def __init__(self, latent: Tensor, depth: int) -> None:
         self.latent = self.tried = latent
+        self.depth = depth
         self.residual: Tensor | None = None
         self.rate = torch.ones(len(latent), 1, device=latent.device, dtype=latent.dtype)
         self.ways: list[tuple[Tensor, Tensor]] = []  # from each latent to the next, and from residual to residual
@@ -112,7 +128,7 @@ class _Search:
         self.rate = torch.where(smaller[:, None], self.rate, self.rate / 2)
         way = ((latent - self.latent).flatten(1), (now - self.residual).flatten(1))
         self.ways = [tuple(torch.where(smaller[:, None], each, 0) for each in pair) for pair in [*self.ways, way]]  # type: ignore[misc]
-        self.ways = self.ways[-DEPTH:]
+        self.ways = self.ways[-self.depth :] if self.depth else []
         self.latent, self.residual = latent, now
 
     def _acceleration(self, residual: Tensor) -> Tensor:
@@ -128,8 +144,13 @@ class _Search:
         return ((latents - self.rate[:, :, None] * residuals) * weights).sum(dim=1)
 
 
-def _psnr(picture: Tensor, shown: Tensor) -> Tensor:
-    error = (picture - shown).square().flatten(1).mean(dim=1)
+def _psnr(picture: Tensor, shown: Tensor, weights: Tensor | None = None) -> Tensor:
+    squares = (picture - shown).square()
+    if weights is None:
+        error = squares.flatten(1).mean(dim=1)
+    else:
+        weights = weights.expand_as(squares)
+        error = (squares * weights).flatten(1).sum(dim=1) / weights.flatten(1).sum(dim=1)
     return -10 * error.clamp_min(TINY).log10()
 
 
