@@ -36,10 +36,10 @@ from .sinks.sink import Sink as Sink
 from .sinks.sink import EveryNth as EveryNth
 from .sinks.sink import run_sinks as run_sinks
 from .sinks.frames import open_frames as open_frames
-from .explore.composite import Composite as Composite
 from .explore.in_memory import composite as composite
 from .explore.in_memory import decode as decode
 from .explore.in_memory import encode as encode
+from .models.faithful import faithful as faithful
 from .models.refinement import Refined as Refined
 from .models.refinement import refine_latent as refine_latent
 from .explore.in_memory import walk as walk

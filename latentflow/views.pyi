@@ -10,6 +10,7 @@ from latentflow.explore import Atlas as Atlas
 from latentflow.explore import Channel as Channel
 from latentflow.explore import Cluster as Cluster
 from latentflow.explore import Clusters as Clusters
+from latentflow.explore import Composite as Composite
 from latentflow.explore import Concept as Concept
 from latentflow.explore import Curve as Curve
 from latentflow.explore import DecodedPath as DecodedPath

@@ -41,7 +41,7 @@ CONFIGS = {
     TOOL: TrainPromptsConfig,
     **{name: view.config for name, view in VIEWS.items()},
 }
-OTHER_OPTIONS = {"--help", "--beta", "--network", "--head", "--ray", "--unseen", "--memory"}  # not ours
+OTHER_OPTIONS = {"--rules", "--help", "--beta", "--network", "--head", "--ray", "--unseen", "--memory"}  # not ours
 BRITISH = r"\b(colou?rful|colour\w*|neighbour\w*|grey\w*|centre\w*|licence|labelled|honour\w*|behaviour|analyse\w*)\b"
 PRIVATE = r"\b(roads?|whole|parted by|is had)\b"
 

@@ -186,6 +186,7 @@ CASES = {
 
 # drawn from what the others compute, written, or served
 NOT_TRIED = {"draw_concept", "draw_curvature", "draw_plane", "draw_similar", "export_onnx", "find_weights"} | {
+    "faithful",
     "launch_app",
     "open_frames",
     "run_sinks",

@@ -12,6 +12,7 @@ from .channels import Channel as Channel
 from .channels import decode_channels as decode_channels
 from .channels import draw_channels as draw_channels
 from .channels import sweep_channels as sweep_channels
+from .composite import Composite as Composite
 from .concept.directions import HeldOutScore as HeldOutScore
 from .concept.directions import cross_validate as cross_validate
 from .concept.directions import direction_between as direction_between

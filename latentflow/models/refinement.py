@@ -90,7 +90,7 @@ def refine_latent(
         is_better = going & (quality > best)
         gain = quality - best
         best = torch.where(is_better, quality, best)
-        kept = torch.where(_wide(is_better), latent, kept)
+        kept = torch.where(_wide(is_better, kept), latent, kept)
         if is_auto:
             falls = torch.where(gain <= -PASSES * WORTHWHILE, falls + 1, torch.zeros_like(falls))
             going &= (gain >= PASSES * WORTHWHILE) | ((falls > 0) & (falls <= MOST_FALLS))
@@ -122,7 +122,7 @@ class _Search:
         """Go to the latents tried last, except where their residual is larger, or not finite."""
         assert self.residual is not None
         smaller = _norm(residual) <= _norm(self.residual)
-        wide = _wide(smaller)
+        wide = _wide(smaller, residual)
         latent = torch.where(wide, self.tried, self.latent)
         now = torch.where(wide, residual, self.residual)
         self.rate = torch.where(smaller[:, None], self.rate, self.rate / 2)
@@ -162,5 +162,5 @@ def _on_cpu(values: Tensor) -> Tensor:
     return values.cpu().double()
 
 
-def _wide(chosen: Tensor) -> Tensor:
-    return chosen[:, None, None, None]
+def _wide(chosen: Tensor, like: Tensor) -> Tensor:
+    return chosen.view(-1, *[1] * (like.ndim - 1))
