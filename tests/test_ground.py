@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from latentflow.base import registry as module
-from latentflow.base.errors import InputError
+from latentflow.base.errors import InputError, OutputError
+from latentflow.base.files import replacing
 from latentflow.base.options import Options, counted, option, parse_seed
 from latentflow.base.registry import Registry, record_of
 from latentflow.base.surroundings import single_precision, undisturbed
+from latentflow.inversion.metrics import image_metrics
 from latentflow.inversion.target import Target
 
 
@@ -119,3 +121,20 @@ def test_a_mask_keeps_a_share_relative_to_its_brightest_value():
 def test_a_target_goes_to_another_device_with_its_mask():
     moved = Target(image=torch.zeros(1, 3, 2, 2), mask=torch.ones(1, 1, 2, 2)).to(torch.device("meta"))
     assert moved.image.device.type == moved.mask.device.type == "meta"
+
+
+def test_figures_are_those_of_the_clamped_picture():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(1, 3, 24, 24, generator=generator)
+    image = target + 0.6 * torch.randn(1, 3, 24, 24, generator=generator)
+    found, clamped = image_metrics(image, target), image_metrics(image.clamp(0, 1), target)
+    assert found == clamped and set(found) == {"psnr", "ssim"}
+
+
+def test_a_file_that_is_not_finished_leaves_nothing(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"before")
+    with pytest.raises(OutputError, match="No space"), replacing(tmp_path / "x.png", "`output_path`") as unfinished:
+        unfinished.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == b"before"

@@ -369,6 +369,18 @@ def test_steps_are_shown_side_by_side_and_as_a_grid(small, tmp_path, saved_figur
     assert titles[:4] == ["a face@1\nstep 0", "step 1", "step 2", "picture"] and titles[4] == "a street@2\nstep 0"
 
 
+def test_the_latent_as_it_is_looks_different_from_what_the_model_expects(small, tmp_path, monkeypatch):
+    shown = {}
+    for kind in ("x0", "noisy"):
+        monkeypatch.setattr(run, "run_sinks", lambda frames, sinks, kind=kind: shown.update({kind: list(frames)}))
+        path = str(tmp_path / kind)
+        config = PromptsConfig(output_path=path, model=str(small), show_steps=True, steps=3, shown=kind)
+        run_prompts(["a face@1"], config, Session())
+    first = [shown[kind][0].image for kind in ("x0", "noisy")]
+    last = [shown[kind][-1].image for kind in ("x0", "noisy")]
+    assert not torch.equal(*first) and torch.equal(*last)
+
+
 def test_steps_are_counted_in_captions(small, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(run, "run_sinks", lambda frames, sinks: shown.extend(frames))

@@ -21,10 +21,11 @@ from latentflow.base.files import WrittenFiles
 from latentflow.pictures.draw import Drawing
 from latentflow.sinks import EveryNth, Sink, run_sinks
 from latentflow.sinks.advice import Advice
-from latentflow.sinks.frames import open_frames
+from latentflow.sinks.frames import draw_image, open_frames
 from latentflow.sinks.manifest import Manifest, read_manifest
 from latentflow.sinks.metrics import Metrics
 from latentflow.sinks.plot import Plot
+from latentflow.sinks.png_folder import PngFolder
 from latentflow.sinks.save_best import SaveBest, save_image
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +136,14 @@ def test_a_folder_of_pngs_is_lossless_and_named_by_step(tmp_path):
     for record in pictures:
         found = np.asarray(Image.open(tmp_path / "frames" / f"{record.index:05d}.png"))
         assert np.array_equal(found, (record.image[0].permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def test_frames_that_come_twice_are_numbered_as_they_come(tmp_path):
+    first, second = steps(2)
+    run_sinks([first, second, first], [PngFolder(tmp_path / "frames", draw_image, by_frame=True)])
+    assert left(tmp_path / "frames") == ["00000.png", "00001.png", "00002.png"]
+    contents = [(tmp_path / "frames" / f"0000{number}.png").read_bytes() for number in range(3)]
+    assert contents[0] == contents[2] != contents[1]
 
 
 class Recorder(Sink):

@@ -432,4 +432,4 @@ def test_a_text_to_image_training_ends_in_time(captioned, monkeypatch):
     assert 1 <= len(records) < 10**5 and records[-1].validation
     ended = prompt_trainer(captioned, max_minutes=0.2)
     ended.restore(training.state() | {"seconds": 13.0})
-    assert list(ended.updates()) == []
+    assert list(ended.updates()) == [] and ended.clock.seconds >= 13

@@ -183,7 +183,7 @@ APP = (
         "latentflow/app/flows.py",
         'outcome = "done" if self.state == "finished" else "stopped"',
         'outcome = "done"',
-        ("test_app.py::test_the_files_of_a_flow",),
+        ("test_app.py",),
     ),
     Fault(
         "a widget takes numbers below the smallest",

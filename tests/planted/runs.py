@@ -23,7 +23,7 @@ RUNS = (
         "latentflow/runs/batch/names.py",
         'return name.replace(".", "_")',
         "return name",
-        ("test_batch_names.py::test_results_under_their_earlier_names_are_recognized",),
+        ("test_batch.py",),
     ),
     Fault(
         "a batch with another seed goes on with the results of the first",
@@ -157,7 +157,7 @@ RUNS = (
         "latentflow/sinks/png_folder.py",
         "self.frames if self.by_frame else record.index",
         "record.index",
-        ("test_sinks.py::test_the_manifest_is_written_whatever_happens",),
+        ("test_sinks.py::test_frames_that_come_twice_are_numbered_as_they_come",),
     ),
     # Losses, figures and masks
     Fault(
@@ -214,7 +214,7 @@ RUNS = (
         "latentflow/inversion/metrics.py",
         "    image = image.clamp(0, 1)\n",
         "",
-        ("test_invert.py::test_the_summary_says_when_a_run_is_below_the_encoders_own",),
+        ("test_ground.py::test_figures_are_those_of_the_clamped_picture",),
     ),
     Fault(
         "the picture's figures and the encoder's have four digits of PSNR",
