@@ -117,6 +117,18 @@ def test_a_command_that_is_stopped_goes_on_after_the_last_file(folder, monkeypat
         to_latents.run_encode(["in/a.png"], EncodeConfig(weights="bundled"), stopped)
 
 
+def test_a_latent_that_another_command_saved_is_not_replaced(invoke, folder, bundled):
+    (folder / "z").mkdir()
+    latentflow.save_latent(folder / "z" / "b.safetensors", torch.zeros(1, 4, 5, 6), bundled, (40, 48))
+    before = (folder / "z" / "b.safetensors").read_bytes()
+    line = ("encode", "in/a.png", "in/b.jpg", "--refine", 0, "--output_path", "z/{stem}.safetensors", *BUNDLED)
+    code, out, err = invoke(*line)
+    assert code == 6 and out == "" and "b.safetensors would be overwritten" in err
+    assert (folder / "z" / "b.safetensors").read_bytes() == before
+    assert invoke(*line, "--overwrite")[0] == 0
+    assert invoke(*line)[0] == 0  # what it wrote itself it may write again
+
+
 @pytest.mark.parametrize("suffix", [".latent", ".npy"])
 def test_other_programs_get_their_own_units(invoke, folder, bundled, suffix):
     assert invoke("encode", "in/a.png", "--output_path", f"z{suffix}", "--refine", 1, *BUNDLED)[0] == 0

@@ -98,6 +98,7 @@ def check_items(
         outputs=[item.output for item in items],
         inputs=files,
         shown={"sources": list(sources)},
+        is_named=True,
         manifest=manifest,
         has_manifest=str(template) != STDIN,
         found=Items(items, [] if found is None else found.notes),

@@ -41,7 +41,8 @@ class Files:
     """The paths that a command reads and writes: its main output first in `outputs`, its companions after it; `inputs`
     are files and folders that must not be written into; `shown` names the inputs in the manifest.
 
-    The outputs in `own` may be replaced although no manifest names them. The `manifest` goes beside the main output by
+    With `is_named` the command was given the names of all outputs, so that none is a companion of the first. The outputs
+    in `own` may be replaced although no manifest names them. The `manifest` goes beside the main output by
     default; without `has_manifest` none is written, because another command's names the output. `config` has the
     options as they were settled, where checking settles any. `found` holds results of checking, for making.
     """
@@ -49,6 +50,7 @@ class Files:
     outputs: list[Path]
     inputs: Sequence[str | Path] = ()
     shown: dict[str, Any] = field(default_factory=dict)
+    is_named: bool = False
     own: Sequence[Path] = ()
     manifest: Path | None = None
     has_manifest: bool = True
@@ -214,7 +216,9 @@ def run_job(stages: Stages[Any], sources: Sequence[str], config: Any, session: S
     files = stages.check(sources, config)
     config = files.config or config
     manifest = files.manifest or manifest_path(files.outputs[0])
-    check_outputs(files.outputs, files.inputs, overwrite=config.overwrite, own=files.own, manifest=manifest)
+    typed = dict.fromkeys(files.outputs if files.is_named else (), "`output_path`")
+    options: dict[str, Any] = {"overwrite": config.overwrite, "own": files.own, "manifest": manifest, "typed": typed}
+    check_outputs(files.outputs, files.inputs, **options)
     report = Report(written=WrittenFiles([*files.outputs, *([manifest] if files.has_manifest else [])]))
     loaded = loaded or stages.load(config, files, session)
     reader = Reader(config if isinstance(config, ReadingOptions) else None, ignore if session.quiet else session.say)
