@@ -41,8 +41,8 @@ class Files:
     """The paths that a command reads and writes: its main output first in `outputs`, its companions after it; `inputs`
     are files and folders that must not be written into; `shown` names the inputs in the manifest.
 
-    With `is_named` the command was given the names of all outputs, so that none is a companion of the first. The outputs
-    in `own` may be replaced although no manifest names them. The `manifest` goes beside the main output by
+    With `is_named` the command was given the names of all outputs, and none is a companion of the first. The outputs in
+    `own` may be replaced although no manifest names them. The `manifest` goes beside the main output by
     default; without `has_manifest` none is written, because another command's names the output. `config` has the
     options as they were settled, where checking settles any. `found` holds results of checking, for making.
     """
