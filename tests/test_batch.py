@@ -209,6 +209,22 @@ def test_ctrl_c_leaves_a_table_and_a_way_to_go_on(invoke, folder, tmp_path, monk
     assert code == 0 and json.loads(out)["skipped"] == done
 
 
+def test_ctrl_c_ends_a_batch_after_the_step_in_hand(invoke, folder, monkeypatch):
+    seen = []
+
+    def stopping(inversion, ended):
+        for step in inversion:
+            seen.append(step.index)
+            if step.index == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield step
+
+    monkeypatch.setattr(worker, "until", stopping)
+    code, _, err = invoke("batch", folder, "--output_dir", "out", *QUICK, "--steps", 5, "--batch_size", 1)
+    assert code == 130 and "Stopped" in err
+    assert seen == [0, 1]
+
+
 def test_memory_that_runs_out_makes_smaller_batches(invoke, folder, tmp_path, monkeypatch):
     original, sizes = worker.Run, []
 

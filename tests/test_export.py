@@ -192,6 +192,13 @@ def test_a_session_that_is_stopped_ends_the_export():
         export_onnx(random_autoencoder("kl"), session)
 
 
+@pytest.mark.slow
+def test_a_session_that_is_stopped_at_the_last_graph_does_not_check_them():
+    session = Session(lambda line: session.stop() if line == "Exporting the step." else None)
+    with pytest.raises(Interrupted, match="Stopped"):
+        export_onnx(random_autoencoder("kl"), session)
+
+
 def test_weights_of_several_graphs_are_stored_once():
     onnx = pytest.importorskip("onnx")
     values = torch.randn(10, 20).half().float().numpy()

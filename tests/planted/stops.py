@@ -120,14 +120,14 @@ STOPS = (
         "latentflow/runs/batch/worker.py",
         "run_sinks(self.session.watch(steps), [split])",
         "run_sinks(steps, [split])",
-        ("test_batch.py::test_ctrl_c_leaves_a_table_and_a_way_to_go_on",),
+        ("test_batch.py::test_ctrl_c_ends_a_batch_after_the_step_in_hand",),
     ),
     Fault(
         "an export goes on after a stop",
         "latentflow/page/export/run.py",
         "            session.check()\n",
         "",
-        ("test_export.py::test_a_session_that_is_stopped_ends_the_export",),
+        ("test_export.py::test_a_session_that_is_stopped_at_the_last_graph_does_not_check_them",),
     ),
     Fault(
         "an evaluation that is stopped while its manifest is written ends well",
