@@ -1,4 +1,4 @@
-"""Check the types of the package, of the examples and of the Python in the documents, in one run of mypy.
+"""Check the types of the package, of the nodes for ComfyUI, of the examples and of the documents, in one run of mypy.
 
 One document is written here: it uses the package wrongly once, and mypy must say so, so that the exports have types.
 """
@@ -55,6 +55,7 @@ def main() -> int:
             *Path(folder).glob("block_*.py"),
             *(ROOT / "examples").glob("*.py"),
             ROOT / "latentflow",
+            ROOT / "integrations",
             ROOT / "tools",
             ROOT / "cli.py",
         ]

@@ -39,7 +39,8 @@ img {{ max-width: 100%; }}
 def sources() -> dict[Path, Path]:
     """Where each text lies in the repository, and in the site."""
     texts = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
-    texts += sorted((ROOT / "latentflow" / "bundled").rglob("README.md"))
+    for folder in (ROOT / "latentflow" / "bundled", ROOT / "integrations"):
+        texts += sorted(folder.rglob("README.md"))
     return {text: _address(text.relative_to(ROOT)) for text in texts}
 
 
