@@ -1211,10 +1211,12 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
     button(browser, "Start").click()
     soon(lambda: "dB" in figures(browser))
     seen = set()
-    for _ in range(30):  # frames come while it runs
-        seen.add(browser.execute_script(DEEP, ".lf-live img", "src")[0])
-        time.sleep(0.1)
-    assert len(seen) > 4
+
+    def moves():  # frames come while it runs
+        seen.update(browser.execute_script(DEEP, ".lf-live img", "src"))
+        return len(seen) > 4
+
+    soon(moves)
     button(browser, "Stop").click()
     soon(lambda: button(browser, "Go on"))
     soon(lambda: "stopped" in figures(browser))
@@ -1262,23 +1264,26 @@ def test_the_app_in_a_browser(browser, server, tmp_path):
         time.sleep(1)
         return sliders if sliders == browser.execute_script(DEEP, ".lf-scrubber input") else None
 
-    (slider,) = soon(steady)
-    left, top, width, height = browser.execute_script(
-        "arguments[0].scrollIntoView({block: 'center'}); const {left, top, width, height} = "
-        "arguments[0].getBoundingClientRect(); return [left, top, width, height]",
-        slider,
-    )
-    mouse = {"y": top + height / 2, "button": "left", "buttons": 1, "clickCount": 1}
-    seen = []
-    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mousePressed", "x": left + 3, **mouse})
-    for place in range(1, 21):  # the pointer stays down
-        browser.execute_cdp_cmd(
-            "Input.dispatchMouseEvent", {"type": "mouseMoved", "x": left + place * width / 21, **mouse}
+    def dragged():  # again, where the slider was drawn anew meanwhile
+        (slider,) = soon(steady)
+        left, top, width, height = browser.execute_script(
+            "arguments[0].scrollIntoView({block: 'center'}); const {left, top, width, height} = "
+            "arguments[0].getBoundingClientRect(); return [left, top, width, height]",
+            slider,
         )
-        time.sleep(0.05)
-        seen += browser.execute_script(DEEP, ".lf-scrubber img", "src")
-    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": left + width, **mouse})
-    assert len(set(seen)) > 15
+        mouse = {"y": top + height / 2, "button": "left", "buttons": 1, "clickCount": 1}
+        seen = []
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mousePressed", "x": left + 3, **mouse})
+        for place in range(1, 21):  # the pointer stays down
+            browser.execute_cdp_cmd(
+                "Input.dispatchMouseEvent", {"type": "mouseMoved", "x": left + place * width / 21, **mouse}
+            )
+            time.sleep(0.05)
+            seen += browser.execute_script(DEEP, ".lf-scrubber img", "src")
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": left + width, **mouse})
+        return len(set(seen)) > 15
+
+    soon(dragged)
     asked = browser.execute_script(ASKED)
     assert asked
     assert all(each.startswith((address, "blob:", "data:")) for each in asked), asked
